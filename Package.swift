@@ -1,0 +1,56 @@
+// swift-tools-version: 6.1
+// Whitebox: the program `app`, the library `Explain`, and the modules they are made of.
+// Each module is used only by those below it in this list (see Documentation/Kernels.md).
+import PackageDescription
+
+let package = Package(
+    name: "whitebox",
+    products: [
+        .library(name: "Explain", targets: ["Explain"]),
+        .executable(name: "app", targets: ["app"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    ],
+    targets: [
+        // C: what Swift cannot say.
+        .target(name: "COpenCL"),
+        .target(name: "CKernelSources"),
+        .target(name: "CMicrokernels"),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .systemLibrary(
+            name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+
+        // Swift, from the machine up to the user.
+        .target(name: "CLRuntime", dependencies: ["COpenCL"]),
+        .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
+        .target(
+            name: "ONNX", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+        .target(name: "Inference", dependencies: ["Kernels", "ONNX"]),
+        .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG"]),
+        .target(
+            name: "Explain",
+            dependencies: ["Inference", "Imaging", .product(name: "Crypto", package: "swift-crypto")]),
+        .executableTarget(
+            name: "app",
+            dependencies: [
+                "Explain",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+
+        .target(name: "TestSupport", dependencies: ["Kernels"], path: "Tests/TestSupport"),
+        .testTarget(name: "CLRuntimeTests", dependencies: ["CLRuntime", "TestSupport"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
+        .testTarget(name: "ONNXTests", dependencies: ["ONNX", "TestSupport"]),
+        .testTarget(name: "InferenceTests", dependencies: ["Inference", "TestSupport"]),
+        .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),
+        .testTarget(name: "ExplainTests", dependencies: ["Explain", "TestSupport"]),
+        .testTarget(name: "AppTests", dependencies: ["app", "TestSupport"]),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c2x
+)
