@@ -1,1 +1,50 @@
-// Placeholder.
+// The innermost loops of the CPU path, for several instruction sets of which one is chosen at run time. Plain C: the caller
+// checks shapes, owns the memory and splits the work; every function takes a range of it.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../../../kernels/types.clh"
+#include "../../../kernels/elementwise.clh"
+#include "wb_math.h"
+
+// The operations of kernels/elementwise.clh, numbered in their order there.
+enum wb_map_operation {
+#define MAP(NAME, FORMULA) WB_MAP_##NAME,
+    WB_MAPS(MAP)
+#undef MAP
+};
+
+// Memory that a thread keeps between calls.
+typedef struct { void *memory; size_t size; } wb_scratch;
+void *wb_scratch_get(wb_scratch *scratch, size_t bytes);
+void wb_scratch_free(wb_scratch *scratch);
+
+// `weights` and `bias` are packed (see Convolution.swift); `zeros` holds as many zeros as a pixel has channels.
+typedef struct { const float *x, *weights, *bias, *residual, *zeros; float *y; } wb_conv_operands;
+
+// One instruction set. Ranges count output rows (pixels) and panels, or the outer iterations of a grid, or pixels, or rows.
+typedef struct {
+    const char *name;
+    int tile_rows;
+    void (*convolution)(const wb_conv *, const wb_conv_operands *, wb_scratch *, int64_t row0, int64_t row1, int panel0, int panel1);
+    void (*depthwise)(const wb_conv *, const wb_conv_operands *, int64_t row0, int64_t row1);
+    void (*map)(int operation, const wb_grid *, const float *x, const float *z, float *y, float a, float b, int64_t begin, int64_t end);
+    void (*max_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
+    void (*max_pool_vjp)(const wb_pool *, const float *x, const float *dy, float *dx, int64_t begin, int64_t end);
+    void (*average_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
+    void (*average_pool_vjp)(const wb_pool *, const float *dy, float *dx, int64_t begin, int64_t end);
+    void (*reduce)(int maximum, const wb_grid *, const int *offsets, int count, float divisor, const float *x, float *y, int64_t begin, int64_t end);
+    void (*softmax)(const wb_rows *, int logarithm, const float *x, float *y, int64_t begin, int64_t end);
+    void (*softmax_vjp)(const wb_rows *, int logarithm, const float *y, const float *dy, float *dx, int64_t begin, int64_t end);
+    void (*lrn)(const wb_lrn *, const float *x, float *y, int64_t begin, int64_t end);
+    void (*lrn_vjp)(const wb_lrn *, const float *x, const float *dy, float *dx, int64_t begin, int64_t end);
+    void (*product)(const wb_product *, const float *a, const float *b, float *y, int64_t begin, int64_t end);
+    void (*cam)(const wb_maps *, const float *activation, const float *weights, float *map, int64_t begin, int64_t end);
+    void (*fem_statistics)(const wb_maps *, const float *activation, float *means, float *thresholds, int64_t begin, int64_t end);
+    void (*fem)(const wb_maps *, const float *activation, const float *means, const float *thresholds, float *map, int64_t begin, int64_t end);
+} wb_functions;
+
+// The instruction sets that this processor has, best first; NULL past the last.
+const wb_functions *wb_functions_at(int index);

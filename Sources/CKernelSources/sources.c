@@ -1,0 +1,57 @@
+#include "CKernelSources.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const char types[] = {
+#embed "../../kernels/types.clh"
+    , 0};
+static const char common[] = {
+#embed "../../kernels/common.clh"
+    , 0};
+static const char math[] = {
+#embed "../../kernels/math.clh"
+    , 0};
+static const char elementwise_formulas[] = {
+#embed "../../kernels/elementwise.clh"
+    , 0};
+static const char elementwise[] = {
+#embed "../../kernels/elementwise.cl"
+    , 0};
+static const char convolution[] = {
+#embed "../../kernels/convolution.cl"
+    , 0};
+static const char pool_formulas[] = {
+#embed "../../kernels/pool.clh"
+    , 0};
+static const char pool[] = {
+#embed "../../kernels/pool.cl"
+    , 0};
+static const char reduce_formulas[] = {
+#embed "../../kernels/reduce.clh"
+    , 0};
+static const char reduce[] = {
+#embed "../../kernels/reduce.cl"
+    , 0};
+
+static const struct {
+    const char *name, *text;
+} table[] = {
+    {"types.clh", types},
+    {"common.clh", common},
+    {"math.clh", math},
+    {"elementwise.clh", elementwise_formulas},
+    {"elementwise.cl", elementwise},
+    {"convolution.cl", convolution},
+    {"pool.clh", pool_formulas},
+    {"pool.cl", pool},
+    {"reduce.clh", reduce_formulas},
+    {"reduce.cl", reduce},
+};
+
+const char *wb_kernel_source(const char *name)
+{
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].name, name) == 0) return table[i].text;
+    return NULL;
+}

@@ -1,0 +1,15 @@
+// The loops for x86-64 with AVX2 and FMA.
+#if defined(__x86_64__)
+#include <math.h>
+
+#include "CMicrokernels.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#define WB_SET "AVX2"
+#define WB_NAME(f) f##_avx2
+#define WB_VW 8
+#define WB_NV 2
+#define WB_MR 6
+#include "microkernels.inc"
+#pragma clang attribute pop
+#endif

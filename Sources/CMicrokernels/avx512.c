@@ -1,0 +1,15 @@
+// The loops for x86-64 with AVX-512.
+#if defined(__x86_64__)
+#include <math.h>
+
+#include "CMicrokernels.h"
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+#define WB_SET "AVX-512"
+#define WB_NAME(f) f##_avx512
+#define WB_VW 16
+#define WB_NV 2
+#define WB_MR 8
+#include "microkernels.inc"
+#pragma clang attribute pop
+#endif

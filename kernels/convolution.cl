@@ -1,0 +1,327 @@
+// Convolution, and with it every matrix product with constant weights, in two shapes: one for CPUs, one for GPUs.
+//
+// The contract, kept by both shapes and by the C loops (Sources/CMicrokernels/convolution.inc):
+//   The K = kh * kw * c / groups terms of an output are counted in the order kernel row, kernel column, input channel.
+//   Each run of WB_CHUNK terms starts at +0 and adds its terms in that order by fma(input, weight, sum). A term on padding is
+//   there, with the input +0. The sums of the chunks are added in ascending order, beginning with the first. Then come bias,
+//   residual and clip, in this order, each rounded.
+// Activations are channels-last. Weights are packed in panels of 32 output channels, [group][panel][K][32], biases
+// likewise, with zeros where a group's last panel is not full. Depthwise weights are [tap][channel].
+
+WB_FN float conv_finish(
+    const wb_conv *s, float t, global const float *bias, int at_bias, global const float *residual, int at)
+{
+    if (s->bias) t = t + bias[at_bias];
+    if (s->residual) t = t + residual[at];
+    if (s->clip) t = t < s->lo ? s->lo : (t > s->hi ? s->hi : t);
+    return t;
+}
+
+// Where tap (ky, kx) of an output whose window starts at (top, left) reads: the pixel's index in its image, or -1.
+WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
+{
+    int iy = top + ky * s->dilation_h, ix = left + kx * s->dilation_w;
+    if (iy < 0 || ix < 0) return -1;
+    if (s->up_h > 1 || s->up_w > 1) {
+        if (iy % s->up_h != 0 || ix % s->up_w != 0) return -1;
+        iy /= s->up_h;
+        ix /= s->up_w;
+    }
+    return iy < s->h && ix < s->w ? iy * s->w + ix : -1;
+}
+
+#ifdef WB_CPU_SHAPE
+
+// One work-item computes a tile of 8 rows (output pixels) by one panel of 32 columns, in sixteen float16 sums.
+// Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
+#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+kernel void convolution(
+    global const float *x, global const float *weights, global const float *bias, global const float *residual,
+    global const float *zeros, global float *y, wb_conv s)
+{
+    const int channels = s.c / s.groups, taps = s.kh * s.kw, terms = taps * channels;
+    const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
+    const int pixels = s.oh * s.ow, rows = s.n * pixels, row0 = (int)get_global_id(0) * 8;
+    const int panel = (int)get_global_id(1), group = panel / group_panels;
+
+    global const float *base[8];
+    int top[8], left[8];
+    for (int r = 0; r < 8; r++) {
+        const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
+        base[r] = x + image * s.h * s.w * s.c + group * channels;
+        // Rows past the last read nothing but zeros, and are not stored.
+        top[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
+        left[r] = pixel % s.ow * s.stride_w - s.pad_w;
+    }
+
+    float16 total[8][2];
+    global const float *b = weights + panel * terms * WB_PANEL;
+    int ky = 0, kx = 0, c = 0;
+    for (int k0 = 0; k0 < terms; k0 += WB_CHUNK) {
+        const int k1 = min(k0 + WB_CHUNK, terms);
+#define START(r) float16 u##r = 0.0f, v##r = 0.0f;
+        ROWS(START)
+#undef START
+        for (int k = k0; k < k1;) {
+            const int count = min(channels - c, k1 - k);
+#define POINT(r)                                                          \
+    const int source##r = conv_source(&s, top[r], left[r], ky, kx);       \
+    global const float *a##r = (source##r < 0 ? zeros : base[r] + source##r * s.c) + c;
+            ROWS(POINT)
+#undef POINT
+            for (int i = 0; i < count; i++, b += WB_PANEL) {
+                const float16 b0 = vload16(0, b), b1 = vload16(1, b);
+#define STEP(r)                                    \
+    u##r = fma((float16)(a##r[i]), b0, u##r);      \
+    v##r = fma((float16)(a##r[i]), b1, v##r);
+                ROWS(STEP)
+#undef STEP
+            }
+            k += count;
+            c += count;
+            if (c == channels) {
+                c = 0;
+                if (++kx == s.kw) {
+                    kx = 0;
+                    ky++;
+                }
+            }
+        }
+        if (k0 == 0) {
+#define KEEP(r) total[r][0] = u##r, total[r][1] = v##r;
+            ROWS(KEEP)
+#undef KEEP
+        } else {
+#define JOIN(r) total[r][0] = total[r][0] + u##r, total[r][1] = total[r][1] + v##r;
+            ROWS(JOIN)
+#undef JOIN
+        }
+    }
+
+    const int inside = (panel - group * group_panels) * WB_PANEL, columns = min(group_columns - inside, WB_PANEL);
+    const int column = group * group_columns + inside;
+    for (int r = 0; r < 8 && row0 + r < rows; r++) {
+        const int at = (row0 + r) * s.oc + column;
+        if (columns == WB_PANEL) {
+            for (int part = 0; part < 2; part++) {
+                float16 t = total[r][part];
+                if (s.bias) t = t + vload16(part, bias + panel * WB_PANEL);
+                if (s.residual) t = t + vload16(part, residual + at);
+                if (s.clip) {
+                    t = select(t, (float16)(s.lo), t < (float16)(s.lo));
+                    t = select(t, (float16)(s.hi), t > (float16)(s.hi));
+                }
+                vstore16(t, part, y + at);
+            }
+        } else {
+            float t[WB_PANEL];
+            vstore16(total[r][0], 0, t);
+            vstore16(total[r][1], 1, t);
+            for (int j = 0; j < columns; j++)
+                y[at + j] = conv_finish(&s, t[j], bias, panel * WB_PANEL + j, residual, at + j);
+        }
+    }
+}
+
+// One work-item computes all channels of one output pixel, sixteen at a time.
+kernel void depthwise(
+    global const float *x, global const float *weights, global const float *bias, global const float *residual,
+    global const float *zeros, global float *y, wb_conv s)
+{
+    const int row = (int)get_global_id(0), pixels = s.oh * s.ow, image = row / pixels, pixel = row - image * pixels;
+    const int top = pixel / s.ow * s.stride_h - s.pad_h, left = pixel % s.ow * s.stride_w - s.pad_w;
+    const int taps = s.kh * s.kw;
+    global const float *base = x + image * s.h * s.w * s.c;
+    int c = 0;
+    for (; c + 16 <= s.c; c += 16) {
+        float16 total = 0.0f, sum = 0.0f;
+        int tap = 0;
+        for (int ky = 0; ky < s.kh; ky++)
+            for (int kx = 0; kx < s.kw; kx++, tap++) {
+                if (tap > 0 && tap % WB_CHUNK == 0) {
+                    total = tap == WB_CHUNK ? sum : total + sum;
+                    sum = 0.0f;
+                }
+                const int source = conv_source(&s, top, left, ky, kx);
+                const float16 a = source < 0 ? (float16)(0.0f) : vload16(0, base + source * s.c + c);
+                sum = fma(a, vload16(0, weights + tap * s.c + c), sum);
+            }
+        float16 t = taps > WB_CHUNK ? total + sum : sum;
+        if (s.bias) t = t + vload16(0, bias + c);
+        if (s.residual) t = t + vload16(0, residual + row * s.c + c);
+        if (s.clip) {
+            t = select(t, (float16)(s.lo), t < (float16)(s.lo));
+            t = select(t, (float16)(s.hi), t > (float16)(s.hi));
+        }
+        vstore16(t, 0, y + row * s.c + c);
+    }
+    for (; c < s.c; c++) {
+        float total = 0.0f, sum = 0.0f;
+        int tap = 0;
+        for (int ky = 0; ky < s.kh; ky++)
+            for (int kx = 0; kx < s.kw; kx++, tap++) {
+                if (tap > 0 && tap % WB_CHUNK == 0) {
+                    total = tap == WB_CHUNK ? sum : total + sum;
+                    sum = 0.0f;
+                }
+                const int source = conv_source(&s, top, left, ky, kx);
+                sum = fma(source < 0 ? 0.0f : base[source * s.c + c], weights[tap * s.c + c], sum);
+            }
+        y[row * s.c + c] = conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, row * s.c + c);
+    }
+}
+
+#else // GPU shape
+
+// A work-group computes a tile of WB_TILE x WB_TILE outputs, each work-item 8 x 8 of them: rows r, r + 1, r + 2, r + 3 in each
+// half of the tile, columns likewise, so that local memory is read four floats at a time. Each step brings 16 terms into
+// local memory; the next ones are on their way from global memory meanwhile.
+// Work: dimension 0 counts work-items within tiles of columns, dimension 1 within tiles of rows.
+#define STEP 16
+#define ITEMS (WB_TILE / 8)
+#define LOADS (WB_TILE * STEP / 4 / (ITEMS * ITEMS)) // float4 loads of each operand by each work-item and step
+
+kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
+    global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
+    global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
+{
+    local float la[STEP][WB_TILE + 4], lb[STEP][WB_TILE];
+    local int tops[WB_TILE], lefts[WB_TILE], bases[WB_TILE];
+
+    const int channels = s.c / s.groups, terms = s.kh * s.kw * channels;
+    const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
+    const int group_tiles = (group_columns + WB_TILE - 1) / WB_TILE;
+    const int group = (int)get_group_id(0) / group_tiles, tile = (int)get_group_id(0) - group * group_tiles;
+    const int pixels = s.oh * s.ow, rows = s.n * pixels, row0 = (int)get_group_id(1) * WB_TILE;
+    const int tx = (int)get_local_id(0), ty = (int)get_local_id(1), item = ty * ITEMS + tx;
+
+    for (int r = item; r < WB_TILE; r += ITEMS * ITEMS) {
+        const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
+        bases[r] = image * s.h * s.w * s.c + group * channels;
+        tops[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
+        lefts[r] = pixel % s.ow * s.stride_w - s.pad_w;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+
+    // This work-item brings in terms k, k + 1, k + 2, k + 3 of every (ITEMS * ITEMS / 4)th row, and four columns of
+    // every (ITEMS * ITEMS * 4 / WB_TILE)th term.
+    const int my_k = item % 4 * 4, my_row = item / 4;
+    const int my_column = item % (WB_TILE / 4) * 4, my_term = item / (WB_TILE / 4);
+    const int my_panel = tile * (WB_TILE / WB_PANEL) + my_column / WB_PANEL;
+    global const float *b = weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column % WB_PANEL;
+    const bool whole_vectors = channels % 4 == 0 && s.c % 4 == 0;
+
+    float4 next_a[LOADS], next_b[LOADS];
+    float acc[8][8], total[8][8];
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++) acc[i][j] = 0.0f;
+
+    for (int k0 = -STEP; k0 < terms; k0 += STEP) {
+        const int k_next = k0 + STEP;
+        if (k_next < terms) {
+            if (whole_vectors) {
+                const int k = k_next + my_k, tap = k / channels, c = k - tap * channels, ky = tap / s.kw, kx = tap - ky * s.kw;
+#pragma unroll
+                for (int l = 0; l < LOADS; l++) {
+                    const int r = my_row + l * (ITEMS * ITEMS / 4);
+                    const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, kx) : -1;
+                    next_a[l] = source < 0 ? (float4)(0.0f) : vload4(0, x + bases[r] + source * s.c + c);
+                }
+            } else {
+#pragma unroll
+                for (int l = 0; l < LOADS; l++) {
+                    const int r = my_row + l * (ITEMS * ITEMS / 4);
+                    float v[4];
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        const int k = k_next + my_k + i, tap = k / channels, c = k - tap * channels, ky = tap / s.kw;
+                        const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, tap - ky * s.kw) : -1;
+                        v[i] = source < 0 ? 0.0f : x[bases[r] + source * s.c + c];
+                    }
+                    next_a[l] = (float4)(v[0], v[1], v[2], v[3]);
+                }
+            }
+#pragma unroll
+            for (int l = 0; l < LOADS; l++) {
+                const int k = k_next + my_term + l * (STEP / LOADS);
+                next_b[l] = k < terms && my_panel < group_panels ? vload4(0, b + k * WB_PANEL) : (float4)(0.0f);
+            }
+        }
+        if (k0 >= 0) {
+            const int count = min(STEP, terms - k0);
+            for (int k = 0; k < count; k++) {
+                float a8[8], b8[8];
+                vstore4(vload4(0, &la[k][ty * 4]), 0, a8);
+                vstore4(vload4(0, &la[k][WB_TILE / 2 + ty * 4]), 1, a8);
+                vstore4(vload4(0, &lb[k][tx * 4]), 0, b8);
+                vstore4(vload4(0, &lb[k][WB_TILE / 2 + tx * 4]), 1, b8);
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+#pragma unroll
+                    for (int j = 0; j < 8; j++) acc[i][j] = fma(a8[i], b8[j], acc[i][j]);
+            }
+            if ((k0 + STEP) % WB_CHUNK == 0 || k0 + STEP >= terms) {
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+#pragma unroll
+                    for (int j = 0; j < 8; j++) {
+                        total[i][j] = k0 < WB_CHUNK ? acc[i][j] : total[i][j] + acc[i][j];
+                        acc[i][j] = 0.0f;
+                    }
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        if (k_next < terms) {
+#pragma unroll
+            for (int l = 0; l < LOADS; l++) {
+                const int r = my_row + l * (ITEMS * ITEMS / 4);
+                la[my_k][r] = next_a[l].x;
+                la[my_k + 1][r] = next_a[l].y;
+                la[my_k + 2][r] = next_a[l].z;
+                la[my_k + 3][r] = next_a[l].w;
+                vstore4(next_b[l], 0, &lb[my_term + l * (STEP / LOADS)][my_column]);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+    }
+
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const int row = row0 + i / 4 * (WB_TILE / 2) + ty * 4 + i % 4;
+        if (row >= rows) continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
+            if (inside >= group_columns) continue;
+            const int at = row * s.oc + group * group_columns + inside;
+            y[at] = conv_finish(&s, total[i][j], bias, group * group_panels * WB_PANEL + inside, residual, at);
+        }
+    }
+}
+
+// One work-item computes one output; neighbours are neighbouring channels.
+kernel void depthwise(
+    global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
+    global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
+{
+    const int at = (int)get_global_id(0), row = at / s.c, c = at - row * s.c;
+    const int pixels = s.oh * s.ow, image = row / pixels, pixel = row - image * pixels;
+    if (image >= s.n) return;
+    const int top = pixel / s.ow * s.stride_h - s.pad_h, left = pixel % s.ow * s.stride_w - s.pad_w;
+    const int taps = s.kh * s.kw;
+    global const float *base = x + image * s.h * s.w * s.c + c;
+    float total = 0.0f, sum = 0.0f;
+    int tap = 0;
+    for (int ky = 0; ky < s.kh; ky++)
+        for (int kx = 0; kx < s.kw; kx++, tap++) {
+            if (tap > 0 && tap % WB_CHUNK == 0) {
+                total = tap == WB_CHUNK ? sum : total + sum;
+                sum = 0.0f;
+            }
+            const int source = conv_source(&s, top, left, ky, kx);
+            sum = fma(source < 0 ? 0.0f : base[source * s.c], weights[tap * s.c + c], sum);
+        }
+    y[at] = conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
+}
+
+#endif
