@@ -1,0 +1,156 @@
+import COpenCL
+
+/// A device and the facts that its driver states about it. Sizes are in bytes.
+package struct CLDevice: Sendable {
+    package enum Kind: String, Sendable { case gpu, cpu, accelerator, other }
+
+    package enum LocalMemoryKind: String, Sendable {
+        /// Memory of its own, faster than global memory (GPUs).
+        case dedicated
+        /// A part of global memory (CPUs): correct, but no faster.
+        case global
+        case none
+    }
+
+    // Unsafe only for the compiler: a root device is an immutable object that lives as long as the process.
+    nonisolated(unsafe) let id: cl_device_id
+
+    /// Position in `CLInventory.devices`.
+    package let index: Int
+    package let platform: CLPlatform
+    package let name: String
+    package let vendor: String
+    package let vendorID: UInt32
+    /// For example `OpenCL 3.0 CUDA`.
+    package let version: String
+    package let driverVersion: String
+    /// For example `OpenCL C 1.2`.
+    package let openCLCVersion: String
+    package let kind: Kind
+    /// Whether the device can be used now.
+    package let isAvailable: Bool
+    /// Whether the driver can build programs from source.
+    package let hasCompiler: Bool
+    package let extensions: Set<String>
+
+    package let computeUnits: Int
+    package let clockMHz: Int
+    package let isLittleEndian: Bool
+    package let addressBits: Int
+    package let preferredVectorWidthFloat: Int
+    package let nativeVectorWidthFloat: Int
+    package let maxWorkGroupSize: Int
+    /// The longest work-group in each dimension.
+    package let maxWorkItemSizes: [Int]
+
+    package let globalMemory: Int
+    package let globalCache: Int
+    package let cacheLine: Int
+    /// The most that one buffer may hold.
+    package let maxAllocation: Int
+    package let localMemory: Int
+    package let localMemoryKind: LocalMemoryKind
+    package let maxConstantBuffer: Int
+    /// The alignment that a sub-buffer's offset needs.
+    package let baseAddressAlignment: Int
+    /// Whether device and host share one memory, so that mapping a buffer copies nothing.
+    package let sharesHostMemory: Bool
+    /// The resolution of event times in nanoseconds.
+    package let profilingTimerResolution: Int
+
+    /// What binary32 arithmetic can do.
+    package let floatConfiguration: CLFloatConfiguration
+    /// What binary64 arithmetic can do; empty if there is none.
+    package let doubleConfiguration: CLFloatConfiguration
+
+    init(id: cl_device_id, index: Int, platform: CLPlatform) throws(CLError) {
+        self.id = id
+        self.index = index
+        self.platform = platform
+        let info = CLInfo(function: "clGetDeviceInfo", subject: "a device of the platform “\(platform.name)”")
+        {
+            wb_clGetDeviceInfo(id, $0, $1, $2, $3)
+        }
+        name = try info.string(CL_DEVICE_NAME)
+        vendor = try info.string(CL_DEVICE_VENDOR)
+        vendorID = try info.scalar(CL_DEVICE_VENDOR_ID, as: cl_uint.self)
+        version = try info.string(CL_DEVICE_VERSION)
+        driverVersion = try info.string(CL_DRIVER_VERSION)
+        openCLCVersion = try info.string(CL_DEVICE_OPENCL_C_VERSION)
+        let type = try info.scalar(CL_DEVICE_TYPE, as: cl_device_type.self)
+        // The bits of CL_DEVICE_TYPE_CPU, _GPU and _ACCELERATOR.
+        kind =
+            type & (1 << 2) != 0
+            ? .gpu : type & (1 << 1) != 0 ? .cpu : type & (1 << 3) != 0 ? .accelerator : .other
+        isAvailable = try info.bool(CL_DEVICE_AVAILABLE)
+        hasCompiler = try info.bool(CL_DEVICE_COMPILER_AVAILABLE)
+        extensions = Set(try info.string(CL_DEVICE_EXTENSIONS).split(separator: " ").map(String.init))
+
+        computeUnits = try info.int(CL_DEVICE_MAX_COMPUTE_UNITS, as: cl_uint.self)
+        clockMHz = try info.int(CL_DEVICE_MAX_CLOCK_FREQUENCY, as: cl_uint.self)
+        isLittleEndian = try info.bool(CL_DEVICE_ENDIAN_LITTLE)
+        addressBits = try info.int(CL_DEVICE_ADDRESS_BITS, as: cl_uint.self)
+        preferredVectorWidthFloat = try info.int(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, as: cl_uint.self)
+        nativeVectorWidthFloat = try info.int(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, as: cl_uint.self)
+        maxWorkGroupSize = try info.int(CL_DEVICE_MAX_WORK_GROUP_SIZE, as: Int.self)
+        maxWorkItemSizes = try info.array(CL_DEVICE_MAX_WORK_ITEM_SIZES, of: Int.self)
+
+        globalMemory = try info.int(CL_DEVICE_GLOBAL_MEM_SIZE, as: cl_ulong.self)
+        globalCache = try info.int(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, as: cl_ulong.self)
+        cacheLine = try info.int(CL_DEVICE_GLOBAL_MEM_CACHELINE_SIZE, as: cl_uint.self)
+        maxAllocation = try info.int(CL_DEVICE_MAX_MEM_ALLOC_SIZE, as: cl_ulong.self)
+        localMemory = try info.int(CL_DEVICE_LOCAL_MEM_SIZE, as: cl_ulong.self)
+        localMemoryKind =
+            switch try info.scalar(CL_DEVICE_LOCAL_MEM_TYPE, as: cl_uint.self) {
+            case cl_uint(CL_LOCAL): .dedicated
+            case cl_uint(CL_GLOBAL): .global
+            default: .none
+            }
+        maxConstantBuffer = try info.int(CL_DEVICE_MAX_CONSTANT_BUFFER_SIZE, as: cl_ulong.self)
+        baseAddressAlignment = max(1, try info.int(CL_DEVICE_MEM_BASE_ADDR_ALIGN, as: cl_uint.self) / 8)
+        sharesHostMemory = (try? info.bool(CL_DEVICE_HOST_UNIFIED_MEMORY)) ?? false
+        profilingTimerResolution = try info.int(CL_DEVICE_PROFILING_TIMER_RESOLUTION, as: Int.self)
+
+        floatConfiguration = CLFloatConfiguration(
+            rawValue: try info.scalar(CL_DEVICE_SINGLE_FP_CONFIG, as: cl_device_fp_config.self))
+        // Drivers without binary64 may not know the question.
+        doubleConfiguration = CLFloatConfiguration(
+            rawValue: (try? info.scalar(CL_DEVICE_DOUBLE_FP_CONFIG, as: cl_device_fp_config.self)) ?? 0)
+    }
+
+    /// The device's limits on memory, one sentence for error messages.
+    var memoryLimits: String {
+        "The device “\(name)” has \(describe(bytes: globalMemory)) of global memory, allows at most "
+            + "\(describe(bytes: maxAllocation)) in one buffer, and has \(describe(bytes: localMemory)) of local memory."
+    }
+}
+
+/// What a device's floating-point arithmetic can do (`cl_device_fp_config`).
+package struct CLFloatConfiguration: OptionSet, Sendable, Hashable, CustomStringConvertible {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// Subnormal numbers are kept.
+    package static let denorm = CLFloatConfiguration(rawValue: 1 << 0)
+    package static let infinityAndNaN = CLFloatConfiguration(rawValue: 1 << 1)
+    package static let roundToNearest = CLFloatConfiguration(rawValue: 1 << 2)
+    package static let roundToZero = CLFloatConfiguration(rawValue: 1 << 3)
+    package static let roundToInfinity = CLFloatConfiguration(rawValue: 1 << 4)
+    /// `fma` rounds once (IEEE 754-2008) and is fast.
+    package static let fma = CLFloatConfiguration(rawValue: 1 << 5)
+    /// The arithmetic is done in software.
+    package static let softFloat = CLFloatConfiguration(rawValue: 1 << 6)
+    /// Division and `sqrt` are correctly rounded if the program is built with
+    /// `-cl-fp32-correctly-rounded-divide-sqrt`.
+    package static let correctlyRoundedDivideSqrt = CLFloatConfiguration(rawValue: 1 << 7)
+
+    private static let names = [
+        "denorm", "inf/nan", "round to nearest", "round to zero", "round to infinity", "fma", "soft float",
+        "correctly rounded divide and sqrt",
+    ]
+
+    package var description: String {
+        let set = CLFloatConfiguration.names.indices.filter { rawValue & (1 << UInt64($0)) != 0 }
+        return set.isEmpty ? "none" : set.map { CLFloatConfiguration.names[$0] }.joined(separator: ", ")
+    }
+}

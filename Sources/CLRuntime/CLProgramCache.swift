@@ -1,0 +1,204 @@
+import Glibc
+
+/// Built programs on disk, one file each.
+///
+/// It only saves time, so nothing that goes wrong with it is an error: an entry that is damaged, truncated or of another
+/// format counts as absent and is written anew, and a directory that cannot be written means no cache. Any number of
+/// processes may share a directory: a file appears complete, by renaming, or not at all.
+package struct CLProgramCache: Sendable, Hashable {
+    /// Where the entries are, or nil: no cache.
+    package let directory: String?
+
+    package init(directory: String?) { self.directory = directory }
+
+    /// Neither reads nor writes.
+    package static let off = CLProgramCache(directory: nil)
+
+    /// The cache that the environment asks for: none if `WHITEBOX_CACHE` is `off`; else `$WHITEBOX_CACHE_DIR`,
+    /// `$XDG_CACHE_HOME/whitebox` or `~/.cache/whitebox`, whichever is set first.
+    package static var standard: CLProgramCache {
+        CLProgramCache { name in getenv(name).map { String(cString: $0) } }
+    }
+
+    init(environment: (String) -> String?) {
+        func value(_ name: String) -> String? { environment(name).flatMap { $0.isEmpty ? nil : $0 } }
+        if value("WHITEBOX_CACHE")?.lowercased() == "off" {
+            directory = nil
+        } else if let named = value("WHITEBOX_CACHE_DIR") {
+            directory = named + "/programs"
+        } else if let caches = value("XDG_CACHE_HOME"), caches.hasPrefix("/") {
+            // The XDG specification says to ignore a relative path.
+            directory = caches + "/whitebox/programs"
+        } else if let home = value("HOME"), home.hasPrefix("/") {
+            directory = home + "/.cache/whitebox/programs"
+        } else {
+            directory = nil
+        }
+    }
+
+    // MARK: Entries
+
+    struct Key: Hashable { let hash: UInt128 }
+
+    /// The key of everything that decides what a program becomes.
+    static func key(_ parts: [String]) -> Key {
+        var hash = FNV1a()
+        // Each part follows its length, so that no two lists of parts read the same.
+        for part in parts {
+            hash.add(number: UInt64(part.utf8.count))
+            for byte in part.utf8 { hash.add(byte) }
+        }
+        return Key(hash: hash.value)
+    }
+
+    func path(_ key: Key) -> String? {
+        let digits = String(key.hash, radix: 16)
+        return directory.map {
+            $0 + "/" + String(repeating: "0", count: 32 - digits.count) + digits + ".clbin"
+        }
+    }
+
+    // An entry: these 8 bytes, the key (16), the hash of the binary (16), then the binary. Little endian.
+    private static let magic: [UInt8] = Array("WBCLBIN1".utf8)
+    private static let headerSize = 8 + 16 + 16
+
+    private static func header(_ key: Key, _ binary: some Sequence<UInt8>) -> [UInt8] {
+        var hash = FNV1a()
+        for byte in binary { hash.add(byte) }
+        var header = magic
+        for number in [key.hash, hash.value] {
+            withUnsafeBytes(of: number.littleEndian) { header.append(contentsOf: $0) }
+        }
+        return header
+    }
+
+    /// The binary, or nil if there is none that is whole.
+    func load(_ key: Key) -> [UInt8]? {
+        guard let path = path(key), let bytes = readFile(path), bytes.count > CLProgramCache.headerSize else {
+            return nil
+        }
+        let binary = bytes[CLProgramCache.headerSize...]
+        guard bytes.prefix(CLProgramCache.headerSize).elementsEqual(CLProgramCache.header(key, binary)) else {
+            return nil
+        }
+        return Array(binary)
+    }
+
+    /// Writes an entry; returns what went wrong as one full sentence, or nil.
+    func store(_ binary: [UInt8], _ key: Key) -> String? {
+        guard let directory, let path = path(key) else { return nil }
+        func problem(_ step: String) -> String {
+            "The program cache cannot be used: \(step) failed with “\(String(cString: strerror(errno)))”."
+        }
+        guard makeDirectory(directory) else { return problem("making the directory “\(directory)”") }
+        // A name that no other process and no other thread uses.
+        let temporary = path + ".\(getpid())-\(String(UInt64.random(in: 0 ... .max), radix: 36)).tmp"
+        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard file >= 0 else { return problem("writing to “\(directory)”") }
+        let written =
+            writeAll(file, CLProgramCache.header(key, binary)) && writeAll(file, binary)
+        let note = written ? nil : problem("writing to “\(directory)”")
+        guard close(file) == 0, written, rename(temporary, path) == 0 else {
+            let late = note ?? problem("writing to “\(directory)”")
+            unlink(temporary)
+            return late
+        }
+        tidy(directory)
+        return nil
+    }
+
+    /// The most entries that are kept. Kernels change rarely, and drivers more rarely still.
+    private static let capacity = 256
+
+    /// Removes what crashed writers left behind and, if there are too many entries, the oldest.
+    private func tidy(_ directory: String) {
+        guard let listing = opendir(directory) else { return }
+        var names: [String] = []
+        while let entry = readdir(listing) {
+            names.append(
+                withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                })
+        }
+        closedir(listing)
+        let now = time(nil)
+        var entries: [(modified: Int, path: String)] = []
+        for name in names
+        where name.hasSuffix(".clbin") || (name.contains(".clbin.") && name.hasSuffix(".tmp")) {
+            let path = directory + "/" + name
+            var status = stat()
+            guard lstat(path, &status) == 0 else { continue }
+            if name.hasSuffix(".clbin") {
+                entries.append((status.st_mtim.tv_sec, path))
+            } else if now - status.st_mtim.tv_sec > 3600 {
+                unlink(path)
+            }
+        }
+        if entries.count > CLProgramCache.capacity {
+            entries.sort { $0.modified < $1.modified }
+            for entry in entries.prefix(entries.count - CLProgramCache.capacity) { unlink(entry.path) }
+        }
+    }
+}
+
+/// The 128-bit Fowler–Noll–Vo hash (FNV-1a): small, and good enough to tell programs apart. Not a defence against malice.
+struct FNV1a {
+    private(set) var value: UInt128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d
+
+    mutating func add(_ byte: UInt8) {
+        value = (value ^ UInt128(byte)) &* 0x0000_0000_0100_0000_0000_0000_0000_013b
+    }
+
+    mutating func add(number: UInt64) {
+        for shift in stride(from: 0, to: 64, by: 8) {
+            add(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
+        }
+    }
+}
+
+// MARK: Files
+
+private func readFile(_ path: String) -> [UInt8]? {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return nil }
+    defer { close(file) }
+    var status = stat()
+    guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size > 0 else {
+        return nil
+    }
+    let size = Int(status.st_size)
+    return [UInt8](unsafeUninitializedCapacity: size) { room, count in
+        while count < size {
+            let got = read(file, room.baseAddress! + count, size - count)
+            if got < 0 && errno == EINTR { continue }
+            if got <= 0 { break }
+            count += got
+        }
+    }
+}
+
+private func writeAll(_ file: Int32, _ bytes: [UInt8]) -> Bool {
+    bytes.withUnsafeBytes { raw in
+        var done = 0
+        while done < raw.count {
+            let wrote = write(file, raw.baseAddress! + done, raw.count - done)
+            if wrote < 0 && errno == EINTR { continue }
+            if wrote <= 0 { return false }
+            done += wrote
+        }
+        return true
+    }
+}
+
+/// Makes a directory and those above it, for this user only; true if it is there in the end.
+private func makeDirectory(_ path: String) -> Bool {
+    if mkdir(path, 0o700) == 0 { return true }
+    if errno == EEXIST {
+        var status = stat()
+        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return true }
+        errno = ENOTDIR
+        return false
+    }
+    guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return false }
+    return makeDirectory(String(path[..<slash])) && (mkdir(path, 0o700) == 0 || errno == EEXIST)
+}

@@ -1,0 +1,76 @@
+import Glibc
+import Testing
+
+@testable import CLRuntime
+
+/// A device with a queue. There must be one: without it this module is not tested, and that is a failure.
+struct Bench {
+    static let inventory = CLInventory.discover()
+
+    let device: CLDevice
+    let context: CLContext
+    let queue: CLQueue
+
+    init(profiling: Bool = false) throws {
+        device = try #require(
+            Bench.inventory.devices.first,
+            "these tests need an OpenCL device: \(Bench.inventory.unavailableReason ?? "")")
+        context = try CLContext(device: device)
+        queue = try CLQueue(context: context, profiling: profiling)
+    }
+
+    func buffer<T: BitwiseCopyable>(_ values: [T]) throws -> CLBuffer {
+        try CLBuffer(context: context, copying: values)
+    }
+
+    func buffer(floats: Int) throws -> CLBuffer { try CLBuffer(context: context, byteCount: 4 * floats) }
+
+    /// The kernel `name` of a program that is built without the cache.
+    func kernel(_ name: String, _ source: String, options: String = "") throws -> CLKernel {
+        try CLProgram(context: context, source: source, options: options, cache: .off).kernel(name)
+    }
+}
+
+/// A directory that is removed with this object.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/whitebox-test-XXXXXX".utf8CString)
+        path = try #require(mkdtemp(&template).map { String(cString: $0) })
+    }
+
+    deinit { TemporaryDirectory.remove(path) }
+
+    var files: [String] { TemporaryDirectory.list(path) }
+
+    static func list(_ path: String) -> [String] {
+        guard let listing = opendir(path) else { return [] }
+        defer { closedir(listing) }
+        var names: [String] = []
+        while let entry = readdir(listing) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    private static func remove(_ path: String) {
+        for name in list(path) where unlink(path + "/" + name) != 0 { remove(path + "/" + name) }
+        rmdir(path)
+    }
+}
+
+/// Reproducible numbers (SplitMix64).
+struct Numbers: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
