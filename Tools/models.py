@@ -70,7 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; nothing half-made was left.", file=sys.stderr)
         return 130
-    except (FetchError, OSError, ValueError) as error:
+    except OSError as error:
+        print(f"models.py: {options.output} could not be written: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except (FetchError, ValueError) as error:
         print(f"models.py: {error}", file=sys.stderr)
         return 1
     return 0
