@@ -1,0 +1,85 @@
+# Whitebox. Each target is sufficient alone on a fresh Debian 12 with Swift 6.3, as root or with sudo: it installs what
+# is missing, gets what it needs, and does nothing twice. `make SETUP=no …` leaves the system's packages alone.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+SETUP ?= yes
+# Debian's own Python, because that is the one that python3-venv belongs to.
+SYSTEM_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+python := .venv/bin/python
+app := .build/release/app
+networks := efficientnet-lite0 squeezenet1.1
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z%./]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
+
+.PHONY: demo
+demo: build models photos ## explain free photographs with two networks, by Grad-CAM and FEM side by side
+	@for network in $(networks); do
+	  echo "Explaining demo/photos with $$network"
+	  $(app) explain demo/photos --model models/$$network.onnx --method gradcam,fem --device cpu \
+	    --output demo/results/$$network --force
+	done
+	echo "Photograph, Grad-CAM and FEM side by side:"
+	find demo/results -name '*.compare.png' | sort | sed 's/^/  /'
+
+.PHONY: test
+test: test-tools models photos ## run every test, in release, on the CPU and on an OpenCL device
+	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
+	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports
+
+.PHONY: test-tools
+test-tools: .venv/ready ## test the model tool
+	$(python) -m unittest discover --start-directory Tools/tests
+
+.PHONY: build
+build: setup ## build the program .build/release/app
+	swift build -c release --product app
+
+.PHONY: models
+models: .venv/ready ## get the trained networks, as ONNX, into models/
+	@$(python) Tools/models.py models
+
+.PHONY: photos
+photos: .venv/ready ## get the demo's photographs into demo/photos/
+	@$(python) Tools/models.py photos
+
+models/random/%.onnx: .venv/ready ## write a network with random weights, such as models/random/resnet50.onnx
+	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
+
+.PHONY: format
+format: setup ## rewrite every Swift file in the project's style
+	git ls-files -z --cached --others --exclude-standard '*.swift' | xargs -0 swift format --in-place --parallel
+
+.PHONY: lint
+lint: setup ## check every Swift file's style
+	git ls-files -z --cached --others --exclude-standard '*.swift' | xargs -0 swift format lint --strict --parallel
+
+.PHONY: clean
+clean: ## remove what was built and the demo's results; downloads stay
+	rm -rf .build demo/results
+
+.PHONY: distclean
+distclean: clean ## remove the downloads too
+	rm -rf .venv models demo
+
+.PHONY: setup
+setup: ## install the system packages that are missing
+ifneq ($(SETUP),no)
+	@Tools/setup.sh
+endif
+
+.venv/ready: Tools/requirements.txt | setup
+	@echo "Preparing Python packages in .venv"
+	rm -rf .venv
+	$(SYSTEM_PYTHON) -m venv --system-site-packages .venv
+	$(python) -m pip install --quiet --disable-pip-version-check --no-input --requirement Tools/requirements.txt
+	touch $@
+
+# A recipe is one script: its lines share a shell, and the first failure ends it.
+.ONESHELL:
