@@ -64,8 +64,15 @@ package enum CLArgument: Sendable {
     case ulong(UInt64)
     /// `float`
     case float(Float)
+    /// A structure that the kernel takes by value, as it lies in memory.
+    case bytes([UInt8])
     /// `local T *` of so many bytes.
     case local(bytes: Int)
+
+    /// A C structure whose layout the kernel shares.
+    package static func structure<T: BitwiseCopyable>(_ value: T) -> CLArgument {
+        .bytes(withUnsafeBytes(of: value) { Array($0) })
+    }
 }
 
 /// A kernel with its arguments.
@@ -139,6 +146,8 @@ package final class CLKernel {
         case .long(let value): code = set(index, value)
         case .ulong(let value): code = set(index, value)
         case .float(let value): code = set(index, value)
+        case .bytes(let value):
+            code = value.withUnsafeBytes { wb_clSetKernelArg(handle, cl_uint(index), $0.count, $0.baseAddress) }
         case .local(let bytes): code = wb_clSetKernelArg(handle, cl_uint(index), max(0, bytes), nil)
         }
         try check(
@@ -160,6 +169,7 @@ package final class CLKernel {
         case .long(let value): "the long \(value)"
         case .ulong(let value): "the ulong \(value)"
         case .float(let value): "the float \(value)"
+        case .bytes(let value): "a structure of \(value.count) bytes"
         case .local(let bytes): "\(bytes) bytes of local memory"
         }
     }

@@ -24,6 +24,16 @@ const wb_functions *wb_functions_at(int index)
     return index >= 0 && index < count ? found[index] : NULL;
 }
 
+const char *wb_map_name(int operation)
+{
+    static const char *const names[] = {
+#define MAP(NAME, FORMULA) #NAME,
+        WB_MAPS(MAP)
+#undef MAP
+    };
+    return names[operation];
+}
+
 void *wb_scratch_get(wb_scratch *scratch, size_t bytes)
 {
     if (scratch->size < bytes) {

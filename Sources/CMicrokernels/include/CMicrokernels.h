@@ -16,6 +16,9 @@ enum wb_map_operation {
 #undef MAP
 };
 
+// The name that an operation has there.
+const char *wb_map_name(int operation);
+
 // Memory that a thread keeps between calls.
 typedef struct { void *memory; size_t size; } wb_scratch;
 void *wb_scratch_get(wb_scratch *scratch, size_t bytes);

@@ -1,0 +1,49 @@
+// Memory for numbers that kernels read: aligned, of fixed size, shared without copies.
+
+import Foundation
+
+/// A run of 4-byte numbers at an address that vector instructions like.
+///
+/// Sendable without the compiler's proof: a block is written by the one who makes it, in `init`, and only read after that,
+/// except for those blocks that a CPU executor keeps to itself as working memory.
+package final class Block: @unchecked Sendable {
+    package let pointer: UnsafeMutablePointer<Float>
+    package let count: Int
+
+    /// `count` zeros.
+    package init(count: Int) {
+        self.count = count
+        let bytes = max(64, (count * 4 + 63) & ~63)
+        // Large pages, where the system has them, save the walk through page tables.
+        let alignment = bytes >= 4 << 20 ? 2 << 20 : 64
+        var memory: UnsafeMutableRawPointer?
+        let code = posix_memalign(&memory, alignment, bytes)
+        guard code == 0, let memory else { fatalError("There is no memory left: \(bytes) bytes were asked for.") }
+        #if os(Linux)
+            if alignment > 64 { madvise(memory, bytes, MADV_HUGEPAGE) }
+        #endif
+        memset(memory, 0, bytes)
+        pointer = memory.bindMemory(to: Float.self, capacity: bytes / 4)
+    }
+
+    package convenience init(_ values: [Float]) {
+        self.init(count: values.count)
+        values.withUnsafeBufferPointer { if let from = $0.baseAddress { pointer.update(from: from, count: values.count) } }
+    }
+
+    /// Integers, for kernels that take offsets.
+    package convenience init(ints: [Int32]) {
+        self.init(count: ints.count)
+        ints.withUnsafeBytes { if let from = $0.baseAddress { memcpy(pointer, from, ints.count * 4) } }
+    }
+
+    /// Made by writing into fresh zeros.
+    package convenience init(count: Int, fill: (UnsafeMutablePointer<Float>) -> Void) {
+        self.init(count: count)
+        fill(pointer)
+    }
+
+    deinit { free(pointer) }
+
+    package var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
+}

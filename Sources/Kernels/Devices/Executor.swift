@@ -1,0 +1,41 @@
+// What a loaded tape can do, on any device.
+
+/// A device that can't be had, or not for this.
+package struct DeviceError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// A tape loaded on a device: memory is allocated and programs are built; running it allocates nothing more.
+package protocol Executor: AnyObject {
+    /// Writes an input, in memory order.
+    func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws
+    /// Runs steps and waits for them.
+    func run(_ steps: Range<Int>) throws
+    /// The numbers of a value, in memory order.
+    func memoryOrder(_ value: Value) throws -> [Float]
+    /// Seconds that each step takes, run one after the other.
+    func time(_ steps: Range<Int>) throws -> [Double]
+    /// Working memory, without weights.
+    var arenaBytes: Int { get }
+}
+
+/// Where a tape can run.
+package enum Device: Sendable {
+    case cpu(CPU)
+    case openCL(OpenCL)
+
+    package func load(_ tape: Tape, keeping kept: [Value]) throws -> any Executor {
+        switch self {
+        case .cpu(let cpu): CPUExecutor(tape, keeping: kept, on: cpu)
+        case .openCL(let device): try OpenCLExecutor(tape, keeping: kept, on: device)
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .cpu(let cpu): cpu.description
+        case .openCL(let device): device.description
+        }
+    }
+}

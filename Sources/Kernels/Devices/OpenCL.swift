@@ -1,0 +1,184 @@
+// An OpenCL device: its programs, and the memory and launches of a loaded tape.
+
+import CKernelSources
+import CLRuntime
+import CMicrokernels
+import Dispatch
+import Foundation
+import Synchronization
+
+package typealias OpenCLLaunch = CLLaunch
+
+/// Which form of the kernels that have two a device gets. The bits are the same.
+package enum KernelShape: String, Sendable, CaseIterable {
+    /// Wide vectors in one work-item.
+    case cpu
+    /// Work-groups that share tiles in local memory.
+    case gpu
+}
+
+/// An OpenCL device that can keep the promise of equal bits.
+package final class OpenCL: Sendable {
+    package let device: CLDevice
+    package let shape: KernelShape
+    let context: CLContext
+    private let programs = Mutex<[String: CLProgram]>([:])
+
+    /// - Parameter shape: the kernels' shape; what suits the device if nil.
+    package init(_ device: CLDevice, shape: KernelShape? = nil) throws {
+        let missing = OpenCL.missing(device)
+        guard missing.isEmpty else {
+            throw DeviceError(
+                "The OpenCL device “\(device.name)” lacks \(missing.joined(separator: " and ")), without which results would "
+                    + "differ from those of other devices; use another device, or `--device cpu`.")
+        }
+        self.device = device
+        self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
+        context = try CLContext(device: device)
+    }
+
+    /// What the promise needs and the device does not declare.
+    package static func missing(_ device: CLDevice) -> [String] {
+        var missing: [String] = []
+        if !device.hasCompiler { missing.append("a compiler") }
+        if !device.floatConfiguration.contains(.fma) { missing.append("a fused multiply-add") }
+        if !device.floatConfiguration.contains(.denorm) { missing.append("subnormal numbers") }
+        if !device.floatConfiguration.contains(.roundToNearest) { missing.append("rounding to nearest") }
+        if !device.floatConfiguration.contains(.infinityAndNaN) { missing.append("infinities and NaN") }
+        if !device.isLittleEndian { missing.append("little-endian memory") }
+        return missing
+    }
+
+    package var description: String { "opencl:\(device.index) (\(device.name), \(device.platform.name))" }
+
+    private static func text(_ name: String) -> String {
+        wb_kernel_source(name).map { String(cString: $0) } ?? ""
+    }
+
+    /// The source of a family of kernels, with all that it needs in front.
+    package static func source(_ family: String) -> String {
+        ["types.clh", "common.clh", "math.clh", "\(family).clh", "\(family).cl"].map(text).joined(separator: "\n")
+    }
+
+    /// A kernel of `kernels/FAMILY.cl`, built with `options`.
+    func kernel(_ name: String, in family: String, options: String = "") throws -> CLKernel {
+        var all = "-cl-std=CL1.2"
+        if device.floatConfiguration.contains(.correctlyRoundedDivideSqrt) {
+            all += " -cl-fp32-correctly-rounded-divide-sqrt -DWB_NATIVE_DIV=1"
+        }
+        if !options.isEmpty { all += " " + options }
+        let program = try programs.withLock { programs in
+            let key = family + " " + all
+            if let built = programs[key] { return built }
+            let built = try CLProgram(context: context, source: OpenCL.source(family), options: all)
+            programs[key] = built
+            return built
+        }
+        return try program.kernel(name)
+    }
+
+    /// Side of the square tile of outputs that a work-group of the GPU shape computes.
+    func tile(rows: Int, columns: Int) -> Int {
+        let items = device.maxWorkGroupSize
+        let large = 128 * 128
+        return items >= 256 && rows * columns >= 2 * device.computeUnits * large && columns > 64 ? 128 : 64
+    }
+}
+
+/// What a step sees of an OpenCL device when its launches are made.
+package struct OpenCLFrame {
+    package let device: OpenCL
+    fileprivate let storages: [Int]
+    fileprivate let buffers: [CLBuffer?]
+
+    func buffer(_ value: Value) -> CLArgument { .buffer(buffers[storages[value.id]]!) }
+
+    /// A launch over at least `global` work-items; the kernel checks its range.
+    func launch(
+        _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], global: CLSize,
+        local: CLSize? = nil
+    ) throws -> CLLaunch {
+        let kernel = try device.kernel(name, in: family, options: options)
+        try kernel.setArguments(arguments)
+        return try kernel.launch(global: global, local: local)
+    }
+
+    /// A launch over `count` work-items in a row.
+    func launch(_ name: String, in family: String, _ arguments: [CLArgument], count: Int) throws -> CLLaunch {
+        let local = device.shape == .gpu ? min(128, device.device.maxWorkGroupSize) : 16
+        return try launch(
+            name, in: family, arguments, global: CLSize(max(count, 1)).roundedUp(to: CLSize(local)), local: CLSize(local))
+    }
+
+    /// A launch over `columns` by `rows` work-items.
+    func launch(_ name: String, in family: String, _ arguments: [CLArgument], columns: Int, rows: Int) throws -> CLLaunch {
+        let local = device.shape == .gpu ? CLSize(32, 4) : CLSize(16, 1)
+        return try launch(
+            name, in: family, arguments, global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local), local: local)
+    }
+}
+
+/// A tape in the memory of an OpenCL device.
+package final class OpenCLExecutor: Executor {
+    private let tape: Tape
+    private let frame: OpenCLFrame
+    private let queue: CLQueue
+    private let launches: [[CLLaunch]] // of each step
+    package let arenaBytes: Int
+
+    package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
+        self.tape = tape
+        queue = try CLQueue(context: device.context)
+        let arena = tape.arena(keeping: kept, alignment: max(64, device.device.baseAddressAlignment / 4))
+        let most = device.device.maxAllocation
+        let needed = 4 * max(arena.size, tape.largest)
+        guard needed <= most else {
+            throw DeviceError(
+                "The OpenCL device “\(device.device.name)” gives buffers of at most \(most >> 20) MiB, and this needs one of "
+                    + "\(needed >> 20) MiB; take a smaller batch.")
+        }
+        arenaBytes = arena.size * 4
+        let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
+        var buffers: [CLBuffer?] = []
+        for (storage, source) in tape.sources.enumerated() {
+            let bytes = max(4, tape.sizes[storage] * 4)
+            switch source {
+            case .constant(let block):
+                let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
+                try queue.write(UnsafeRawBufferPointer(start: block.pointer, count: block.count * 4), to: buffer)
+                buffers.append(buffer)
+            case .input: buffers.append(try CLBuffer(context: device.context, byteCount: bytes))
+            case .step:
+                buffers.append(try arena.offsets[storage].map { try memory!.part(offset: $0 * 4, byteCount: bytes) })
+            }
+        }
+        frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
+        let frame = frame
+        launches = try tape.steps.map { try $0.launches(frame) }
+    }
+
+    private func buffer(_ value: Value) -> CLBuffer { frame.buffers[frame.storages[value.id]]! }
+
+    package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws {
+        try queue.write(UnsafeRawBufferPointer(source), to: buffer(value))
+    }
+
+    package func run(_ steps: Range<Int>) throws {
+        // Everything is enqueued before anything is waited for: a wait between short kernels leaves cores idle.
+        for i in steps { for launch in launches[i] { try queue.enqueue(launch) } }
+        try queue.finish()
+    }
+
+    package func memoryOrder(_ value: Value) throws -> [Float] {
+        try queue.read(Float.self, from: buffer(value), count: tape.shape(value).count)
+    }
+
+    package func time(_ steps: Range<Int>) throws -> [Double] {
+        try steps.map { i in
+            let start = DispatchTime.now().uptimeNanoseconds
+            for launch in launches[i] { try queue.enqueue(launch) }
+            try queue.finish()
+            return Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+        }
+    }
+}

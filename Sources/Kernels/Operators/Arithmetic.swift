@@ -1,0 +1,121 @@
+// Sums, differences, products and quotients of tensors that broadcast.
+
+import CMicrokernels
+
+/// What the arithmetic of two tensors shares.
+protocol Arithmetic: Operator {
+    var operation: MapOperation { get }
+    func onInts(_ a: Int, _ b: Int) throws -> Int
+}
+
+extension Arithmetic {
+    func operands(_ tape: Tape, _ inputs: [Operand?]) throws -> (Operand, Operand) {
+        let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
+        guard Shape.broadcast(tape.shape(a), tape.shape(b)) != nil else {
+            throw OperatorError("combines shapes that do not fit: \(tape.shape(a)) and \(tape.shape(b))")
+        }
+        return (a, b)
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let (a, b) = try operands(tape, inputs)
+        return [.value(tape.map(operation, try tape.value(a), try tape.value(b)))]
+    }
+
+    /// Integers only: those are the arithmetic of shapes.
+    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+        guard inputs.count == 2, let a = inputs[0], let b = inputs[1], a.isInteger, b.isInteger,
+            let shape = Shape.broadcast(a.shape, b.shape), shape.count == max(a.shape.count, b.shape.count)
+        else { return nil }
+        let (p, q) = (try a.ints(), try b.ints())
+        guard !p.isEmpty, !q.isEmpty, p.count == q.count || p.count == 1 || q.count == 1 else { return nil }
+        return [
+            HostTensor(shape, .ints(try (0..<shape.count).map { try onInts(p[p.count == 1 ? 0 : $0], q[q.count == 1 ? 0 : $0]) }))
+        ]
+    }
+}
+
+/// The result of integer arithmetic that must not overflow.
+private func checked(_ result: (partialValue: Int, overflow: Bool)) throws -> Int {
+    if result.overflow { throw OperatorError("computes a shape that overflows") }
+    return result.partialValue
+}
+
+package struct Add: Arithmetic {
+    package static let name = "Add"
+    package static let formula = "y = a + b"
+    package init(_ attributes: Attributes) throws {}
+    var operation: MapOperation { WB_MAP_add }
+    func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.addingReportingOverflow(b)) }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        tape.sum(node.cotangent, to: tape.shape(try required(node.inputs, input, "input")))
+    }
+}
+
+package struct Sub: Arithmetic {
+    package static let name = "Sub"
+    package static let formula = "y = a - b"
+    package init(_ attributes: Attributes) throws {}
+    var operation: MapOperation { WB_MAP_subtract }
+    func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.subtractingReportingOverflow(b)) }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let term = input == 0 ? node.cotangent : tape.map(WB_MAP_scale, node.cotangent, a: -1)
+        return tape.sum(term, to: tape.shape(try required(node.inputs, input, "input")))
+    }
+}
+
+package struct Mul: Arithmetic {
+    package static let name = "Mul"
+    package static let formula = "y = a b"
+    package init(_ attributes: Attributes) throws {}
+    package let gradientNeeds: GradientNeeds = .inputs
+    var operation: MapOperation { WB_MAP_multiply }
+    func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.multipliedReportingOverflow(by: b)) }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let other = try tape.value(required(node.inputs, 1 - input, "input"))
+        let term = tape.map(WB_MAP_multiply, node.cotangent, other)
+        return tape.sum(term, to: tape.shape(try required(node.inputs, input, "input")))
+    }
+}
+
+package struct Div: Arithmetic {
+    package static let name = "Div"
+    package static let formula = "y = a / b"
+    package init(_ attributes: Attributes) throws {}
+    package let gradientNeeds: GradientNeeds = [.inputs, .output]
+    var operation: MapOperation { WB_MAP_divide }
+    func onInts(_ a: Int, _ b: Int) throws -> Int {
+        if b == 0 { throw OperatorError("divides a shape by 0") }
+        return try checked(a.dividedReportingOverflow(by: b))
+    }
+    /// da = dy / b, db = −dy y / b
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let b = try tape.value(required(node.inputs, 1, "B"))
+        var term = tape.map(WB_MAP_divide, node.cotangent, b)
+        if input == 1 {
+            term = tape.map(WB_MAP_scale, tape.map(WB_MAP_multiply, term, try tape.value(node.output)), a: -1)
+        }
+        return tape.sum(term, to: tape.shape(try required(node.inputs, input, "input")))
+    }
+}
+
+package struct Sum: Operator {
+    package static let name = "Sum"
+    package static let formula = "y = a + b + ..., added from left to right"
+    package static let opsets = 8...22
+    package init(_ attributes: Attributes) throws {}
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        var sum = try tape.value(required(inputs, 0, "data_0"))
+        for i in inputs.indices.dropFirst() {
+            let next = try tape.value(required(inputs, i, "data_\(i)"))
+            guard Shape.broadcast(tape.shape(sum), tape.shape(next)) != nil else {
+                throw OperatorError("adds shapes that do not fit: \(tape.shape(sum)) and \(tape.shape(next))")
+            }
+            sum = tape.map(WB_MAP_add, sum, next)
+        }
+        return [.value(sum)]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        tape.sum(node.cotangent, to: tape.shape(try required(node.inputs, input, "input")))
+    }
+}

@@ -1,0 +1,97 @@
+// LRN, Softmax, LogSoftmax.
+
+import CMicrokernels
+
+package struct LRN: Operator {
+    package static let name = "LRN"
+    package static let formula = "y = x (bias + alpha / size * sum of x^2 over size channels)^-beta"
+    private let size: Int, alpha: Float, beta: Float, bias: Float
+    package let gradientNeeds: GradientNeeds = .inputs
+
+    package init(_ attributes: Attributes) throws {
+        size = try attributes.int("size")
+        guard (1...1 << 20).contains(size) else { throw OperatorError("has the size \(size), which must be positive") }
+        alpha = try attributes.float("alpha", default: 1e-4)
+        beta = try attributes.float("beta", default: 0.75)
+        bias = try attributes.float("bias", default: 1)
+    }
+
+    private func step(_ tape: inout Tape, _ inputs: [Value]) throws -> Value {
+        let shape = try image(tape.shape(inputs[0]))
+        let y = tape.value(shape)
+        let d = shape.dims
+        tape.add(
+            LocalResponse(
+                window: wb_lrn(
+                    pixels: Int32(d[0] * d[2] * d[3]), c: Int32(d[1]), size: Int32(size), alpha: alpha / Float(size),
+                    beta: beta, bias: bias), inputs: inputs, output: y))
+        return y
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.value(try step(&tape, [try tape.value(required(inputs, 0, "X"))]))]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        try step(&tape, [try tape.value(required(node.inputs, 0, "X")), node.cotangent])
+    }
+}
+
+/// What Softmax and its logarithm share.
+private struct SoftmaxRows: Sendable {
+    private let axis: Int
+    /// Before operator set 13 all dimensions from the axis on are one.
+    private let flattens: Bool
+
+    init(_ attributes: Attributes) throws {
+        flattens = attributes.opset < 13
+        axis = try attributes.int("axis", default: flattens ? 1 : -1)
+    }
+
+    func apply(_ tape: inout Tape, _ inputs: [Value], logarithm: Bool) throws -> Value {
+        let shape = tape.shape(inputs[0])
+        var axis = try normalised(self.axis, rank: shape.rank)
+        var working = shape
+        if flattens && axis != shape.rank - 1 {
+            working = [shape.dims[..<axis].reduce(1, *), shape.dims[axis...].reduce(1, *)]
+            axis = 1
+        }
+        let inputs = inputs.map { tape.reshape($0, to: working) }
+        let y = tape.value(working)
+        let inner = working.strides[axis], length = working.dims.isEmpty ? 1 : working.dims[axis]
+        tape.add(
+            Softmax(
+                logarithm: logarithm,
+                rows: wb_rows(
+                    outer: Int32(working.count / max(1, inner * length)), length: Int32(length), inner: Int32(inner)),
+                inputs: inputs, output: y))
+        return tape.reshape(y, to: shape)
+    }
+}
+
+package struct SoftmaxOperator: Operator {
+    package static let name = "Softmax"
+    package static let formula = "y = exp(x - max x) / sum of exp(x - max x)"
+    private let rows: SoftmaxRows
+    package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
+    package let gradientNeeds: GradientNeeds = .output
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.value(try rows.apply(&tape, [try tape.value(required(inputs, 0, "input"))], logarithm: false))]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        try rows.apply(&tape, [try tape.value(node.output), node.cotangent], logarithm: false)
+    }
+}
+
+package struct LogSoftmax: Operator {
+    package static let name = "LogSoftmax"
+    package static let formula = "y = (x - max x) - log(sum of exp(x - max x))"
+    private let rows: SoftmaxRows
+    package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
+    package let gradientNeeds: GradientNeeds = .output
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.value(try rows.apply(&tape, [try tape.value(required(inputs, 0, "input"))], logarithm: true))]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        try rows.apply(&tape, [try tape.value(node.output), node.cotangent], logarithm: true)
+    }
+}

@@ -1,0 +1,231 @@
+// What an operator is, and what it is given.
+//
+// Each file of this folder holds the operators of one family, each with all that there is to know of it, in one order: formula,
+// attributes, output (its shape follows from the steps), forward, gradient. Both are written as steps of a tape, so each serves
+// every device. The steps' arithmetic is in Steps/ and in kernels/.
+
+/// Why an operator cannot be used as a network uses it: the end of a sentence that names the node.
+package struct OperatorError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// A constant tensor on the host, in row-major order.
+package struct HostTensor: Sendable {
+    package enum Numbers: Sendable {
+        case floats([Float])
+        case ints([Int])
+        /// Read when they are needed: the weights of a file.
+        case deferred(@Sendable () throws -> [Float])
+    }
+    package let shape: Shape
+    package let numbers: Numbers
+
+    package init(_ shape: Shape, _ numbers: Numbers) { (self.shape, self.numbers) = (shape, numbers) }
+    package init(ints: [Int]) { self.init([ints.count], .ints(ints)) }
+
+    package func floats() throws -> [Float] {
+        switch numbers {
+        case .floats(let values): values
+        case .ints(let values): values.map(Float.init)
+        case .deferred(let read): try read()
+        }
+    }
+
+    package func ints() throws -> [Int] {
+        if case .ints(let values) = numbers { return values }
+        return try floats().map { value in
+            guard let int = Int(exactly: value.rounded(.towardZero)) else {
+                throw OperatorError("needs integers, and finds \(value)")
+            }
+            return int
+        }
+    }
+
+    package var isInteger: Bool { if case .ints = numbers { true } else { false } }
+
+    /// The same numbers under another shape.
+    package func reshaped(_ shape: Shape) -> HostTensor { HostTensor(shape, numbers) }
+
+    /// The numbers at `indices` (positions in row-major order), under a new shape.
+    func picking(_ indices: [Int], shape: Shape) throws -> HostTensor {
+        if case .ints(let values) = numbers { return HostTensor(shape, .ints(indices.map { values[$0] })) }
+        let values = try floats()
+        return HostTensor(shape, .floats(indices.map { values[$0] }))
+    }
+}
+
+/// An input of a node.
+package enum Operand: Sendable {
+    case value(Value)
+    case host(HostTensor)
+    /// A value that was never stored, because the step that would have made it does more.
+    case fused(Shape)
+}
+
+extension Tape {
+    package func shape(_ operand: Operand) -> Shape {
+        switch operand {
+        case .value(let value): shape(value)
+        case .host(let tensor): tensor.shape
+        case .fused(let shape): shape
+        }
+    }
+
+    /// The operand as a value: a constant is put on the tape.
+    package mutating func value(_ operand: Operand) throws -> Value {
+        switch operand {
+        case .value(let value): return value
+        case .host(let tensor):
+            return constant(tensor.shape, Block(tensor.shape.memoryOrder(try tensor.floats())))
+        case .fused: preconditionFailure("A value that a gradient needs was fused away.")
+        }
+    }
+}
+
+package enum Attribute: Sendable {
+    case int(Int), float(Float), string(String), ints([Int]), floats([Float]), tensor(HostTensor)
+    /// Something that no operator here reads, by its kind.
+    case other(String)
+}
+
+/// The attributes of a node, and the version of the operator set that gives them their meaning.
+package struct Attributes: Sendable {
+    package let opset: Int
+    private let values: [String: Attribute]
+
+    package init(opset: Int, _ values: [String: Attribute] = [:]) { (self.opset, self.values) = (opset, values) }
+
+    package func has(_ name: String) -> Bool { values[name] != nil }
+
+    private func wrong(_ name: String, _ expected: String) -> OperatorError {
+        OperatorError("has an attribute “\(name)” that is not \(expected)")
+    }
+    package func int(_ name: String, default fallback: Int? = nil) throws -> Int {
+        switch values[name] {
+        case .int(let value): return value
+        case nil: if let fallback { return fallback } else { throw OperatorError("lacks the attribute “\(name)”") }
+        default: throw wrong(name, "an integer")
+        }
+    }
+    package func float(_ name: String, default fallback: Float) throws -> Float {
+        switch values[name] {
+        case .float(let value): return value
+        case .int(let value): return Float(value)
+        case nil: return fallback
+        default: throw wrong(name, "a number")
+        }
+    }
+    package func string(_ name: String, default fallback: String) throws -> String {
+        switch values[name] {
+        case .string(let value): return value
+        case nil: return fallback
+        default: throw wrong(name, "a string")
+        }
+    }
+    package func ints(_ name: String) throws -> [Int]? {
+        switch values[name] {
+        case .ints(let value): return value
+        case .int(let value): return [value]
+        case nil: return nil
+        default: throw wrong(name, "a list of integers")
+        }
+    }
+    package func tensor(_ name: String) throws -> HostTensor? {
+        switch values[name] {
+        case .tensor(let value): return value
+        case nil: return nil
+        default: throw wrong(name, "a tensor")
+        }
+    }
+    package subscript(name: String) -> Attribute? { values[name] }
+}
+
+/// A node whose forward steps are on the tape: what its gradient can use.
+package struct LoweredNode {
+    package let inputs: [Operand?]
+    package let output: Operand
+    /// The gradient of the score with respect to the output.
+    package let cotangent: Value
+
+    package init(inputs: [Operand?], output: Operand, cotangent: Value) {
+        (self.inputs, self.output, self.cotangent) = (inputs, output, cotangent)
+    }
+}
+
+/// Which stored values a gradient reads; those must not be fused away.
+package struct GradientNeeds: OptionSet, Sendable {
+    package let rawValue: Int
+    package init(rawValue: Int) { self.rawValue = rawValue }
+    package static let inputs = GradientNeeds(rawValue: 1)
+    package static let output = GradientNeeds(rawValue: 2)
+}
+
+/// An operator of ONNX.
+package protocol Operator: Sendable {
+    static var name: String { get }
+    /// One line for people.
+    static var formula: String { get }
+    /// The versions of the operator set in which it means what is implemented here.
+    static var opsets: ClosedRange<Int> { get }
+    /// Whether activations can have a gradient through it.
+    static var hasGradient: Bool { get }
+
+    init(_ attributes: Attributes) throws
+
+    var gradientNeeds: GradientNeeds { get }
+    /// The bounds, if all that it does is to clip its only input.
+    func clip(_ inputs: [Operand?]) throws -> Bounds?
+
+    /// Computes on the host if all inputs are constants; nil if that is not worth code of its own.
+    func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]?
+    /// Puts the forward computation on the tape.
+    func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand]
+    /// Puts the cotangent of input `input` on the tape.
+    func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value
+}
+
+/// An operator whose last step can also add a tensor and clip.
+package protocol FusingOperator: Operator {
+    func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value
+}
+
+extension FusingOperator {
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.value(try forward(&tape, inputs, residual: nil, clip: nil))]
+    }
+}
+
+extension Operator {
+    package static var opsets: ClosedRange<Int> { 7...22 }
+    package static var hasGradient: Bool { true }
+    package var gradientNeeds: GradientNeeds { [] }
+    package func clip(_ inputs: [Operand?]) throws -> Bounds? { nil }
+    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? { nil }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        throw OperatorError("has no gradient with respect to its input \(input)")
+    }
+}
+
+/// Input `index`, which must be there.
+func required(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Operand {
+    guard index < inputs.count, let operand = inputs[index] else { throw OperatorError("lacks its input \(index) (\(what))") }
+    return operand
+}
+
+/// Input `index` as a constant, nil if it is absent.
+func constant(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> HostTensor? {
+    guard index < inputs.count, let operand = inputs[index] else { return nil }
+    guard case .host(let tensor) = operand else {
+        throw OperatorError("needs its input \(index) (\(what)) to be a constant, and it is computed by the network")
+    }
+    return tensor
+}
+
+/// `axis` counted from the front.
+func normalised(_ axis: Int, rank: Int) throws -> Int {
+    guard axis >= -rank, axis < max(rank, 1) else {
+        throw OperatorError("names the axis \(axis) of a tensor of rank \(rank)")
+    }
+    return axis < 0 ? axis + rank : axis
+}

@@ -1,0 +1,177 @@
+// Pools over windows, over whole images, and reductions over any axes.
+
+import CMicrokernels
+
+/// What the window pools share.
+private struct Pooling: Sendable {
+    let window: Window
+    let ceil: Bool, countPads: Bool
+
+    init(_ attributes: Attributes) throws {
+        window = try Window(attributes)
+        guard window.kernel != nil else { throw OperatorError("lacks the attribute “kernel_shape”") }
+        ceil = try attributes.int("ceil_mode", default: 0) != 0
+        countPads = try attributes.int("count_include_pad", default: 0) != 0
+        guard try attributes.int("storage_order", default: 0) == 0 else {
+            throw OperatorError("has storage_order = 1, which is not supported")
+        }
+    }
+
+    func raw(_ input: Shape) throws -> (window: wb_pool, output: Shape) {
+        let x = try image(input).dims
+        let kernel = window.kernel!
+        let (pads, out) = try window.place([x[2], x[3]], kernel: kernel, ceil: ceil)
+        func int(_ i: Int) -> Int32 { Int32(i) }
+        let raw = wb_pool(
+            n: int(x[0]), h: int(x[2]), w: int(x[3]), c: int(x[1]), oh: int(out[0]), ow: int(out[1]), kh: int(kernel[0]),
+            kw: int(kernel[1]), stride_h: int(window.strides[0]), stride_w: int(window.strides[1]), pad_h: int(pads[0]),
+            pad_w: int(pads[1]), dilation_h: int(window.dilations[0]), dilation_w: int(window.dilations[1]),
+            count_pads: countPads ? 1 : 0, padded_h: int(x[2] + pads[2]), padded_w: int(x[3] + pads[3]))
+        return (raw, [x[0], x[1], out[0], out[1]])
+    }
+
+    func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ inputs: [Operand?]) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "X"))
+        let (raw, shape) = try raw(tape.shape(x))
+        let y = tape.value(shape)
+        tape.add(Pool(kind: kind, window: raw, inputs: [x], output: y))
+        return [.value(y)]
+    }
+}
+
+package struct MaxPool: Operator {
+    package static let name = "MaxPool"
+    package static let formula = "y = largest of a window; the gradient goes to the first of equals"
+    package static let opsets = 8...22
+    private let pooling: Pooling
+    package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
+    package let gradientNeeds: GradientNeeds = .inputs
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        guard outputs == 1 else { throw OperatorError("is asked for the indices of its maxima, which is not supported") }
+        return try pooling.forward(&tape, .max_pool, inputs)
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        let dx = tape.value(tape.shape(x))
+        let raw = try pooling.raw(tape.shape(x)).window
+        tape.add(Pool(kind: .max_pool_vjp, window: raw, inputs: [x, node.cotangent], output: dx))
+        return dx
+    }
+}
+
+package struct AveragePool: Operator {
+    package static let name = "AveragePool"
+    package static let formula = "y = mean of a window"
+    private let pooling: Pooling
+    package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        try pooling.forward(&tape, .average_pool, inputs)
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let shape = tape.shape(try required(node.inputs, 0, "X"))
+        let dx = tape.value(shape)
+        tape.add(Pool(kind: .average_pool_vjp, window: try pooling.raw(shape).window, inputs: [node.cotangent], output: dx))
+        return dx
+    }
+}
+
+/// The cotangent of a mean or a sum over axes: every element gets the same share.
+private func spread(_ tape: inout Tape, _ dy: Value, over shape: Shape, axes: [Int], scale: Float) -> Value {
+    let kept = Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] })
+    let source = tape.reshape(dy, to: kept)
+    let dx = tape.value(shape)
+    tape.copy(source, into: dx, grid: Grid(shape, x: kept), scale: scale)
+    return dx
+}
+
+package struct GlobalAveragePool: Operator {
+    package static let name = "GlobalAveragePool"
+    package static let formula = "y = mean over height and width"
+    package init(_ attributes: Attributes) throws {}
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "X"))
+        _ = try image(tape.shape(x))
+        return [.value(tape.spatialMean(x))]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let shape = tape.shape(try required(node.inputs, 0, "X"))
+        let scale = 1 / Float(shape.dims[2] * shape.dims[3])
+        return spread(&tape, node.cotangent, over: shape, axes: [2, 3], scale: scale)
+    }
+}
+
+package struct GlobalMaxPool: Operator {
+    package static let name = "GlobalMaxPool"
+    package static let formula = "y = largest over height and width; the gradient goes to the first of equals"
+    package init(_ attributes: Attributes) throws {}
+    package let gradientNeeds: GradientNeeds = .inputs
+    private func pool(_ shape: Shape) throws -> MaxPool {
+        try MaxPool(Attributes(opset: 13, ["kernel_shape": .ints(Array(image(shape).dims[2...]))]))
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        try pool(tape.shape(required(inputs, 0, "X"))).forward(&tape, inputs, outputs: outputs)
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        try pool(tape.shape(required(node.inputs, 0, "X"))).gradient(&tape, node, input: input)
+    }
+}
+
+/// What ReduceMean and ReduceSum share.
+private struct Reduction: Sendable {
+    private let listed: [Int]?, axesAreInput: Bool, keepDims: Bool, emptyMeansNone: Bool
+
+    init(_ attributes: Attributes, axesAreInputFrom opset: Int) throws {
+        axesAreInput = attributes.opset >= opset
+        listed = try attributes.ints("axes")
+        keepDims = try attributes.int("keepdims", default: 1) != 0
+        emptyMeansNone = try attributes.int("noop_with_empty_axes", default: 0) != 0
+    }
+
+    func axes(_ shape: Shape, _ inputs: [Operand?]) throws -> [Int] {
+        let given = axesAreInput ? try constant(inputs, 1, "axes")?.ints() : listed
+        if given ?? [] == [] { return emptyMeansNone ? [] : Array(0..<shape.rank) }
+        return Array(Set(try given!.map { try normalised($0, rank: shape.rank) })).sorted()
+    }
+
+    func forward(_ tape: inout Tape, _ inputs: [Operand?], mean: Bool) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "data"))
+        let shape = tape.shape(x), axes = try axes(shape, inputs)
+        if axes.isEmpty { return [.value(x)] }
+        let count = axes.map { shape.dims[$0] }.reduce(1, *)
+        let y = tape.reduce(x, axes: axes, divisor: mean ? Float(count) : 1)
+        if keepDims { return [.value(y)] }
+        return [.value(tape.reshape(y, to: Shape(shape.dims.indices.filter { !axes.contains($0) }.map { shape.dims[$0] })))]
+    }
+
+    func gradient(_ tape: inout Tape, _ node: LoweredNode, mean: Bool) throws -> Value {
+        let shape = tape.shape(try required(node.inputs, 0, "data")), axes = try axes(shape, node.inputs)
+        let count = axes.map { shape.dims[$0] }.reduce(1, *)
+        return spread(&tape, node.cotangent, over: shape, axes: axes, scale: mean ? 1 / Float(count) : 1)
+    }
+}
+
+package struct ReduceMean: Operator {
+    package static let name = "ReduceMean"
+    package static let formula = "y = mean over axes"
+    private let reduction: Reduction
+    package init(_ attributes: Attributes) throws { reduction = try Reduction(attributes, axesAreInputFrom: 18) }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        try reduction.forward(&tape, inputs, mean: true)
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        try reduction.gradient(&tape, node, mean: true)
+    }
+}
+
+package struct ReduceSum: Operator {
+    package static let name = "ReduceSum"
+    package static let formula = "y = sum over axes"
+    private let reduction: Reduction
+    package init(_ attributes: Attributes) throws { reduction = try Reduction(attributes, axesAreInputFrom: 13) }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        try reduction.forward(&tape, inputs, mean: false)
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        try reduction.gradient(&tape, node, mean: false)
+    }
+}

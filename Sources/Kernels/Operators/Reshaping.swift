@@ -1,0 +1,177 @@
+// The same numbers under another shape or in another order.
+
+import CMicrokernels
+
+/// What the operators share that only give another shape.
+protocol Reshaping: Operator {
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape
+}
+
+extension Reshaping {
+    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+        guard let first = inputs.first, let x = first else { return nil }
+        return [x.reshaped(try checked(x.shape, inputs.map { $0.map(Operand.host) }))]
+    }
+    private func checked(_ old: Shape, _ inputs: [Operand?]) throws -> Shape {
+        let new = try shape(old, inputs)
+        guard new.count == old.count else { throw OperatorError("turns the shape \(old) into \(new), which has not as many elements") }
+        guard new.rank <= Shape.maximumRank else { throw OperatorError("makes a tensor of rank \(new.rank); the limit is 6") }
+        return new
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "input"))
+        return [.value(tape.reshape(x, to: try checked(tape.shape(x), inputs)))]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        tape.reshape(node.cotangent, to: tape.shape(try required(node.inputs, 0, "input")))
+    }
+}
+
+package struct Flatten: Reshaping {
+    package static let name = "Flatten"
+    package static let formula = "the dimensions before and from the axis on as two"
+    private let axis: Int
+    package init(_ attributes: Attributes) throws { axis = try attributes.int("axis", default: 1) }
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+        let at = axis == shape.rank ? axis : try normalised(axis, rank: shape.rank)
+        return [shape.dims[..<at].reduce(1, *), shape.dims[at...].reduce(1, *)]
+    }
+}
+
+package struct Reshape: Reshaping {
+    package static let name = "Reshape"
+    package static let formula = "the same elements in row-major order under a constant shape; 0 keeps a dimension, -1 is computed"
+    private let allowZero: Bool
+    package init(_ attributes: Attributes) throws { allowZero = try attributes.int("allowzero", default: 0) != 0 }
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+        guard let wanted = try constant(inputs, 1, "shape")?.ints() else { throw OperatorError("lacks its shape") }
+        var dims: [Int] = []
+        for (i, d) in wanted.enumerated() {
+            guard d >= -1 else { throw OperatorError("asks for the shape \(wanted)") }
+            if d == 0 && !allowZero {
+                guard i < shape.rank else { throw OperatorError("keeps dimension \(i) of the shape \(shape), which is not there") }
+                dims.append(shape.dims[i])
+            } else {
+                dims.append(d)
+            }
+        }
+        if let open = dims.firstIndex(of: -1) {
+            var known = 1
+            for (i, d) in dims.enumerated() where i != open {
+                let (product, overflow) = known.multipliedReportingOverflow(by: d)
+                guard !overflow else { throw OperatorError("asks for the shape \(wanted), which is too large") }
+                known = product
+            }
+            guard known > 0, shape.count % known == 0, !dims[(open + 1)...].contains(-1) else {
+                throw OperatorError("cannot give the shape \(shape) the form \(wanted)")
+            }
+            dims[open] = shape.count / known
+        }
+        var count = 1
+        for d in dims {
+            let (product, overflow) = count.multipliedReportingOverflow(by: d)
+            guard !overflow else { throw OperatorError("asks for the shape \(wanted), which is too large") }
+            count = product
+        }
+        return Shape(dims)
+    }
+}
+
+package struct Squeeze: Reshaping {
+    package static let name = "Squeeze"
+    package static let formula = "without dimensions of extent 1"
+    private let axes: [Int]?, axesAreInput: Bool
+    package init(_ attributes: Attributes) throws {
+        axes = try attributes.ints("axes")
+        axesAreInput = attributes.opset >= 13
+    }
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+        let given = axesAreInput ? try constant(inputs, 1, "axes")?.ints() : axes
+        let gone = try given.map { Set(try $0.map { try normalised($0, rank: shape.rank) }) }
+        if let bad = gone?.first(where: { shape.dims[$0] != 1 }) {
+            throw OperatorError("drops dimension \(bad) of the shape \(shape), which is not 1")
+        }
+        return Shape(shape.dims.indices.filter { gone.map { g in !g.contains($0) } ?? (shape.dims[$0] != 1) }.map { shape.dims[$0] })
+    }
+}
+
+package struct Unsqueeze: Reshaping {
+    package static let name = "Unsqueeze"
+    package static let formula = "with more dimensions of extent 1"
+    private let axes: [Int]?, axesAreInput: Bool
+    package init(_ attributes: Attributes) throws {
+        axes = try attributes.ints("axes")
+        axesAreInput = attributes.opset >= 13
+    }
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+        guard let given = axesAreInput ? try constant(inputs, 1, "axes")?.ints() : axes else {
+            throw OperatorError("lacks its axes")
+        }
+        let rank = shape.rank + given.count
+        let new = Set(try given.map { try normalised($0, rank: rank) })
+        guard new.count == given.count else { throw OperatorError("names an axis twice: \(given)") }
+        var old = shape.dims.makeIterator()
+        return Shape((0..<rank).map { new.contains($0) ? 1 : old.next()! })
+    }
+}
+
+package struct Transpose: Operator {
+    package static let name = "Transpose"
+    package static let formula = "the dimensions in another order"
+    private let order: [Int]?
+    package init(_ attributes: Attributes) throws { order = try attributes.ints("perm") }
+    private func order(_ rank: Int) throws -> [Int] {
+        let order = self.order ?? Array((0..<rank).reversed())
+        guard order.sorted() == Array(0..<rank) else { throw OperatorError("orders the dimensions of a tensor of rank \(rank) as \(order)") }
+        return order
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "data"))
+        return [.value(tape.transpose(x, try order(tape.shape(x).rank)))]
+    }
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+        let order = try order(tape.shape(node.cotangent).rank)
+        return tape.transpose(node.cotangent, order.indices.map { i in order.firstIndex(of: i)! })
+    }
+}
+
+/// What the operators share that do nothing to an explained network.
+protocol Passing: Reshaping {}
+extension Passing {
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape { shape }
+}
+
+package struct Identity: Passing {
+    package static let name = "Identity"
+    package static let formula = "y = x"
+    package init(_ attributes: Attributes) throws {}
+}
+
+package struct Dropout: Passing {
+    package static let name = "Dropout"
+    package static let formula = "y = x: nothing is dropped at inference"
+    package init(_ attributes: Attributes) throws {}
+}
+
+package struct Cast: Passing {
+    package static let name = "Cast"
+    package static let formula = "y = x between floating-point types; integers only in the arithmetic of shapes"
+    private let toFloat: Bool
+    package init(_ attributes: Attributes) throws {
+        // The data types of ONNX: 1 float, 10 float16, 11 double, 16 bfloat16; 2 ... 7, 9, 12, 13 integers and bool.
+        let type = try attributes.int("to")
+        toFloat = [1, 10, 11, 16].contains(type)
+        guard toFloat || [2, 3, 4, 5, 6, 7, 9, 12, 13].contains(type) else {
+            throw OperatorError("casts to the data type \(type), which is not supported")
+        }
+    }
+    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+        guard let first = inputs.first, let x = first else { return nil }
+        if toFloat { return [x.isInteger ? HostTensor(x.shape, .floats(try x.floats())) : x] }
+        return [HostTensor(x.shape, .ints(try x.ints()))]
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        guard toFloat else { throw OperatorError("casts an activation to integers, which is not supported") }
+        return [.value(try tape.value(required(inputs, 0, "input")))]
+    }
+}

@@ -1,0 +1,79 @@
+// Shapes, and how the elements of a tensor of that shape lie in memory.
+
+/// The extents of a tensor, in the order that ONNX gives them.
+///
+/// In memory a tensor of rank 4 is channels-last: [N, C, H, W] lies as N, H, W, C. Tensors of any other rank are row-major.
+/// The layout is a function of the shape alone, so nothing ever has to ask for it.
+package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleByArrayLiteral {
+    package let dims: [Int]
+
+    package init(_ dims: [Int]) { self.dims = dims }
+    package init(arrayLiteral dims: Int...) { self.dims = dims }
+
+    /// The largest rank that a tensor may have.
+    package static let maximumRank = 6
+
+    package var rank: Int { dims.count }
+    package var count: Int { dims.reduce(1, *) }
+    package var description: String { dims.map(String.init).joined(separator: "×") }
+
+    /// How far apart neighbours lie along each dimension.
+    package var strides: [Int] {
+        guard rank == 4 else { return rowMajorStrides }
+        return [dims[1] * dims[2] * dims[3], 1, dims[3] * dims[1], dims[1]]
+    }
+
+    /// The same if the tensor were row-major.
+    package var rowMajorStrides: [Int] {
+        var strides = [Int](repeating: 1, count: rank)
+        for d in stride(from: rank - 2, through: 0, by: -1) { strides[d] = strides[d + 1] * dims[d + 1] }
+        return strides
+    }
+
+    /// Whether memory order is row-major order.
+    package var isRowMajor: Bool { rank != 4 || dims[1] == 1 || dims[2] * dims[3] == 1 }
+
+    /// Elements in row-major order, from memory order.
+    package func rowMajor(_ memory: [Float]) -> [Float] { isRowMajor ? memory : reordered(memory, toMemory: false) }
+
+    /// Elements in memory order, from row-major order.
+    package func memoryOrder(_ rowMajor: [Float]) -> [Float] {
+        isRowMajor ? rowMajor : reordered(rowMajor, toMemory: true)
+    }
+
+    private func reordered(_ from: [Float], toMemory: Bool) -> [Float] {
+        let (c, pixels) = (dims[1], dims[2] * dims[3])
+        var to = [Float](repeating: 0, count: count)
+        for n in 0..<dims[0] {
+            let image = n * c * pixels
+            for p in 0..<pixels {
+                for k in 0..<c {
+                    let (planar, last) = (image + k * pixels + p, image + p * c + k)
+                    to[toMemory ? last : planar] = from[toMemory ? planar : last]
+                }
+            }
+        }
+        return to
+    }
+
+    /// The shape that two shapes broadcast to, or nil if they do not.
+    package static func broadcast(_ a: Shape, _ b: Shape) -> Shape? {
+        var dims = [Int](repeating: 1, count: max(a.rank, b.rank))
+        for i in 0..<dims.count {
+            let p = i < a.rank ? a.dims[a.rank - 1 - i] : 1
+            let q = i < b.rank ? b.dims[b.rank - 1 - i] : 1
+            guard p == q || p == 1 || q == 1 else { return nil }
+            dims[dims.count - 1 - i] = p == 1 ? q : p
+        }
+        return Shape(dims)
+    }
+
+    /// This shape's strides seen from a shape that it broadcasts to: 0 where one element serves a whole dimension.
+    package func strides(broadcastTo other: Shape) -> [Int] {
+        let own = strides
+        return (0..<other.rank).map { d in
+            let i = d - (other.rank - rank)
+            return i < 0 || (dims[i] == 1 && other.dims[d] != 1) ? 0 : own[i]
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// Pooling: kernels/pool.cl.
+
+import CLRuntime
+import CMicrokernels
+
+/// Maximum or average over windows, and the cotangents of their inputs.
+package struct Pool: Step {
+    enum Kind: String { case max_pool, max_pool_vjp, average_pool, average_pool_vjp }
+    let kind: Kind
+    let window: wb_pool
+    let inputs: [Value] // max_pool_vjp: x and dy
+    let output: Value
+
+    package var kernel: String { kind.rawValue }
+    package var reads: [Value] { inputs }
+    package var writes: [Value] { [output] }
+    package var operations: Int { Int(window.n * window.oh * window.ow) * Int(window.c * window.kh * window.kw) }
+    private var rows: Int {
+        switch kind {
+        case .max_pool, .average_pool: Int(window.n) * Int(window.oh) * Int(window.ow)
+        case .max_pool_vjp, .average_pool_vjp: Int(window.n) * Int(window.h) * Int(window.w)
+        }
+    }
+
+    package func run(_ cpu: CPUFrame) {
+        let x = inputs.map(cpu.pointer)
+        let y = cpu.pointer(output)
+        withUnsafePointer(to: window) { window in
+            cpu.split(rows, minimum: 16) { begin, end, _ in
+                let (begin, end) = (Int64(begin), Int64(end))
+                switch kind {
+                case .max_pool: cpu.functions.max_pool(window, x[0], y, begin, end)
+                case .max_pool_vjp: cpu.functions.max_pool_vjp(window, x[0], x[1], y, begin, end)
+                case .average_pool: cpu.functions.average_pool(window, x[0], y, begin, end)
+                case .average_pool_vjp: cpu.functions.average_pool_vjp(window, x[0], y, begin, end)
+                }
+            }
+        }
+    }
+
+    package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
+        [
+            try frame.launch(
+                kind.rawValue, in: "pool", inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)],
+                columns: Int(window.c), rows: rows)
+        ]
+    }
+}

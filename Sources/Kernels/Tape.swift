@@ -1,0 +1,157 @@
+// A tape: the values of a computation and the steps that make them, before any device is chosen.
+
+/// A tensor that steps read and write. Which memory it gets is decided when a tape is loaded on a device.
+package struct Value: Hashable, Sendable {
+    package let id: Int
+}
+
+/// One launch of a kernel, on any device.
+///
+/// A step says what is computed, exactly; the device decides who computes it. `run` and `launches` give the same bits.
+package protocol Step: Sendable {
+    /// The kernel's name, for tables.
+    var kernel: String { get }
+    var reads: [Value] { get }
+    var writes: [Value] { get }
+    /// Floating-point operations, a fused multiply-add counted as two.
+    var operations: Int { get }
+    /// Computes on the CPU.
+    func run(_ cpu: CPUFrame)
+    /// The OpenCL launches that compute it, with their arguments set.
+    func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch]
+}
+
+extension Step {
+    package var operations: Int { 0 }
+}
+
+/// Values and steps in the order in which they run.
+package struct Tape: Sendable {
+    enum Source: Sendable { case constant(Block), input, step }
+    struct Entry: Sendable {
+        var shape: Shape
+        var storage: Int // values with the same storage are views of the same memory
+    }
+
+    private(set) var entries: [Entry] = []
+    private(set) var sources: [Source] = [] // of each storage
+    private(set) var sizes: [Int] = [] // of each storage, in floats
+    package private(set) var steps: [any Step] = []
+    /// What each step is for, for tables: the name of a node of the network.
+    package private(set) var labels: [String] = []
+    /// Steps [stages[i], stages[i + 1]) are one stage: they run together, and a later stage may run several times.
+    package private(set) var stages: [Int] = [0]
+    private var zerosValue: Value?
+    /// The label of the steps that are added next.
+    package var label = ""
+
+    package init() {}
+
+    package func shape(_ value: Value) -> Shape { entries[value.id].shape }
+    func storage(_ value: Value) -> Int { entries[value.id].storage }
+
+    package var stageCount: Int { stages.count }
+    package func stage(_ index: Int) -> Range<Int> {
+        stages[index]..<(index + 1 < stages.count ? stages[index + 1] : steps.count)
+    }
+
+    private mutating func add(_ shape: Shape, _ source: Source, size: Int) -> Value {
+        sources.append(source)
+        sizes.append(size)
+        entries.append(Entry(shape: shape, storage: sources.count - 1))
+        return Value(id: entries.count - 1)
+    }
+
+    /// A value that the host writes before a stage runs.
+    package mutating func input(_ shape: Shape) -> Value { add(shape, .input, size: shape.count) }
+
+    /// A value that a step writes.
+    package mutating func value(_ shape: Shape) -> Value { add(shape, .step, size: shape.count) }
+
+    /// Numbers that never change, in memory order.
+    package mutating func constant(_ shape: Shape, _ block: Block) -> Value {
+        add(shape, .constant(block), size: block.count)
+    }
+
+    /// At least `count` zeros.
+    package mutating func zeros(_ count: Int) -> Value {
+        if let zerosValue, sizes[storage(zerosValue)] >= count { return zerosValue }
+        let value = constant([max(count, 4096)], Block(count: max(count, 4096)))
+        zerosValue = value
+        return value
+    }
+
+    /// The same memory under another shape of the same number of elements.
+    package mutating func view(_ value: Value, as shape: Shape) -> Value {
+        precondition(shape.count == self.shape(value).count)
+        entries.append(Entry(shape: shape, storage: storage(value)))
+        return Value(id: entries.count - 1)
+    }
+
+    package mutating func add(_ step: some Step) {
+        steps.append(step)
+        labels.append(label)
+    }
+
+    /// What is added from now on belongs to the next stage.
+    package mutating func beginStage() { stages.append(steps.count) }
+
+    /// Drops the steps whose results nobody reads, `kept` aside.
+    package mutating func dropDeadSteps(keeping kept: [Value]) {
+        var live = Set(kept.map(storage))
+        var keep = [Bool](repeating: false, count: steps.count)
+        for i in steps.indices.reversed() where steps[i].writes.contains(where: { live.contains(storage($0)) }) {
+            keep[i] = true
+            live.formUnion(steps[i].reads.map(storage))
+        }
+        stages = stages.map { boundary in keep[..<boundary].count { $0 } }
+        labels = labels.indices.filter { keep[$0] }.map { labels[$0] }
+        steps = steps.indices.filter { keep[$0] }.map { steps[$0] }
+    }
+
+    // MARK: Memory
+
+    /// Where each storage that steps write lies in one arena, in floats; memory is used again once nobody reads it.
+    struct Arena {
+        var offsets: [Int: Int] = [:]
+        var size = 0
+    }
+
+    /// Storages of `kept` values, and those that cross into a later stage, keep their memory to the end.
+    func arena(keeping kept: [Value], alignment: Int) -> Arena {
+        struct Life { var storage: Int, size: Int, first: Int, last: Int }
+        var lives: [Int: Life] = [:]
+        func stageOf(_ step: Int) -> Int { stages.lastIndex { $0 <= step } ?? 0 }
+        for (i, step) in steps.enumerated() {
+            for value in step.writes + step.reads {
+                let s = storage(value)
+                guard case .step = sources[s] else { continue }
+                let size = (sizes[s] + alignment - 1) / alignment * alignment
+                var life = lives[s] ?? Life(storage: s, size: max(size, alignment), first: i, last: i)
+                life.last = i
+                if stageOf(life.first) != stageOf(i) { life.last = steps.count }
+                lives[s] = life
+            }
+        }
+        for value in kept { lives[storage(value)]?.last = steps.count }
+
+        // Largest first, each at the lowest place where it meets nobody who lives at the same time.
+        var arena = Arena()
+        var placed: [(life: Life, offset: Int)] = []
+        for life in lives.values.sorted(by: { ($0.size, $1.storage) > ($1.size, $0.storage) }) {
+            let neighbours = placed.filter { $0.life.first <= life.last && life.first <= $0.life.last }
+                .sorted { $0.offset < $1.offset }
+            var offset = 0
+            for other in neighbours where offset + life.size > other.offset {
+                offset = max(offset, other.offset + other.life.size)
+            }
+            placed.append((life, offset))
+            arena.offsets[life.storage] = offset
+            arena.size = max(arena.size, offset + life.size)
+        }
+        return arena
+    }
+
+    /// The largest storage, in floats: what one buffer must hold, with 32-bit indices.
+    var largest: Int { sizes.max() ?? 0 }
+}
