@@ -30,7 +30,7 @@ import Testing
         // one × one = 1 + 2⁻¹¹ + 2⁻²⁴ rounds to 1 + 2⁻¹¹: contracted the sum is 2⁻²⁴, otherwise 0.
         let two = -(1 + Float(sign: .plus, exponent: -11, significand: 1))
         var a: [Float] = [
-            one, 1e-30, tiny, 3e38, 0, -0, .infinity, tiny * 5, .leastNormalMagnitude, 1, 16_777_217,
+            one, 1e-30, tiny, 3e38, 0, -0, .infinity, tiny * 5, .leastNormalMagnitude, 1, 16_777_215,
         ]
         var b: [Float] = [one, 1e-10, 0.5, 10, 3, 3, 2, 3, 0.5, 3, 3]
         var c: [Float] = [two, 0, tiny, -3e38, -0, -0, 1, -tiny, tiny, -tiny, 0]

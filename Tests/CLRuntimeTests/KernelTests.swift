@@ -31,9 +31,9 @@ private let axpy = """
     @Test func allKindsOfArguments() throws {
         let bench = try Bench()
         let kernel = try bench.kernel(
-            "all",
+            "values",
             """
-            kernel void all(global long *o, global const int *none, int i, uint u, float f, ulong v, long l) {
+            kernel void values(global long *o, global const int *none, int i, uint u, float f, ulong v, long l) {
                 o[0] = i; o[1] = u; o[2] = (long)(f * 4); o[3] = (long)(v >> 1); o[4] = l; o[5] = none == 0;
             }
             """)
