@@ -206,7 +206,7 @@ import Testing
             expect(model("w.bin", length: "12"), "has 12 bytes", .invalidTensor)
             expect(model("w.bin"), "not read from a folder", folder: nil)
             var both = model("w.bin")
-            both.wire.graph.initializer[0].floatData = [1]
+            both.graph.initializer[0].floatData = [1]
             expect(both, "both inside and outside", .invalidTensor)
             try FileManager.default.createDirectory(
                 atPath: "\(folder)/dir", withIntermediateDirectories: true)
