@@ -1,0 +1,90 @@
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// The files beside a model that hold tensors which are not in the model itself.
+///
+/// A model may come from anywhere, so it can only reach files of its own folder and of folders in it.
+struct ExternalData {
+    /// The model, for sentences.
+    let file: String
+    /// The model's folder; nil for a model that did not come from a file.
+    let folder: String?
+    private var mapped: [String: Data] = [:]
+
+    init(file: String, folder: String?) {
+        self.file = file
+        self.folder = folder
+    }
+
+    /// The `byteCount` bytes of a tensor.
+    mutating func bytes(
+        of tensor: WireTensor, named label: String, byteCount: Int
+    ) throws(ONNXError) -> Data {
+        let model = file
+        func failure(_ reason: String) -> ONNXError {
+            ONNXError(.externalData, file: model, "The external data of \(label) \(reason)")
+        }
+        var location: String?
+        var offset = 0
+        var length: Int?
+        for entry in tensor.externalData {
+            switch entry.key {
+            case "location": location = entry.value
+            case "offset", "length":
+                guard let number = Int(entry.value), number >= 0 else {
+                    throw failure("has the \(entry.key) \(quoted(entry.value)), which is not a byte count.")
+                }
+                if entry.key == "offset" { offset = number } else { length = number }
+            default: break
+            }
+        }
+        guard let location, !location.isEmpty else { throw failure("names no file (the key 'location').") }
+        let data = try map(location, failure)
+        if let length, length != byteCount {
+            throw ONNXError(
+                .invalidTensor, file: file,
+                "The external data of \(label) has \(length) bytes, where its shape and type ask for \(byteCount)."
+            )
+        }
+        guard offset <= data.count, byteCount <= data.count - offset else {
+            throw failure(
+                "lies at byte \(offset) of \(quoted(location)) and has \(byteCount) bytes, but that file has only "
+                    + "\(data.count) bytes.")
+        }
+        return data[data.startIndex + offset..<data.startIndex + offset + byteCount]
+    }
+
+    private mutating func map(_ location: String, _ failure: (String) -> ONNXError) throws(ONNXError) -> Data
+    {
+        if let data = mapped[location] { return data }
+        guard let folder else {
+            throw failure("is in the file \(quoted(location)), but this model was not read from a folder.")
+        }
+        guard !location.hasPrefix("/"), !location.utf8.contains(0) else {
+            throw failure("is at \(quoted(location)), but only a path relative to the model is allowed.")
+        }
+        guard !location.split(separator: "/").contains("..") else {
+            throw failure("is at \(quoted(location)), but a path with '..' is not allowed.")
+        }
+        guard let root = ModelFile.resolve(folder), let path = ModelFile.resolve(folder + "/" + location)
+        else {
+            throw failure(
+                "should be in \(quoted(location)), which is missing; put that file beside the model.")
+        }
+        guard path.hasPrefix(root.hasSuffix("/") ? root : root + "/") else {
+            throw failure(
+                "is at \(quoted(location)), a link that leaves the model's folder, which is not allowed.")
+        }
+        let data: Data
+        do {
+            data = try ModelFile.map(path)
+        } catch {
+            throw failure("cannot be read. \(error)")
+        }
+        mapped[location] = data
+        return data
+    }
+}
