@@ -27,10 +27,10 @@ struct MathTests {
     static let unary: [Unary] = [
         Unary(name: "exp", number: WB_MATH_EXP, bound: 1.0, exact: { exp($0) }, host: wb_host_exp),
         Unary(name: "expm1", number: WB_MATH_EXPM1, bound: 1.5, exact: { expm1($0) }, host: wb_host_expm1),
-        Unary(name: "log", number: WB_MATH_LOG, bound: 0.8, exact: { log($0) }, host: wb_host_log),
-        Unary(name: "log1p", number: WB_MATH_LOG1P, bound: 1.1, exact: { log1p($0) }, host: wb_host_log1p),
+        Unary(name: "log", number: WB_MATH_LOG, bound: 0.9, exact: { log($0) }, host: wb_host_log),
+        Unary(name: "log1p", number: WB_MATH_LOG1P, bound: 1.2, exact: { log1p($0) }, host: wb_host_log1p),
         Unary(
-            name: "softplus", number: WB_MATH_SOFTPLUS, bound: 1.6,
+            name: "softplus", number: WB_MATH_SOFTPLUS, bound: 1.7,
             exact: { max($0, 0) + log1p(exp(-abs($0))) }, host: wb_host_softplus),
         Unary(
             name: "sigmoid", number: WB_MATH_SIGMOID, bound: 1.0,
