@@ -45,7 +45,10 @@ package struct Tape: Sendable {
     /// The label of the steps that are added next.
     package var label = ""
 
-    package init() {}
+    /// Only shapes are of interest: weights are not packed, and the tape cannot run.
+    package let isSketch: Bool
+
+    package init(sketch: Bool = false) { isSketch = sketch }
 
     package func shape(_ value: Value) -> Shape { entries[value.id].shape }
     func storage(_ value: Value) -> Int { entries[value.id].storage }

@@ -55,6 +55,8 @@ package struct CPUFrame {
         let parts = max(1, min(threads, count / max(1, minimum), (count + grain - 1) / grain))
         if parts == 1 { return body(0, count, scratch) }
         let grains = (count + grain - 1) / grain
+        // Neither outlives this call, and no two parts write the same memory.
+        nonisolated(unsafe) let (body, scratch) = (body, scratch)
         DispatchQueue.concurrentPerform(iterations: parts) { part in
             let begin = grains * part / parts * grain
             let end = min(count, grains * (part + 1) / parts * grain)

@@ -188,6 +188,7 @@ package protocol Operator: Sendable {
 /// An operator whose last step can also add a tensor and clip.
 package protocol FusingOperator: Operator {
     func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value
+    func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape
 }
 
 extension FusingOperator {

@@ -114,6 +114,10 @@ package struct Conv: FusingOperator {
         return weights
     }
 
+    package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
+        try shape(tape.shape(required(inputs, 0, "X")), weights: weights(inputs).shape).output
+    }
+
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {
         let x = try tape.value(required(inputs, 0, "X")), weights = try weights(inputs)
         let shape = try shape(tape.shape(x), weights: weights.shape)
@@ -124,7 +128,7 @@ package struct Conv: FusingOperator {
         if let scale, let shift {
             bias = shift.indices.map { Float(Double(bias?[$0] ?? 0) * scale[$0] + shift[$0]) }
         }
-        return tape.convolution(
+        return try tape.convolution(
             x, shape, PackedWeights(try weights.floats(), for: shape, scale: scale),
             Epilogue(bias: bias, residual: residual, clip: clip))
     }
@@ -132,7 +136,7 @@ package struct Conv: FusingOperator {
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let weights = try weights(node.inputs)
         let shape = try shape(tape.shape(required(node.inputs, 0, "X")), weights: weights.shape)
-        return tape.convolution(
+        return try tape.convolution(
             node.cotangent, shape.transposed, PackedWeights(transposing: try weights.floats(), of: shape, scale: scale))
     }
 }
@@ -180,6 +184,10 @@ package struct BatchNormalization: FusingOperator {
             tape.reshape(x, to: images), product, PackedWeights(scale.map(Float.init), for: product),
             Epilogue(bias: shift?.map(Float.init), residual: residual, clip: clip))
         return tape.reshape(y, to: shape)
+    }
+
+    package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
+        tape.shape(try required(inputs, 0, "X"))
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {
@@ -252,6 +260,12 @@ package struct Gemm: FusingOperator {
         if !transB { weights = RowProduct.transpose(weights, rows: terms, columns: columns) }
         if alpha != 1 { weights = weights.map { $0 * alpha } }
         return RowProduct(rows: rows, terms: terms, columns: columns, weights: weights)
+    }
+
+    package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
+        let a = tape.shape(try required(inputs, 0, "A")), b = tape.shape(try required(inputs, 1, "B"))
+        guard a.rank == 2, b.rank == 2 else { throw OperatorError("multiplies \(a) by \(b)") }
+        return [a.dims[transA ? 1 : 0], b.dims[transB ? 0 : 1]]
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {

@@ -91,7 +91,7 @@ package struct Squeeze: Reshaping {
         if let bad = gone?.first(where: { shape.dims[$0] != 1 }) {
             throw OperatorError("drops dimension \(bad) of the shape \(shape), which is not 1")
         }
-        return Shape(shape.dims.indices.filter { gone.map { g in !g.contains($0) } ?? (shape.dims[$0] != 1) }.map { shape.dims[$0] })
+        return Shape(shape.dims.indices.filter { d in gone.map { !$0.contains(d) } ?? (shape.dims[d] != 1) }.map { shape.dims[$0] })
     }
 }
 

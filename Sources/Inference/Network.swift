@@ -1,0 +1,210 @@
+// A network: the nodes of an ONNX model with their operators, constants folded and batch normalisations merged.
+//
+// What is decided here depends on the model alone. Which steps run is decided by the planner, from the network and the shapes;
+// where they run, by the device.
+
+import Kernels
+import ONNX
+
+/// A node of a network.
+package struct NetworkNode: Sendable {
+    /// Its name in the file.
+    package let name: String
+    package let type: String
+    let operation: any Operator
+    let inputs: [String] // "" where an input is left out
+    let outputs: [String]
+    /// Numbers that were trained.
+    package let parameters: Int
+    /// The normalisation that this convolution is merged into, if it only runs when its own output is asked for.
+    var mergedInto: Int?
+}
+
+/// A network that can run and be differentiated.
+package struct Network: Sendable {
+    package let model: ONNXModel
+    package let inputName: String
+    /// Extents of the input as the file gives them; nil where they are open.
+    package let inputDims: [Int?]
+    package let outputName: String
+    /// The value whose elements are the scores of the classes, before a final softmax.
+    package let logitsName: String
+    /// Whether the logits are logarithms or arbitrary scores: what turns them into probabilities is always a softmax.
+    package private(set) var nodes: [NetworkNode]
+    let constants: [String: HostTensor]
+    /// The index of the node that makes each value.
+    let producers: [String: Int]
+
+    /// - Throws: `NetworkError` with one sentence; for unsupported operators it lists all of them.
+    package init(_ model: ONNXModel) throws {
+        self.model = model
+        let graph = model.graph
+        func fail(_ kind: NetworkError.Kind, _ reason: String) -> NetworkError {
+            NetworkError(kind, "\(model.path): \(reason)")
+        }
+
+        guard graph.inputs.count == 1, let input = graph.inputs.first else {
+            throw fail(
+                .unsupported,
+                "The network has \(graph.inputs.count) inputs (\(graph.inputs.map(\.name).joined(separator: ", "))); one is supported.")
+        }
+        guard case .tensor(let type) = input.type, type.isFloatingPoint, let dims = input.dims, !dims.isEmpty else {
+            throw fail(.unsupported, "The input “\(input.name)” must be a tensor of floating-point numbers with a stated rank.")
+        }
+        inputName = input.name
+        inputDims = dims.map(\.size)
+        if let bad = inputDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
+            throw fail(.invalid, "The input “\(input.name)” has a dimension of \(bad).")
+        }
+        guard let output = graph.outputs.first else { throw fail(.invalid, "The network has no output.") }
+        outputName = output.name
+
+        var constants = graph.initializers.mapValues { Network.hostTensor($0) }
+        // A batch size that the exporter wrote into the file is not meant.
+        if let batch = inputDims[0] {
+            for node in graph.nodes where node.opType == "Reshape" && node.inputs.count > 1 {
+                let name = node.inputs[1]
+                guard let shape = constants[name], shape.isInteger, var wanted = try? shape.ints(), wanted.count > 1,
+                    wanted[0] == batch
+                else { continue }
+                wanted[0] = 0
+                constants[name] = HostTensor(ints: wanted)
+            }
+        }
+
+        // Every node gets its operator, or is on the list of what is missing.
+        var nodes: [NetworkNode] = [], problems: [(node: ONNXNode, problem: String)] = []
+        for node in graph.nodes {
+            do {
+                guard node.domain.isEmpty, let operatorType = OperatorList[node.opType] else {
+                    throw OperatorError("is not supported")
+                }
+                guard operatorType.opsets.contains(model.opset) else {
+                    throw OperatorError("is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)")
+                }
+                let attributes = Attributes(
+                    opset: model.opset, node.attributes.mapValues { Network.attribute($0) })
+                nodes.append(
+                    NetworkNode(
+                        name: node.name, type: node.opType, operation: try operatorType.init(attributes),
+                        inputs: node.inputs, outputs: node.outputs,
+                        parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(0, +)))
+            } catch {
+                problems.append((node, "\(error)"))
+            }
+        }
+        guard problems.isEmpty else {
+            let types = Dictionary(grouping: problems) { ($0.node.domain.isEmpty ? "" : $0.node.domain + ".") + $0.node.opType + " " + $0.problem }
+            let list = types.sorted { $0.key < $1.key }.map { key, nodes in
+                "\(key) (\(nodes.map { "“\($0.node.name)”" }.joined(separator: ", ")))"
+            }
+            throw fail(
+                .unsupported,
+                "\(problems.count) of \(graph.nodes.count) nodes can't be run: \(list.joined(separator: "; ")). `app operators` lists what is supported.")
+        }
+
+        try Network.foldConstants(&nodes, &constants, path: model.path)
+        Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
+        var producers: [String: Int] = [:]
+        for (i, node) in nodes.enumerated() { for output in node.outputs where !output.isEmpty { producers[output] = i } }
+        self.nodes = nodes
+        self.constants = constants
+        self.producers = producers
+
+        // The score is the logit: a softmax at the end is not part of what is explained.
+        var logits = outputName
+        while let i = producers[logits] {
+            let node = nodes[i]
+            guard ["Softmax", "LogSoftmax", "Identity", "Dropout"].contains(node.type)
+                || (node.type == "Sigmoid" && logits == outputName)
+            else { break }
+            logits = node.inputs[0]
+        }
+        logitsName = logits
+        guard producers[logits] != nil || logits == inputName else {
+            throw fail(.invalid, "The output “\(outputName)” does not depend on the input.")
+        }
+    }
+
+    private static func hostTensor(_ tensor: ONNXTensor) -> HostTensor {
+        let shape = Shape(tensor.dims)
+        if !tensor.type.isFloatingPoint, let ints = try? tensor.ints() { return HostTensor(shape, .ints(ints.map { Int($0) })) }
+        return HostTensor(shape, .deferred { tensor.floats() })
+    }
+
+    private static func attribute(_ attribute: ONNXAttribute) -> Attribute {
+        switch attribute {
+        case .int(let value): .int(value)
+        case .float(let value): .float(value)
+        case .string(let value): .string(value)
+        case .ints(let values): .ints(values)
+        case .floats(let values): .floats(values)
+        case .tensor(let tensor): .tensor(hostTensor(tensor))
+        default: .other(attribute.kindName)
+        }
+    }
+
+    /// Nodes that depend on constants only are computed once, here.
+    private static func foldConstants(
+        _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], path: String
+    ) throws {
+        var left: [NetworkNode] = []
+        for node in nodes {
+            let inputs = node.inputs.map { $0.isEmpty ? nil : constants[$0] }
+            guard zip(node.inputs, inputs).allSatisfy({ $0.isEmpty || $1 != nil }) else {
+                left.append(node)
+                continue
+            }
+            do {
+                let folded = try node.operation.fold(inputs) ?? compute(node, inputs)
+                for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty { constants[name] = tensor }
+            } catch {
+                throw NetworkError(.invalid, "\(path): The node “\(node.name)” (\(node.type)) \(error).")
+            }
+        }
+        nodes = left
+    }
+
+    private static func compute(_ node: NetworkNode, _ inputs: [HostTensor?]) throws -> [HostTensor] {
+        var tape = Tape()
+        let results = try node.operation.forward(&tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count)
+        let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
+        let executor = CPUExecutor(tape, keeping: values, on: try CPU(threads: 1))
+        executor.run(tape.stage(0))
+        return results.map { result in
+            switch result {
+            case .host(let tensor): tensor
+            case .value(let value):
+                HostTensor(tape.shape(value), .floats(tape.shape(value).rowMajor(executor.memoryOrder(value))))
+            case .fused(let shape): HostTensor(shape, .floats([]))
+            }
+        }
+    }
+
+    /// A convolution whose only reader is a batch normalisation becomes one convolution with it.
+    ///
+    /// The convolution's node stays, marked: its output can still be asked for, and asking changes nobody else's bits.
+    private static func mergeNormalisations(
+        _ nodes: inout [NetworkNode], _ constants: [String: HostTensor], kept: Set<String>
+    ) {
+        var readers: [String: Int] = [:], makers: [String: Int] = [:]
+        for (i, node) in nodes.enumerated() {
+            for input in node.inputs { readers[input, default: 0] += 1 }
+            for output in node.outputs { makers[output] = i }
+        }
+        for (i, node) in nodes.enumerated() {
+            guard let normalisation = node.operation as? BatchNormalization, let from = makers[node.inputs[0]],
+                let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil,
+                readers[node.inputs[0]] == 1, !kept.contains(node.inputs[0]),
+                nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),
+                let affine = try? normalisation.affine(node.inputs.map { constants[$0].map(Operand.host) }),
+                let weights = constants[nodes[from].inputs[1]], weights.shape.dims.first == affine.scale.count
+            else { continue }
+            nodes[i] = NetworkNode(
+                name: node.name, type: node.type, operation: convolution.merging(scale: affine.scale, shift: affine.shift),
+                inputs: nodes[from].inputs, outputs: [node.outputs[0]], parameters: node.parameters)
+            nodes[from].mergedInto = i
+            bypassed[from] = nil
+        }
+    }
+}

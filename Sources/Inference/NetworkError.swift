@@ -1,0 +1,41 @@
+// What can be wrong with a network, in sentences.
+
+import Kernels
+
+package struct NetworkError: Error, Sendable, CustomStringConvertible {
+    package enum Kind: Sendable {
+        case unsupported // operators or features that are not there
+        case invalid // the file contradicts itself
+        case noSuchLayer, noSuchValue
+        case input // what is fed does not fit
+    }
+    package let kind: Kind
+    package let description: String
+
+    package init(_ kind: Kind, _ description: String) { (self.kind, self.description) = (kind, description) }
+}
+
+/// Names that resemble `name`, the nearest first.
+package func nearMatches(_ name: String, among names: [String], limit: Int = 5) -> [String] {
+    let wanted = Array(name.lowercased().unicodeScalars)
+    func distance(_ other: String) -> Int {
+        let b = Array(other.lowercased().unicodeScalars)
+        var row = Array(0...b.count)
+        for (i, p) in wanted.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, q) in b.enumerated() {
+                let next = min(row[j + 1] + 1, row[j] + 1, diagonal + (p == q ? 0 : 1))
+                diagonal = row[j + 1]
+                row[j + 1] = next
+            }
+        }
+        return row[b.count]
+    }
+    let lower = name.lowercased()
+    let scored = names.map { other -> (String, Int) in
+        let contained = !lower.isEmpty && other.lowercased().contains(lower)
+        return (other, contained ? 0 : distance(other))
+    }
+    return scored.filter { $0.1 <= max(2, wanted.count / 2) }.sorted { ($0.1, $0.0) < ($1.1, $1.0) }.prefix(limit).map(\.0)
+}
