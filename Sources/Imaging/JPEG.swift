@@ -14,7 +14,8 @@ enum JPEG {
         guard frame.width * frame.height <= bytes.count * 4096 else {
             throw .damaged(
                 file: name,
-                reason: "it claims \(frame.width) × \(frame.height) pixels but is only \(bytes.count) bytes long")
+                reason:
+                    "it claims \(frame.width) × \(frame.height) pixels but is only \(bytes.count) bytes long")
         }
         guard let decoder = tjInitDecompress() else {
             throw .unreadable(file: name, reason: "the JPEG decoder could not be started")
@@ -84,7 +85,8 @@ enum JPEG {
                 guard bytes[position + 2] == 8 else {
                     throw .unsupported(
                         file: name,
-                        reason: "it has \(bytes[position + 2]) bits per sample, but only JPEGs with 8 are read")
+                        reason:
+                            "it has \(bytes[position + 2]) bits per sample, but only JPEGs with 8 are read")
                 }
                 frame.height = bytes.bigEndian16(at: position + 3)
                 frame.width = bytes.bigEndian16(at: position + 5)
@@ -97,7 +99,9 @@ enum JPEG {
                 guard components == 1 || components == 3 else {
                     throw .unsupported(
                         file: name,
-                        reason: "it has \(components) colour components, but only grey (1) and colour (3) are read")
+                        reason:
+                            "it has \(components) colour components, but only grey (1) and colour (3) are read"
+                    )
                 }
             case 0xE1:
                 let content = bytes[position + 2..<end]

@@ -59,9 +59,12 @@ enum Lettering {
     private static func trace(_ points: [Point], style: Style, on image: inout RGBImage) {
         let reach = style.pen / 2 + 1
         let (xs, ys) = (points.map(\.x), points.map(\.y))
-        let columns = max(0, Int(xs.min()! - reach))..<min(image.width, Int(max(0, xs.max()! + reach + 1)))
-        let rows = max(0, Int(ys.min()! - reach))..<min(image.height, Int(max(0, ys.max()! + reach + 1)))
-        guard columns.lowerBound < columns.upperBound && rows.lowerBound < rows.upperBound else { return }
+        func reached(_ positions: [Double], _ size: Int) -> Range<Int> {
+            let limit = Double(size)
+            let low = min(max(positions.min()! - reach, 0), limit)
+            return Int(low)..<Int(min(max(positions.max()! + reach + 1, low), limit))
+        }
+        let (columns, rows) = (reached(xs, image.width), reached(ys, image.height))
         // A dot is a little larger than the pen, or it would look faint.
         let radius = points.count == 1 ? style.pen * 0.62 : style.pen / 2
         let colour = [style.colour.0, style.colour.1, style.colour.2].map(Double.init)
@@ -172,7 +175,7 @@ enum Lettering {
         i 0 -0903 -0c
         j 2 ~29242000 -2c
         k 6 -0c03 -6905 -2663
-        l 0 -0c03
+        l 2 ~0c06050323
         m a -0903 ~050929595653 ~555979a9a6a3
         n 6 -0903 ~05093969666563
         o 6 o0939696663330306

@@ -149,7 +149,9 @@ package struct NPYArray: Equatable, Sendable {
             let sizes = ["f2": 2, "f4": 4, "f8": 8, "i8": 8, "i4": 4, "u1": 1, "b1": 1]
             guard let size = sizes[kind] else {
                 throw Fault(
-                    reason: "its elements are of type '\(text)', but only f2, f4, f8, i4, i8, u1 and bool are read")
+                    reason:
+                        "its elements are of type '\(text)', but only f2, f4, f8, i4, i8, u1 and bool are read"
+                )
             }
             self.size = size
         }

@@ -127,7 +127,9 @@ enum PNG {
         guard file.width * file.height / 8 * bitsPerPixel <= (compressed + 64) * 1032 else {
             throw .damaged(
                 file: name,
-                reason: "it claims \(file.width) × \(file.height) pixels but holds only \(compressed) bytes of them")
+                reason:
+                    "it claims \(file.width) × \(file.height) pixels but holds only \(compressed) bytes of them"
+            )
         }
         return file
     }

@@ -71,9 +71,7 @@ extension Preprocessing: Codable {
     }
 
     private static let words = [
-        "Int": "a whole number", "Float": "a number", "Double": "a number", "String": "a text",
-        "Array<Any>": "a list",
-        "Array<Float>": "a list of three numbers",
+        "Float": "a number", "String": "a text", "Array<Any>": "a list of three numbers",
     ]
 
     private static func path(_ keys: [any CodingKey]) -> String {
@@ -107,11 +105,12 @@ extension Preprocessing: Codable {
     }
 
     private static func side(_ container: KeyedDecodingContainer<Key>, _ key: String) throws -> Int {
-        let value = try container.decode(Int.self, forKey: Key(key))
-        guard (1...16384).contains(value) else {
-            throw Fault(reason: "\"\(key)\" is \(value), but must lie between 1 and 16384")
+        let value = try container.decode(Float.self, forKey: Key(key))
+        guard (1...16384).contains(value) && value == value.rounded() else {
+            throw Fault(
+                reason: "\"\(key)\" is \(number(value)), but must be a whole number between 1 and 16384")
         }
-        return value
+        return Int(value)
     }
 
     package init(from decoder: any Decoder) throws {
@@ -120,9 +119,12 @@ extension Preprocessing: Codable {
             container, in: "",
             knows: ["resize", "interpolation", "crop", "colours", "divisor", "mean", "std"])
 
-        func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ standard: Choice) throws -> Choice
+        func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ standard: Choice) throws
+            -> Choice
         where Choice.RawValue == String {
-            guard let text = try container.decodeIfPresent(String.self, forKey: Key(key)) else { return standard }
+            guard let text = try container.decodeIfPresent(String.self, forKey: Key(key)) else {
+                return standard
+            }
             guard let value = Choice(rawValue: text) else {
                 let all = Choice.allCases.map(\.rawValue).joined(separator: ", ")
                 throw Fault(reason: "\"\(key)\" is \"\(text)\", but must be one of \(all)")
@@ -145,7 +147,9 @@ extension Preprocessing: Codable {
             }
             resize = .none
         } else {
-            guard container.contains(Key("resize")) else { throw Fault(reason: "the key \"resize\" is missing") }
+            guard container.contains(Key("resize")) else {
+                throw Fault(reason: "the key \"resize\" is missing")
+            }
             let nested = try container.superDecoder(forKey: Key("resize"))
             let keys = try nested.container(keyedBy: Key.self)
             if keys.contains(Key("shortSide")) {

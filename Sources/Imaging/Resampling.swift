@@ -3,6 +3,11 @@
 // Two passes, first along rows, then along columns, each rounding to 8 bits. An output pixel is a weighted sum
 // over the input pixels under the filter, which is stretched by the scale when shrinking (antialiasing). Weights
 // are computed in double precision, divided by their sum, and rounded to fixed point with 22 fractional bits.
+//
+// Pillow 13 began to take the columns first for some shapes (mostly pictures more than twice as tall as wide),
+// which can change a pixel by a step. Rows first is what every earlier version does, and so what networks
+// were trained with; we stay with it, so a picture has one result.
+//
 // Every output pixel depends only on its own taps, so a `window` of the result costs only its own pixels.
 
 /// How pixels between pixels are made up; the names are Pillow's.
