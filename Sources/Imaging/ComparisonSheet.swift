@@ -1,0 +1,106 @@
+// Several explanations side by side: pictures with a title and a second line under each, on white.
+
+package struct ComparisonSheet: Sendable {
+    /// One picture of the sheet.
+    package struct Item: Sendable {
+        package var picture: RGBImage
+        package var title: String
+        package var subtitle: String?
+
+        package init(picture: RGBImage, title: String, subtitle: String? = nil) {
+            self.picture = picture
+            self.title = title
+            self.subtitle = subtitle
+        }
+    }
+
+    package var items: [Item]
+    /// A line over the whole sheet.
+    package var heading: String?
+    /// The width of a picture on the sheet at scale 1; smaller ones are enlarged, larger ones shrunk, smoothly.
+    package var cellWidth = 320
+    /// Pictures in a row at most; if left out, rows are as even as possible with at most five.
+    package var columns: Int?
+    /// 1, or 2 for screens and papers with fine pixels.
+    package var scale = 1
+
+    package init(items: [Item], heading: String? = nil) {
+        self.items = items
+        self.heading = heading
+    }
+
+    /// How many pictures a row holds.
+    private var perRow: Int {
+        if let columns { return max(1, min(columns, items.count)) }
+        let rows = max(1, (items.count + 4) / 5)
+        return max(1, (items.count + rows - 1) / rows)
+    }
+
+    /// Draws the sheet; without items it is an empty page.
+    package func render() -> RGBImage {
+        let s = max(scale, 1)
+        let (cell, margin, gap) = (max(cellWidth, 16) * s, 24 * s, 20 * s)
+        let title = Lettering.Style(size: Double(13 * s), pen: 1.9 * Double(s), colour: (26, 28, 32))
+        let second = Lettering.Style(size: Double(11 * s), pen: 1.3 * Double(s), colour: (96, 100, 108))
+        let head = Lettering.Style(size: Double(17 * s), pen: 2.4 * Double(s), colour: (26, 28, 32))
+        let (titleDrop, secondDrop) = (27 * s, 49 * s)
+
+        let rows = stride(from: 0, to: items.count, by: perRow).map {
+            Array(items[$0..<min($0 + perRow, items.count)])
+        }
+        let pictureHeights = rows.map { row in
+            row.map { Self.height(of: $0.picture, width: cell) }.max()!
+        }
+        let captionHeights = rows.map { row in
+            (row.contains { $0.subtitle != nil } ? secondDrop : titleDrop) + 4 * s
+        }
+        let top = margin + (heading == nil ? 0 : 40 * s)
+        let width = 2 * margin + perRow * cell + (perRow - 1) * gap
+        let heights = zip(pictureHeights, captionHeights).map(+)
+        let height = top + heights.reduce(0, +) + max(0, rows.count - 1) * gap + margin
+        var sheet = RGBImage(width: width, height: height, colour: (255, 255, 255))
+
+        if let heading {
+            let text = Lettering.fitted(heading, into: Double(width - 2 * margin), style: head)
+            Lettering.draw(
+                text, x: Double(margin), baseline: Double(margin + 19 * s), style: head, on: &sheet)
+        }
+        var y = top
+        for (row, sizes) in zip(rows, zip(pictureHeights, heights)) {
+            for (column, item) in row.enumerated() {
+                let x = margin + column * (cell + gap)
+                let picture = item.picture.resized(
+                    width: cell, height: Self.height(of: item.picture, width: cell), by: .bicubic)
+                // Lower pictures stand on the captions, so that those are level.
+                sheet.paste(picture, left: x, top: y + sizes.0 - picture.height)
+                let lines = [(item.title, titleDrop, title), (item.subtitle ?? "", secondDrop, second)]
+                for (text, drop, style) in lines {
+                    Lettering.draw(
+                        Lettering.fitted(text, into: Double(cell), style: style), x: Double(x),
+                        baseline: Double(y + sizes.0 + drop), style: style, on: &sheet)
+                }
+            }
+            y += sizes.1 + gap
+        }
+        return sheet
+    }
+
+    /// The height of a picture at the cell's width; very tall ones are squeezed to four cells.
+    private static func height(of picture: RGBImage, width: Int) -> Int {
+        let exact = Double(picture.height) * Double(width) / Double(picture.width)
+        return Int(min(max(exact.rounded(), 1), Double(4 * width)))
+    }
+}
+
+extension RGBImage {
+    /// Copies `picture`, which must fit, to (`left`, `top`).
+    mutating func paste(_ picture: RGBImage, left: Int, top: Int) {
+        precondition(left >= 0 && top >= 0 && left + picture.width <= width && top + picture.height <= height)
+        for y in 0..<picture.height {
+            let from = y * picture.width * 3
+            let to = ((top + y) * width + left) * 3
+            pixels.replaceSubrange(
+                to..<to + picture.width * 3, with: picture.pixels[from..<from + picture.width * 3])
+        }
+    }
+}

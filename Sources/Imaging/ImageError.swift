@@ -1,0 +1,44 @@
+// What can go wrong with a picture, an array or a preprocessing file: each case becomes one full sentence
+// that names the file, says what is wrong and, where something would, what would work.
+
+/// An error of the module `Imaging`. `description` is a sentence that ends with a full stop.
+package enum ImageError: Error, Equatable, CustomStringConvertible {
+    /// The file is missing, is not a regular file, or may not be read.
+    case unreadable(file: String, reason: String)
+    /// The bytes are no picture that we read.
+    case notAnImage(file: String, reason: String)
+    /// The bytes begin like a picture but are cut off or broken.
+    case damaged(file: String, reason: String)
+    /// A sound file of a kind that we do not read.
+    case unsupported(file: String, reason: String)
+    /// More pixels than we are willing to hold.
+    case tooLarge(file: String, width: Int, height: Int)
+    /// A `.npy` file that is not one, or whose elements we do not read.
+    case badArray(file: String, reason: String)
+    /// A preprocessing description that does not say what it should.
+    case badPreprocessing(file: String, reason: String)
+    /// The result could not be written; nothing half-written was left.
+    case unwritable(file: String, reason: String)
+
+    package var description: String {
+        switch self {
+        case .unreadable(let file, let reason):
+            "Cannot read '\(file)': \(reason)."
+        case .notAnImage(let file, let reason):
+            "'\(file)' is not an image that can be read: \(reason)."
+        case .damaged(let file, let reason):
+            "The image '\(file)' is damaged: \(reason)."
+        case .unsupported(let file, let reason):
+            "The image '\(file)' is of an unsupported kind: \(reason)."
+        case .tooLarge(let file, let width, let height):
+            "The image '\(file)' is too large: \(width) × \(height) pixels, "
+                + "but at most \(RGBImage.pixelLimit / 1_000_000) million pixels are accepted; scale it down first."
+        case .badArray(let file, let reason):
+            "The array '\(file)' cannot be read: \(reason)."
+        case .badPreprocessing(let file, let reason):
+            "The preprocessing '\(file)' is not valid: \(reason)."
+        case .unwritable(let file, let reason):
+            "Cannot write '\(file)': \(reason)."
+        }
+    }
+}

@@ -1,0 +1,117 @@
+// JPEG through the TurboJPEG interface, which returns its errors: no setjmp.
+//
+// Accurate integer transform and smooth chroma upsampling, as Pillow decodes. We walk the markers ourselves
+// first: for the size (checked before anything is allocated), the orientation, and to know that the file is
+// complete, since the decoder would fill up a truncated picture with grey and only warn.
+
+import CTurboJPEG
+
+enum JPEG {
+    static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
+        let frame = try walk(bytes, name: name)
+        // Even a plain grey picture needs about two bits for each block of 64 pixels and colour; runs of
+        // progressive files can save half of them, coarse colour a little more.
+        guard frame.width * frame.height <= bytes.count * 4096 else {
+            throw .damaged(
+                file: name,
+                reason:
+                    "it claims \(frame.width) × \(frame.height) pixels but is only \(bytes.count) bytes long")
+        }
+        guard let decoder = tjInitDecompress() else {
+            throw .unreadable(file: name, reason: "the JPEG decoder could not be started")
+        }
+        defer { tjDestroy(decoder) }
+        let size = frame.width * frame.height * 3
+        var status: Int32 = 0
+        let pixels = [UInt8](unsafeUninitializedCapacity: size) { target, count in
+            target.initialize(repeating: 0)
+            count = size
+            // Given the size, the decoder never writes more, whatever else the file may claim.
+            status = tjDecompress2(
+                decoder, bytes, UInt(bytes.count), target.baseAddress, Int32(frame.width),
+                Int32(frame.width * 3), Int32(frame.height), Int32(TJPF_RGB.rawValue), TJFLAG_ACCURATEDCT)
+        }
+        if status != 0 {
+            let message = String(cString: tjGetErrorStr2(decoder))
+            // A warning tells of broken data, except for these, which every decoder lives with.
+            let harmless = ["extraneous bytes before", "Invalid SOS", "Adobe", "JFIF", "progression"]
+            let isHarmless =
+                tjGetErrorCode(decoder) == Int32(TJERR_WARNING.rawValue)
+                && harmless.contains { message.firstRange(of: $0) != nil }
+            guard isHarmless else {
+                throw .damaged(file: name, reason: "the JPEG decoder says \"\(message)\"")
+            }
+        }
+        return RGBImage(width: frame.width, height: frame.height, pixels: pixels)
+            .upright(orientation: frame.orientation)
+    }
+
+    private struct Frame {
+        var width = 0
+        var height = 0
+        var orientation = 1
+    }
+
+    /// Walks the markers from the start of the file to its end marker.
+    private static func walk(_ bytes: [UInt8], name: String) throws(ImageError) -> Frame {
+        let cutOff = ImageError.damaged(
+            file: name, reason: "the JPEG file is cut off after \(bytes.count) bytes")
+        var frame = Frame()
+        var hasScan = false
+        var position = 2
+        while true {
+            // The next marker: FF, perhaps repeated, and a byte that is neither stuffing nor a restart.
+            while position < bytes.count && bytes[position] != 0xFF { position += 1 }
+            while position < bytes.count && bytes[position] == 0xFF { position += 1 }
+            guard position < bytes.count else { throw cutOff }
+            let marker = bytes[position]
+            position += 1
+            switch marker {
+            case 0x00, 0x01, 0xD0...0xD8: continue
+            case 0xD9:
+                guard hasScan && frame.width > 0 else {
+                    throw .damaged(file: name, reason: "the JPEG file holds no picture")
+                }
+                return frame
+            default: break
+            }
+            guard position + 2 <= bytes.count else { throw cutOff }
+            let length = bytes.bigEndian16(at: position)
+            let end = position + length
+            guard length >= 2 && end <= bytes.count else { throw cutOff }
+            switch marker {
+            case 0xC0...0xC3, 0xC5...0xC7, 0xC9...0xCB, 0xCD...0xCF:
+                guard length >= 8 else { throw .damaged(file: name, reason: "its frame header is too short") }
+                guard bytes[position + 2] == 8 else {
+                    throw .unsupported(
+                        file: name,
+                        reason:
+                            "it has \(bytes[position + 2]) bits per sample, but only JPEGs with 8 are read")
+                }
+                frame.height = bytes.bigEndian16(at: position + 3)
+                frame.width = bytes.bigEndian16(at: position + 5)
+                try RGBImage.checkSize(frame.width, frame.height, name: name)
+                let components = bytes[position + 7]
+                guard components != 4 else {
+                    throw .unsupported(
+                        file: name, reason: "it is a CMYK JPEG for printing; convert it to RGB first")
+                }
+                guard components == 1 || components == 3 else {
+                    throw .unsupported(
+                        file: name,
+                        reason:
+                            "it has \(components) colour components, but only grey (1) and colour (3) are read"
+                    )
+                }
+            case 0xE1:
+                let content = bytes[position + 2..<end]
+                if content.starts(with: [0x45, 0x78, 0x69, 0x66, 0, 0]) && frame.orientation == 1 {
+                    frame.orientation = EXIF.orientation(of: content.dropFirst(6))
+                }
+            case 0xDA: hasScan = true
+            default: break
+            }
+            position = end
+        }
+    }
+}

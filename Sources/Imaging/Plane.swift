@@ -1,0 +1,109 @@
+// The array of a heat map, and what is done to it before it is drawn.
+
+/// `height` rows of `width` numbers.
+package struct Plane: Equatable, Sendable {
+    package let width: Int
+    package let height: Int
+    /// Row by row, from the top.
+    package var values: [Float]
+
+    package init(width: Int, height: Int, values: [Float]) {
+        precondition(width > 0 && height > 0 && values.count == width * height)
+        self.width = width
+        self.height = height
+        self.values = values
+    }
+
+    /// The plane at another size: bilinear between the centres of cells, edges held, no antialiasing (PyTorch's
+    /// `interpolate(mode="bilinear", align_corners=False)`, OpenCV's INTER_LINEAR).
+    ///
+    /// In binary32, each step rounded, nothing contracted. For output column X:
+    /// s = max(0, (X + 0.5) · (width / newWidth) − 0.5), x₀ = ⌊s⌋, x₁ = min(x₀ + 1, width − 1), t = s − x₀, and the same with u for
+    /// rows; then `top = (1 − t) · v[y₀, x₀] + t · v[y₀, x₁]`, `bottom` likewise from row y₁, and the result is
+    /// `(1 − u) · top + u · bottom`. An axis whose size stays is not touched.
+    package func resized(width newWidth: Int, height newHeight: Int) -> Plane {
+        precondition(newWidth > 0 && newHeight > 0)
+        let columns = (0..<newWidth).map { Sample(at: $0, from: width, to: newWidth) }
+        let rows = (0..<newHeight).map { Sample(at: $0, from: height, to: newHeight) }
+        return sampled(columns: columns, rows: rows)
+    }
+
+    /// Where between two neighbours of an axis a sample lies.
+    struct Sample {
+        var low: Int
+        var high: Int
+        /// The weight of `high`.
+        var t: Float
+
+        init(position: Float, size: Int) {
+            let s = min(max(position, 0), Float(size - 1))
+            low = Int(s)
+            high = min(low + 1, size - 1)
+            t = s - Float(low)
+        }
+
+        init(at index: Int, from size: Int, to newSize: Int) {
+            let scale = Float(size) / Float(newSize)
+            self.init(position: (Float(index) + 0.5) * scale - 0.5, size: size)
+        }
+    }
+
+    func sampled(columns: [Sample], rows: [Sample]) -> Plane {
+        var result = [Float](repeating: 0, count: columns.count * rows.count)
+        values.withUnsafeBufferPointer { v in
+            result.withUnsafeMutableBufferPointer { out in
+                var target = 0
+                for row in rows {
+                    let (upper, lower) = (row.low * width, row.high * width)
+                    for column in columns {
+                        let top = Self.mix(v[upper + column.low], v[upper + column.high], column.t)
+                        let bottom = Self.mix(v[lower + column.low], v[lower + column.high], column.t)
+                        out[target] = Self.mix(top, bottom, row.t)
+                        target += 1
+                    }
+                }
+            }
+        }
+        return Plane(width: columns.count, height: rows.count, values: result)
+    }
+
+    /// A weight of zero leaves the other value alone, even beside an infinity or NaN.
+    @inline(__always)
+    private static func mix(_ a: Float, _ b: Float, _ t: Float) -> Float {
+        t == 0 ? a : (1 - t) * a + t * b
+    }
+
+    /// A plane scaled to 0…1, and what was found on the way.
+    package struct Normalised: Equatable, Sendable {
+        /// (v − minimum) / (maximum − minimum); zero everywhere if `isConstant`, and in every cell that is not finite.
+        package var plane: Plane
+        /// Over the finite cells; both zero if there are none.
+        package var minimum: Float
+        package var maximum: Float
+        /// All finite cells hold the same number (or there is none): there is nothing to show.
+        package var isConstant: Bool
+        /// How many cells hold NaN or an infinity.
+        package var notFinite: Int
+    }
+
+    /// Scales to 0…1. A constant map is not scaled up but reported; NaN and infinities count as absent.
+    package func normalised() -> Normalised {
+        let finite = values.lazy.filter(\.isFinite)
+        let (low, high) = (finite.min() ?? 0, finite.max() ?? 0)
+        let isConstant = low == high
+        // Halved where the range itself would overflow.
+        let half: Float = (high - low).isFinite ? 1 : 0.5
+        let range = high * half - low * half
+        var notFinite = 0
+        let scaled = values.map { value -> Float in
+            guard value.isFinite else {
+                notFinite += 1
+                return 0
+            }
+            return isConstant ? 0 : (value * half - low * half) / range
+        }
+        return Normalised(
+            plane: Plane(width: width, height: height, values: scaled), minimum: low, maximum: high,
+            isConstant: isConstant, notFinite: notFinite)
+    }
+}

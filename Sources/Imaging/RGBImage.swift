@@ -1,0 +1,133 @@
+// The picture type of the whole program, and how one comes out of a file.
+//
+// Decoding gives what Pillow's `Image.open(path).convert("RGB")` gives, bit for bit, with two exceptions:
+// the EXIF orientation is applied (as `ImageOps.exif_transpose` does), and 16-bit grey PNGs keep their high
+// byte, where Pillow clips them to white. Transparency is dropped: the colours under it are used as they are.
+// No colour management: gamma, chromaticities and ICC profiles are ignored.
+
+/// A picture of 8-bit red, green and blue, interleaved, rows from top to bottom.
+package struct RGBImage: Equatable, Sendable {
+    package let width: Int
+    package let height: Int
+    /// `height × width × 3` bytes: R, G, B of the top left pixel first.
+    package internal(set) var pixels: [UInt8]
+
+    /// The largest picture that is read or made, in pixels.
+    package static let pixelLimit = 200_000_000
+
+    /// A picture from its bytes; `pixels` must hold `width × height × 3` of them.
+    package init(width: Int, height: Int, pixels: [UInt8]) {
+        precondition(width > 0 && height > 0 && pixels.count == width * height * 3)
+        self.width = width
+        self.height = height
+        self.pixels = pixels
+    }
+
+    /// A picture of one colour.
+    package init(width: Int, height: Int, colour: (UInt8, UInt8, UInt8) = (0, 0, 0)) {
+        precondition(width > 0 && height > 0)
+        self.width = width
+        self.height = height
+        pixels = [UInt8](repeating: colour.0, count: width * height * 3)
+        guard colour.1 != colour.0 || colour.2 != colour.0 else { return }
+        for i in 0..<width * height {
+            pixels[3 * i + 1] = colour.1
+            pixels[3 * i + 2] = colour.2
+        }
+    }
+
+    /// Reads a PNG or JPEG file. The format is told by the content, never by the name.
+    package static func load(path: String) throws(ImageError) -> RGBImage {
+        try RGBImage(decoding: try readFile(path), name: path)
+    }
+
+    /// Decodes the bytes of a PNG or JPEG file; `name` is what errors call it.
+    package init(decoding bytes: [UInt8], name: String) throws(ImageError) {
+        if bytes.starts(with: PNG.signature) {
+            self = try PNG.decode(bytes, name: name)
+        } else if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
+            self = try JPEG.decode(bytes, name: name)
+        } else {
+            throw .notAnImage(file: name, reason: Self.guess(bytes))
+        }
+    }
+
+    /// What a file that is neither PNG nor JPEG seems to be.
+    private static func guess(_ bytes: [UInt8]) -> String {
+        let advice = "only PNG and JPEG are read, so convert it to one of them"
+        func at(_ offset: Int, _ text: String) -> Bool {
+            bytes.dropFirst(offset).starts(with: text.utf8)
+        }
+        if bytes.isEmpty { return "the file is empty" }
+        if at(0, "GIF8") { return "it is a GIF, and \(advice)" }
+        if at(0, "RIFF") && at(8, "WEBP") { return "it is a WebP image, and \(advice)" }
+        if at(4, "ftyp") { return "it is an HEIF, AVIF or MP4 file, and \(advice)" }
+        if at(0, "II*\0") || at(0, "MM\0*") { return "it is a TIFF image, and \(advice)" }
+        if at(0, "BM") { return "it seems to be a BMP image, and \(advice)" }
+        if at(1, "NUMPY") { return "it is a NumPy array, and \(advice)" }
+        return "it is neither a PNG nor a JPEG file"
+    }
+
+    static func checkSize(_ width: Int, _ height: Int, name: String) throws(ImageError) {
+        guard width > 0 && height > 0 else {
+            throw .damaged(file: name, reason: "it claims to be \(width) × \(height) pixels large")
+        }
+        let (area, overflow) = width.multipliedReportingOverflow(by: height)
+        guard !overflow && area <= pixelLimit else {
+            throw .tooLarge(file: name, width: width, height: height)
+        }
+    }
+
+    /// The part `width × height` whose top left corner is at (`left`, `top`); what lies outside is black.
+    package func cropped(left: Int, top: Int, width: Int, height: Int) -> RGBImage {
+        var result = RGBImage(width: width, height: height)
+        let columns = max(left, 0)..<max(max(left, 0), min(left + width, self.width))
+        let rows = max(top, 0)..<max(max(top, 0), min(top + height, self.height))
+        guard !columns.isEmpty else { return result }
+        pixels.withUnsafeBufferPointer { from in
+            result.pixels.withUnsafeMutableBufferPointer { to in
+                for y in rows {
+                    let source = from.baseAddress! + (y * self.width + columns.lowerBound) * 3
+                    let target = to.baseAddress! + ((y - top) * width + columns.lowerBound - left) * 3
+                    target.update(from: source, count: columns.count * 3)
+                }
+            }
+        }
+        return result
+    }
+
+    /// The picture turned upright, given the EXIF orientation (1…8) that its file states.
+    package func upright(orientation: Int) -> RGBImage {
+        guard (2...8).contains(orientation) else { return self }
+        let (w, h) = (width, height)
+        let swaps = orientation >= 5
+        // The source of the target pixel (x, y) is origin + x·dx + y·dy.
+        let (origin, dx, dy): (Int, Int, Int) =
+            switch orientation {
+            case 2: (w - 1, -1, w)  // mirrored left to right
+            case 3: (w * h - 1, -1, -w)  // upside down
+            case 4: ((h - 1) * w, 1, -w)  // mirrored top to bottom
+            case 5: (0, w, 1)  // transposed
+            case 6: ((h - 1) * w, -w, 1)  // needs a quarter turn clockwise
+            case 7: (w * h - 1, -w, -1)  // transposed along the other diagonal
+            default: (w - 1, w, -1)  // needs a quarter turn counter-clockwise
+            }
+        var result = RGBImage(width: swaps ? h : w, height: swaps ? w : h)
+        let (columns, rows) = (result.width, result.height)
+        pixels.withUnsafeBufferPointer { from in
+            result.pixels.withUnsafeMutableBufferPointer { to in
+                var target = 0
+                for y in 0..<rows {
+                    for x in 0..<columns {
+                        let source = (origin + x * dx + y * dy) * 3
+                        to[target] = from[source]
+                        to[target + 1] = from[source + 1]
+                        to[target + 2] = from[source + 2]
+                        target += 3
+                    }
+                }
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,138 @@
+// Pictures and files that the tests make themselves, and checksums to compare them with what Pillow made.
+
+import Foundation
+
+@testable import Imaging
+
+/// FNV-1a, 64 bits.
+func checksum(_ bytes: [UInt8]) -> UInt64 {
+    bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+}
+
+/// A busy picture: ((3x² + 17y + 85c + 7xy) >> 1) mod 256.
+func synthetic(_ width: Int, _ height: Int) -> RGBImage {
+    var pixels: [UInt8] = []
+    for y in 0..<height {
+        for x in 0..<width {
+            for c in 0..<3 {
+                let value: Int = x * x * 3 + y * 17 + c * 85 + x * y * 7
+                pixels.append(UInt8((value >> 1) & 255))
+            }
+        }
+    }
+    return RGBImage(width: width, height: height, pixels: pixels)
+}
+
+/// The sentence of the error that `body` throws, or nil if it throws none.
+func sentence(_ body: () throws(ImageError) -> Void) -> String? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return error.description
+    }
+}
+
+/// A directory that is gone after the test.
+struct Scratch: ~Copyable {
+    let path = NSTemporaryDirectory() + "imaging-" + UUID().uuidString
+
+    init() { try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    var files: [String] { try! FileManager.default.contentsOfDirectory(atPath: path).sorted() }
+}
+
+/// PNG files of any kind, with stored (uncompressed) rows.
+enum MadePNG {
+    static func chunk(_ kind: String, _ content: [UInt8]) -> [UInt8] {
+        let body = Array(kind.utf8) + content
+        var crc: UInt32 = 0xFFFF_FFFF
+        for byte in body {
+            crc ^= UInt32(byte)
+            for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ 0xEDB8_8320 : crc >> 1 }
+        }
+        return big(UInt32(content.count)) + body + big(~crc)
+    }
+
+    static func big(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value.bigEndian) { [UInt8]($0) } }
+
+    static func header(_ width: Int, _ height: Int, depth: UInt8, type: UInt8) -> [UInt8] {
+        chunk("IHDR", big(UInt32(width)) + big(UInt32(height)) + [depth, type, 0, 0, 0])
+    }
+
+    static func file(
+        _ width: Int, _ height: Int, depth: UInt8, type: UInt8, rows: [[UInt8]], extra: [UInt8] = []
+    ) -> [UInt8] {
+        let raw: [UInt8] = rows.flatMap { [0] + $0 }
+        var (a, b) = (UInt32(1), UInt32(0))
+        for byte in raw {
+            a = (a + UInt32(byte)) % 65521
+            b = (b + a) % 65521
+        }
+        let size = UInt16(raw.count)
+        var stream: [UInt8] = [0x78, 0x01, 0x01, UInt8(size & 255), UInt8(size >> 8)]
+        stream += [UInt8(~size & 255), UInt8(~size >> 8)]
+        stream += raw
+        stream += big(b << 16 | a)
+        return PNG.signature + header(width, height, depth: depth, type: type) + extra
+            + chunk("IDAT", stream) + chunk("IEND", [])
+    }
+}
+
+/// JPEG files that Pillow wrote, and the checksums of the pixels that Pillow reads from them.
+enum MadeJPEG {
+    /// 19 × 13, 4:2:0.
+    static let colour = bytes(
+        """
+        /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNS\
+        Mj5aYVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09P\
+        T09PT0//wAARCAANABMDASIAAhEBAxEB/8QAFgABAQEAAAAAAAAAAAAAAAAABQYA/8QAHRAAAQMFAQAAAAAAAAAAAAAAAAMEIgECBSEx\
+        Ev/EABcBAAMBAAAAAAAAAAAAAAAAAAMEBQb/xAAbEQABBQEBAAAAAAAAAAAAAAAAAQIDBRETBP/aAAwDAQACEQMRAD8AkW2K5EWbYjkR\
+        5qyS0MtWKWiXHN0AeC0cmExbh40iYurWKXmhhjiaNLZ2H//Z
+        """)
+    static let progressive = bytes(
+        """
+        /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNS\
+        Mj5aYVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09P\
+        T09PT0//wgARCAANABMDASIAAhEBAxEB/8QAFgABAQEAAAAAAAAAAAAAAAAABAUA/8QAFgEBAQEAAAAAAAAAAAAAAAAAAwQF/9oADAMB\
+        AAIQAxAAAAGQt7JTma7k0v/EABkQAAMBAQEAAAAAAAAAAAAAAAABAgMSE//aAAgBAQABBQKcicjxJhEwjhH/xAAYEQACAwAAAAAAAAAA\
+        AAAAAAAAAQMEFP/aAAgBAwEBPwGC0zWz/8QAFhEAAwAAAAAAAAAAAAAAAAAAAAIS/9oACAECAQE/AVeiD//EABQQAQAAAAAAAAAAAAAA\
+        AAAAACD/2gAIAQEABj8CX//EABoQAAICAwAAAAAAAAAAAAAAAAABEGERITH/2gAIAQEAAT8hoKRacmZYj//aAAwDAQACAAMAAAAQFA//\
+        xAAWEQADAAAAAAAAAAAAAAAAAAAAARH/2gAIAQMBAT8QUgoH/8QAFBEBAAAAAAAAAAAAAAAAAAAAEP/aAAgBAgEBPxAD/8QAFxABAQEB\
+        AAAAAAAAAAAAAAAAACExEf/aAAgBAQABPxDMzICNC4T/2Q==
+        """)
+    static let colourSum: UInt64 = 0x3bec_d4cc_fadc_ac83
+    static let grey = bytes(
+        """
+        /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNS\
+        Mj5aYVpQYEpRUk//wAALCAANABMBAREA/8QAFgABAQEAAAAAAAAAAAAAAAAABQQG/8QAHRAAAQMFAQAAAAAAAAAAAAAABAADIgECBSEx\
+        Ev/aAAgBAQAAPwDIjYrkUsNiORSFuHjSKuFCa0mRQWtJO0FrzRf/2Q==
+        """)
+    static let greySum: UInt64 = 0xcebd_976a_ca38_0b4d
+    static let cmyk = bytes(
+        """
+        /9j/7gAOQWRvYmUAZAAAAAAA/9sAQwANCQoLCggNCwoLDg4NDxMgFRMSEhMnHB4XIC4pMTAuKS0sMzpKPjM2RjcsLUBXQUZMTlJTUjI+\
+        WmFaUGBKUVJP/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABUAAQEAAAAAAAAAAAAAAAAAAAYH/8QAHRAAAQIHAAAAAAAAAAAAAAAAAAMF\
+        ERMWIUJiof/aAA4EQwBNAFkASwAAPwAYy4hmnNOE4QRmQsU4/9k=
+        """)
+
+    private static func bytes(_ text: String) -> [UInt8] { [UInt8](Data(base64Encoded: text)!) }
+
+    /// The colour picture with an orientation in an EXIF block of either byte order.
+    static func oriented(_ orientation: UInt8, little: Bool) -> [UInt8] {
+        let tiff: [UInt8] =
+            little
+            ? [0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0]
+            : [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]
+        let block = Array("Exif\0\0".utf8) + tiff
+        return Array(colour[..<2]) + [0xFF, 0xE1, 0, UInt8(block.count + 2)] + block + Array(colour[2...])
+    }
+}
+
+/// The photographs beside the checkout, or nil where there are none.
+let photographs: String? = {
+    let path = URL(fileURLWithPath: #filePath).appending(path: "../../../../shared/images").standardized.path
+    return FileManager.default.fileExists(atPath: path + "/zebra.jpg") ? path : nil
+}()

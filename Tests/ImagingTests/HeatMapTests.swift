@@ -1,0 +1,148 @@
+// Heat maps: enlarging, scaling, colours, overlays and the sheet.
+
+import Testing
+
+@testable import Imaging
+
+@Suite struct HeatMapTests {
+    @Test func bilinearBetweenCentres() {
+        let small = Plane(width: 2, height: 2, values: [0, 1, 2, 3])
+        // torch.nn.functional.interpolate(…, size=4, mode="bilinear", align_corners=False)
+        #expect(
+            small.resized(width: 4, height: 4).values
+                == [0, 0.25, 0.75, 1, 0.5, 0.75, 1.25, 1.5, 1.5, 1.75, 2.25, 2.5, 2, 2.25, 2.75, 3])
+        let row = Plane(width: 4, height: 1, values: [0, 1, 2, 10])
+        #expect(row.resized(width: 2, height: 1).values == [0.5, 6])  // two neighbours each, no antialiasing
+        #expect(row.resized(width: 4, height: 1) == row)
+        #expect(row.resized(width: 4, height: 2).values == [0, 1, 2, 10, 0, 1, 2, 10])
+        // Samples at −0.2, 0.4, 1, 1.6, 2.2 of [1, 4, 2].
+        let odd = Plane(width: 3, height: 1, values: [1, 4, 2]).resized(width: 5, height: 1).values
+        for (value, expected) in zip(odd, [1, 2.2, 4, 2.8, 2] as [Float]) {
+            #expect(abs(value - expected) < 1e-6)
+        }
+    }
+
+    @Test func scaling() {
+        let plain = Plane(width: 3, height: 1, values: [-1, 3, 1]).normalised()
+        #expect(plain.plane.values == [0, 1, 0.5] && plain.minimum == -1 && plain.maximum == 3)
+        #expect(!plain.isConstant && plain.notFinite == 0)
+
+        let flat = Plane(width: 2, height: 1, values: [7, 7]).normalised()
+        #expect(flat.isConstant && flat.plane.values == [0, 0] && flat.maximum == 7)
+
+        let broken = Plane(width: 5, height: 1, values: [.nan, 2, .infinity, 4, -.infinity]).normalised()
+        #expect(broken.plane.values == [0, 0, 0, 1, 0] && broken.notFinite == 3 && !broken.isConstant)
+        let hopeless = Plane(width: 2, height: 1, values: [.nan, .nan]).normalised()
+        #expect(hopeless.isConstant && hopeless.notFinite == 2 && hopeless.plane.values == [0, 0])
+
+        let most = Float.greatestFiniteMagnitude
+        #expect(
+            Plane(width: 3, height: 1, values: [-most, 0, most]).normalised().plane.values == [0, 0.5, 1])
+        let least = Float.leastNonzeroMagnitude
+        #expect(Plane(width: 2, height: 1, values: [0, least]).normalised().plane.values == [0, 1])
+    }
+
+    @Test func colours() {
+        #expect(ColorMap.all.map(\.name) == ["jet", "turbo", "hot", "grey"])
+        #expect(ColorMap.jet.colour(0) == (0, 0, 128))
+        #expect(ColorMap.jet.colour(1) == (128, 0, 0))
+        let middle = ColorMap.jet.colour(0.5)
+        #expect(middle.green == 255 && middle.red > 120 && middle.blue > 120)
+        #expect(ColorMap.hot.colour(0) == (0, 0, 0) && ColorMap.hot.colour(1) == (255, 255, 255))
+        #expect(ColorMap.grey.colour(0.5) == (128, 128, 128))
+        #expect(ColorMap.turbo.colour(0) == (35, 23, 27))
+        for map in ColorMap.all {
+            #expect(map.colour(.nan) == map.colour(0) && map.colour(-3) == map.colour(0))
+            #expect(map.colour(.infinity) == map.colour(1))
+            #expect(ColorMap.named(map.name) == map)
+        }
+    }
+
+    @Test func overlay() {
+        let photo = RGBImage(width: 2, height: 1, pixels: [10, 20, 30, 255, 0, 101])
+        let heat = Plane(width: 2, height: 1, values: [0, 1])
+        // jet(0) = 0, 0, 128 and jet(1) = 128, 0, 0; halves go up.
+        #expect(Overlay.overlay(photo: photo, heat: heat).pixels == [5, 10, 79, 192, 0, 51])
+        #expect(Overlay.overlay(photo: photo, heat: heat, opacity: 0) == photo)
+        #expect(
+            Overlay.overlay(photo: photo, heat: heat, colorMap: .grey, opacity: 1).pixels
+                == [0, 0, 0, 255, 255, 255])
+        // A small map is enlarged.
+        let grown = Overlay.overlay(
+            photo: RGBImage(width: 4, height: 4), heat: Plane(width: 2, height: 2, values: [0, 1, 2, 3]),
+            colorMap: .grey, opacity: 1)
+        #expect(grown.pixels[3] == 64)
+    }
+
+    @Test func overlayOnThePhotograph() {
+        let photo = RGBImage(width: 6, height: 4, colour: (100, 100, 100))
+        let heat = Plane(width: 2, height: 2, values: [0, 1, 0, 1])
+        let result = Overlay.overlayOnPhoto(
+            photo: photo, heat: heat, region: Region(x: 1, y: 0, width: 4, height: 4), colorMap: .grey,
+            opacity: 1, outside: 0.5)
+        let row = stride(from: 0, to: 18, by: 3).map { result.pixels[$0] }
+        #expect(row == [50, 0, 64, 191, 255, 50])
+        #expect((0..<4).allSatisfy { result.pixels[$0 * 18] == 50 })
+
+        // A padded crop reaches beyond the photograph; one beside it darkens everything.
+        let padded = Overlay.overlayOnPhoto(
+            photo: photo, heat: heat, region: Region(x: -3, y: -4, width: 12, height: 12), opacity: 0)
+        #expect(padded == photo)
+        let beside = Overlay.overlayOnPhoto(
+            photo: photo, heat: heat, region: Region(x: 50, y: 0, width: 4, height: 4), outside: 0)
+        #expect(beside.pixels.allSatisfy { $0 == 0 })
+    }
+
+    @Test func sheet() {
+        let picture = RGBImage(width: 224, height: 224, colour: (200, 30, 30))
+        let item = ComparisonSheet.Item(
+            picture: picture, title: "Grad-CAM", subtitle: "African elephant 88 %")
+        var sheet = ComparisonSheet(items: [item, item, item])
+        let plain = sheet.render()
+        #expect(plain.width == 2 * 24 + 3 * 320 + 2 * 20)
+        #expect(Array(plain.pixels[..<3]) == [255, 255, 255])
+        let inside = (100 * plain.width + 100) * 3
+        #expect(Array(plain.pixels[inside..<inside + 3]) == [200, 30, 30])
+        // There is lettering under the picture, and none beside it.
+        func dark(_ columns: Range<Int>) -> Int {
+            (345..<400).reduce(0) { sum, y in
+                sum + columns.filter { plain.pixels[(y * plain.width + $0) * 3] < 128 }.count
+            }
+        }
+        #expect(dark(24..<344) > 200 && dark(0..<20) == 0 && dark(346..<362) == 0)
+
+        sheet.scale = 2
+        #expect(sheet.render().width == 2 * plain.width)
+        sheet.scale = 1
+        sheet.columns = 2
+        #expect(sheet.render().width == 2 * 24 + 2 * 320 + 20 && sheet.render().height > 2 * 320)
+        sheet.columns = nil
+        sheet.items = Array(repeating: item, count: 7)
+        #expect(sheet.render().width == 2 * 24 + 4 * 320 + 3 * 20)
+        sheet.items = []
+        #expect(sheet.render().height > 0)
+    }
+
+    @Test func lettering() {
+        let style = Lettering.Style(size: 13, pen: 2, colour: (0, 0, 0))
+        func ink(_ text: String) -> [UInt8] {
+            var page = RGBImage(width: 30, height: 24, colour: (255, 255, 255))
+            Lettering.draw(text, x: 4, baseline: 18, style: style, on: &page)
+            return page.pixels
+        }
+        // Every printable character has a shape of its own.
+        let printable = (32...126).map { String(UnicodeScalar($0)) } + ["·", "×", "–", "…", "°"]
+        var shapes: Set<[UInt8]> = []
+        for character in printable { shapes.insert(ink(character)) }
+        #expect(shapes.count == printable.count)
+        #expect(ink("é") == ink("?") && ink(" ") == ink(""))
+        #expect(Lettering.width(of: "WW", style: style) > Lettering.width(of: "ii", style: style))
+        let fitted = Lettering.fitted("a title that is much too long", into: 100, style: style)
+        #expect(fitted.hasSuffix("…") && Lettering.width(of: fitted, style: style) <= 100)
+        // Beyond every edge nothing is drawn, and nothing breaks.
+        var page = RGBImage(width: 10, height: 10)
+        Lettering.draw("far away", x: -500, baseline: 1000, style: style, on: &page)
+        Lettering.draw("across the edges", x: -5, baseline: 4, style: style, on: &page)
+        Lettering.draw("above", x: 5, baseline: -40, style: style, on: &page)
+    }
+}

@@ -1,0 +1,219 @@
+// Decoding: equal to Pillow, colours untouched, upright, and a sentence for everything that is no picture.
+
+import Testing
+
+@testable import Imaging
+
+@Suite struct ReadingTests {
+    @Test func jpegEqualsPillow() throws {
+        let colour = try RGBImage(decoding: MadeJPEG.colour, name: "c")
+        #expect(colour.width == 19 && colour.height == 13)
+        #expect(checksum(colour.pixels) == MadeJPEG.colourSum)
+        #expect(try RGBImage(decoding: MadeJPEG.progressive, name: "p") == colour)
+        #expect(checksum(try RGBImage(decoding: MadeJPEG.grey, name: "g").pixels) == MadeJPEG.greySum)
+    }
+
+    @Test func somethingBehindAJPEGDoesNoHarm() throws {
+        #expect(throws: Never.self) {
+            try RGBImage(decoding: MadeJPEG.colour + [0, 0, 0xFF, 0xD8, 1, 2, 3], name: "c")
+        }
+    }
+
+    @Test func printersJPEGIsRefused() {
+        #expect(
+            sentence { () throws(ImageError) in _ = try RGBImage(decoding: MadeJPEG.cmyk, name: "print.jpg") }
+                == "The image 'print.jpg' is of an unsupported kind: "
+                + "it is a CMYK JPEG for printing; convert it to RGB first.")
+    }
+
+    /// Orientation n: where the pixel (x, y) of the upright picture lies in a stored picture of w × h.
+    @Test(arguments: 1...8, [true, false])
+    func orientation(_ n: Int, little: Bool) throws {
+        let stored = try RGBImage(decoding: MadeJPEG.colour, name: "c")
+        let upright = try RGBImage(decoding: MadeJPEG.oriented(UInt8(n), little: little), name: "o")
+        let (w, h) = (stored.width, stored.height)
+        #expect(upright.width == (n >= 5 ? h : w) && upright.height == (n >= 5 ? w : h))
+        for y in 0..<upright.height {
+            for x in 0..<upright.width {
+                let (sx, sy) = [
+                    (x, y), (w - 1 - x, y), (w - 1 - x, h - 1 - y), (x, h - 1 - y), (y, x), (y, h - 1 - x),
+                    (w - 1 - y, h - 1 - x), (w - 1 - y, x),
+                ][n - 1]
+                let (a, b) = ((y * upright.width + x) * 3, (sy * w + sx) * 3)
+                try #require(upright.pixels[a..<a + 3] == stored.pixels[b..<b + 3])
+            }
+        }
+    }
+
+    @Test func senselessOrientationCountsAsNone() throws {
+        let plain = try RGBImage(decoding: MadeJPEG.colour, name: "c")
+        for value: UInt8 in [0, 9, 255] {
+            #expect(
+                try RGBImage(decoding: MadeJPEG.oriented(value, little: true), name: "o") == plain)
+        }
+        #expect(EXIF.orientation(of: [0x49, 0x49, 42, 0, 255, 255, 255, 255]) == 1)
+        #expect(EXIF.orientation(of: [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 255, 255]) == 1)
+        #expect(EXIF.orientation(of: []) == 1)
+    }
+
+    @Test func pngRoundTrip() throws {
+        let image = synthetic(61, 37)
+        #expect(checksum(image.pixels) == 0x6716_97d0_9ac0_3008)
+        #expect(try RGBImage(decoding: image.pngData(), name: "a") == image)
+        #expect(try RGBImage(decoding: image.pngData(fast: true), name: "b") == image)
+    }
+
+    @Test func pngPaletteAndTransparency() throws {
+        let palette = MadePNG.chunk("PLTE", [1, 2, 3, 40, 50, 60, 255, 0, 128])
+        let half = MadePNG.chunk("tRNS", [0, 128])
+        let indexed = MadePNG.file(3, 1, depth: 8, type: 3, rows: [[2, 0, 1]], extra: palette + half)
+        #expect(try RGBImage(decoding: indexed, name: "p").pixels == [255, 0, 128, 1, 2, 3, 40, 50, 60])
+
+        let rgba = MadePNG.file(2, 1, depth: 8, type: 6, rows: [[9, 8, 7, 0, 200, 100, 50, 128]])
+        #expect(try RGBImage(decoding: rgba, name: "a").pixels == [9, 8, 7, 200, 100, 50])
+        let greyAlpha = MadePNG.file(2, 1, depth: 8, type: 4, rows: [[9, 0, 200, 128]])
+        #expect(try RGBImage(decoding: greyAlpha, name: "ga").pixels == [9, 9, 9, 200, 200, 200])
+        let bits = MadePNG.file(4, 1, depth: 1, type: 0, rows: [[0b1010_0000]])
+        #expect(
+            try RGBImage(decoding: bits, name: "b").pixels == [
+                255, 255, 255, 0, 0, 0, 255, 255, 255, 0, 0, 0,
+            ])
+    }
+
+    @Test func pngColoursAreNotManaged() throws {
+        let rows: [[UInt8]] = [[10, 100, 200, 0, 128, 255]]
+        for gamma: UInt32 in [100_000, 22_000, 1] {
+            let chunk = MadePNG.chunk("gAMA", MadePNG.big(gamma))
+            let file = MadePNG.file(2, 1, depth: 8, type: 2, rows: rows, extra: chunk)
+            #expect(try RGBImage(decoding: file, name: "g").pixels == rows[0])
+        }
+    }
+
+    @Test func deepPNGKeepsItsHighByte() throws {
+        let deep: [UInt8] = [0x12, 0xFF, 0x80, 0x00, 0xFE, 0xFF]
+        let gamma = MadePNG.chunk("gAMA", MadePNG.big(45_455))
+        for extra in [[], gamma] {
+            let colour = MadePNG.file(1, 1, depth: 16, type: 2, rows: [deep], extra: extra)
+            #expect(try RGBImage(decoding: colour, name: "d").pixels == [0x12, 0x80, 0xFE])
+            let grey = MadePNG.file(3, 1, depth: 16, type: 0, rows: [deep], extra: extra)
+            #expect(
+                try RGBImage(decoding: grey, name: "d").pixels
+                    == [0x12, 0x12, 0x12, 0x80, 0x80, 0x80, 0xFE, 0xFE, 0xFE])
+            // With transparency: rounded, not multiplied by it.
+            let alpha = MadePNG.file(1, 1, depth: 16, type: 6, rows: [deep + [0, 9]], extra: extra)
+            #expect(try RGBImage(decoding: alpha, name: "d").pixels == [0x13, 0x80, 0xFE])
+        }
+    }
+
+    @Test func pngOrientation() throws {
+        let block: [UInt8] = [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 3, 0, 0]
+        let file = MadePNG.file(
+            2, 1, depth: 8, type: 2, rows: [[1, 2, 3, 4, 5, 6]], extra: MadePNG.chunk("eXIf", block))
+        #expect(try RGBImage(decoding: file, name: "o").pixels == [4, 5, 6, 1, 2, 3])
+    }
+
+    @Test func everyTruncationIsRefused() {
+        let files = [MadeJPEG.colour, MadeJPEG.progressive, MadeJPEG.grey, synthetic(9, 7).pngData()]
+        for file in files {
+            for length in 0..<file.count {
+                let said = sentence { () throws(ImageError) in
+                    _ = try RGBImage(decoding: Array(file[..<length]), name: "cut")
+                }
+                #expect(
+                    said?.hasSuffix(".") == true, "\(length) of \(file.count) bytes were taken for a picture")
+            }
+        }
+    }
+
+    @Test func rowsThatAreMissingAreRefused() {
+        // Complete chunks with too little in them.
+        let file = MadePNG.file(4, 4, depth: 8, type: 2, rows: [[UInt8](repeating: 7, count: 12)])
+        #expect(throws: ImageError.self) { try RGBImage(decoding: file, name: "short") }
+    }
+
+    @Test func claimsOfHugeSizesCostNothing() {
+        let png =
+            PNG.signature + MadePNG.header(50_000, 50_000, depth: 8, type: 2) + MadePNG.chunk("IDAT", [])
+            + MadePNG.chunk("IEND", [])
+        #expect(
+            throws: ImageError.tooLarge(file: "huge", width: 50_000, height: 50_000)
+        ) { try RGBImage(decoding: png, name: "huge") }
+        let large =
+            PNG.signature + MadePNG.header(14_000, 14_000, depth: 8, type: 2) + MadePNG.chunk("IDAT", [])
+            + MadePNG.chunk("IEND", [])
+        #expect(
+            sentence { () throws(ImageError) in _ = try RGBImage(decoding: large, name: "large") }?
+                .contains("holds only 0 bytes") == true)
+
+        var jpeg = MadeJPEG.colour
+        let frame = jpeg.indices.first { jpeg[$0...].starts(with: [0xFF, 0xC0]) }!
+        jpeg.replaceSubrange(frame + 5..<frame + 9, with: [0xC3, 0x50, 0xC3, 0x50])
+        #expect(
+            throws: ImageError.tooLarge(file: "huge", width: 50_000, height: 50_000)
+        ) { try RGBImage(decoding: jpeg, name: "huge") }
+        jpeg.replaceSubrange(frame + 5..<frame + 9, with: [0, 0, 0, 5])
+        #expect(throws: ImageError.self) { try RGBImage(decoding: jpeg, name: "flat") }
+    }
+
+    @Test func rubbishNeverCrashes() {
+        var state: UInt64 = 42
+        func random() -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33)
+        }
+        let seeds = [
+            MadeJPEG.colour, MadeJPEG.progressive, MadeJPEG.oriented(6, little: false),
+            synthetic(9, 7).pngData(), PNG.signature, [0xFF, 0xD8, 0xFF], [],
+        ]
+        for round in 0..<3000 {
+            var bytes = seeds[round % seeds.count]
+            if bytes.count < 10 {
+                bytes += (0..<200).map { _ in UInt8(random() & 255) }
+            } else {
+                for _ in 0...random() % 3 { bytes[random() % bytes.count] ^= 1 << UInt8(random() % 8) }
+            }
+            let said = sentence { () throws(ImageError) in _ = try RGBImage(decoding: bytes, name: "x") }
+            #expect(said == nil || said!.hasSuffix("."))
+        }
+    }
+
+    @Test func whatIsNoPictureIsNamed() {
+        func said(_ bytes: [UInt8]) -> String? {
+            sentence { () throws(ImageError) in _ = try RGBImage(decoding: bytes, name: "x.jpg") }
+        }
+        #expect(said([])!.contains("is empty"))
+        #expect(said(Array("GIF89a".utf8))!.contains("it is a GIF, and only PNG and JPEG are read"))
+        #expect(said(Array("RIFF....WEBPVP8".utf8))!.contains("WebP"))
+        #expect(said(Array("hello".utf8))!.contains("neither a PNG nor a JPEG"))
+    }
+
+    @Test func filesThatCannotBeRead() {
+        let scratch = Scratch()
+        let missing = scratch.path + "/none.png"
+        #expect(
+            sentence { () throws(ImageError) in _ = try RGBImage.load(path: missing) }
+                == "Cannot read '\(missing)': there is no such file.")
+        #expect(
+            sentence { () throws(ImageError) in _ = try RGBImage.load(path: scratch.path) }?
+                .contains("it is a directory") == true)
+        #expect(
+            sentence { () throws(ImageError) in _ = try RGBImage.load(path: "/dev/null") }?
+                .contains("not a regular file") == true)
+    }
+
+    @Test(.enabled(if: photographs != nil, "the photographs are not beside this checkout"))
+    func photographsAsPillowReadsThem() throws {
+        // Checksums of Pillow's pixels, whole and after torchvision's Resize(256), CenterCrop(224).
+        let known: [(String, UInt64, UInt64)] = [
+            ("african_elephant_1.jpg", 0x4750_227b_e869_ab41, 0xacf_f286_2626_5b71),
+            ("cat_chelsea.png", 0xb217_9687_9661_57a8, 0x4ef0_8003_9560_ed28),
+            ("dog.jpg", 0x1f32_5145_7142_c378, 0x6927_545f_1663_0892),
+            ("zebra.jpg", 0x40ac_2650_4486_f9ce, 0x305a_1c5a_d7e9_1c84),
+        ]
+        for (name, whole, view) in known {
+            let image = try RGBImage.load(path: "\(photographs!)/\(name)")
+            #expect(checksum(image.pixels) == whole, "\(name)")
+            #expect(checksum(try Preprocessing.imagenet.view(of: image).image.pixels) == view, "\(name)")
+        }
+    }
+}
