@@ -29,7 +29,7 @@ let package = Package(
         .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
         .target(
             name: "ONNX", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
-        .target(name: "Inference", dependencies: ["Kernels", "ONNX"]),
+        .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels"]),
         .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG"]),
         .target(
             name: "Explain",
@@ -44,7 +44,7 @@ let package = Package(
 
         .target(name: "TestSupport", dependencies: ["Kernels"], path: "Tests/TestSupport"),
         .testTarget(name: "CLRuntimeTests", dependencies: ["CLRuntime", "TestSupport"]),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CMicrokernels", "TestSupport"]),
         .testTarget(name: "ONNXTests", dependencies: ["ONNX", "TestSupport"]),
         .testTarget(name: "InferenceTests", dependencies: ["Inference", "TestSupport"]),
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),

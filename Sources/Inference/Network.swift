@@ -18,6 +18,8 @@ package struct NetworkNode: Sendable {
     package let parameters: Int
     /// The normalisation that this convolution is merged into, if it only runs when its own output is asked for.
     var mergedInto: Int?
+    /// That normalisation, for the gradient of this node's own output.
+    var normalisation: BatchNormalization?
 }
 
 /// A network that can run and be differentiated.
@@ -29,7 +31,6 @@ package struct Network: Sendable {
     package let outputName: String
     /// The value whose elements are the scores of the classes, before a final softmax.
     package let logitsName: String
-    /// Whether the logits are logarithms or arbitrary scores: what turns them into probabilities is always a softmax.
     package private(set) var nodes: [NetworkNode]
     let constants: [String: HostTensor]
     /// The index of the node that makes each value.
@@ -204,7 +205,7 @@ package struct Network: Sendable {
                 name: node.name, type: node.type, operation: convolution.merging(scale: affine.scale, shift: affine.shift),
                 inputs: nodes[from].inputs, outputs: [node.outputs[0]], parameters: node.parameters)
             nodes[from].mergedInto = i
-            bypassed[from] = nil
+            nodes[from].normalisation = normalisation
         }
     }
 }

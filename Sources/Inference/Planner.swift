@@ -1,0 +1,291 @@
+// From a network to a tape: which nodes run, what is fused, and the walk back from a score to an activation.
+//
+// The plan comes before the device: everything here is decided from the network and the shapes.
+
+import CMicrokernels
+import Kernels
+
+/// Puts a network's passes on a tape.
+package struct Planner {
+    package let network: Network
+    package var tape: Tape
+    package let batch: Int
+    /// The network's input.
+    package let input: Value
+    /// The operands by their names in the file.
+    private var operands: [String: Operand] = [:]
+    /// A convolution that waits: its reader may become part of its last step.
+    private struct Pending { var operation: any FusingOperator, inputs: [Operand?], residual: Value?, shape: Shape, label: String }
+    private var pending: [String: Pending] = [:]
+    private let stored: Set<String>
+    private let readers: [String: [Int]]
+    private let running: [Bool] // of each node
+
+    /// Lays out the forward pass.
+    /// - Parameters:
+    ///   - height, width: extents of the input where the file leaves them open.
+    ///   - stored: values that must exist, because somebody will read them. To store a value changes no other's bits.
+    ///   - differentiated: values with respect to which `gradients` will be asked for.
+    ///   - sketch: only shapes are wanted.
+    package init(
+        _ network: Network, batch: Int, height: Int? = nil, width: Int? = nil, stored: Set<String> = [],
+        differentiated: Set<String> = [], sketch: Bool = false
+    ) throws {
+        self.network = network
+        self.batch = batch
+        tape = Tape(sketch: sketch)
+        let shape = try network.inputShape(batch: batch, height: height, width: width)
+        input = tape.input(shape)
+        operands[network.inputName] = .value(input)
+
+        // Which nodes run: those on whose outputs the logits, or anything else that is wanted, depend.
+        let wanted = stored.union(differentiated).union([network.logitsName])
+        var running = [Bool](repeating: false, count: network.nodes.count)
+        var needed = wanted
+        for (i, node) in network.nodes.enumerated().reversed() where node.outputs.contains(where: needed.contains) {
+            running[i] = true
+            needed.formUnion(node.inputs)
+        }
+        self.running = running
+
+        // What must be stored: what is wanted, and what gradients on the way from the logits read.
+        var keep = wanted
+        if !differentiated.isEmpty {
+            let path = network.path(from: differentiated)
+            for i in path where running[i] {
+                let node = network.nodes[i]
+                if node.operation.gradientNeeds.contains(.inputs) { keep.formUnion(node.inputs) }
+                if node.operation.gradientNeeds.contains(.output) { keep.formUnion(node.outputs) }
+            }
+        }
+        self.stored = keep
+        var readers: [String: [Int]] = [:]
+        for (i, node) in network.nodes.enumerated() where running[i] {
+            for name in Set(node.inputs) { readers[name, default: []].append(i) }
+        }
+        self.readers = readers
+
+        for (name, tensor) in network.constants where readers[name] != nil || keep.contains(name) { operands[name] = .host(tensor) }
+        for (i, node) in network.nodes.enumerated() where running[i] { try lower(node) }
+        for name in pending.keys.sorted() { try flush(name) }
+    }
+
+    private func error(_ node: NetworkNode, _ error: any Error) -> NetworkError {
+        NetworkError(.invalid, "\(network.model.path): The node “\(node.name)” (\(node.type)) \(error).")
+    }
+
+    /// The operand of that name, stored or not; nil if the name is empty or unknown.
+    private func operand(_ name: String) -> Operand? {
+        if let pending = pending[name] { return .fused(pending.shape) }
+        return name.isEmpty ? nil : operands[name]
+    }
+
+    // MARK: Forward
+
+    private mutating func lower(_ node: NetworkNode) throws {
+        tape.label = node.name
+        do {
+            try lowerUnchecked(node)
+        } catch let problem as OperatorError {
+            throw error(node, problem)
+        }
+    }
+
+    private mutating func lowerUnchecked(_ node: NetworkNode) throws {
+        // A clip joins the convolution before it.
+        if let waiting = pending[node.inputs.first ?? ""], let bounds = try node.operation.clip(node.inputs.map { operand($0) }) {
+            pending[node.inputs[0]] = nil
+            operands[node.inputs[0]] = .fused(waiting.shape)
+            tape.label = waiting.label
+            let y = try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: bounds)
+            return try finish(node, [.value(y)])
+        }
+        // So does the sum with a tensor that is there already.
+        if node.operation is Add, node.inputs.count == 2, node.inputs[0] != node.inputs[1] {
+            for side in [1, 0] {
+                let name = node.inputs[side], other = node.inputs[1 - side]
+                guard var waiting = pending[name], waiting.residual == nil, let term = operand(other),
+                    tape.shape(term) == waiting.shape
+                else { continue }
+                try flush(other)
+                guard case .value(let value)? = operands[other] else { continue }
+                waiting.residual = value
+                pending[name] = nil
+                operands[name] = .fused(waiting.shape)
+                if fuses(node) {
+                    pending[node.outputs[0]] = waiting
+                } else {
+                    tape.label = waiting.label
+                    let y = try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: nil)
+                    try finish(node, [.value(y)])
+                }
+                return
+            }
+        }
+        for name in node.inputs { try flush(name) }
+        let inputs = node.inputs.map { operand($0) }
+        if let operation = node.operation as? any FusingOperator, fuses(node) {
+            let shape = try operation.outputShape(tape, inputs)
+            pending[node.outputs[0]] = Pending(operation: operation, inputs: inputs, residual: nil, shape: shape, label: node.name)
+            return
+        }
+        // Constants that became known with the shapes are folded here.
+        let hosts = inputs.map { operand -> HostTensor? in if case .host(let tensor)? = operand { tensor } else { nil } }
+        if zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty, let folded = try node.operation.fold(hosts) {
+            return try finish(node, folded.map(Operand.host))
+        }
+        try finish(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count { !$0.isEmpty }))
+    }
+
+    /// Whether the node's only reader may become part of its last step.
+    private func fuses(_ node: NetworkNode) -> Bool {
+        guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]], all.count == 1
+        else { return false }
+        let reader = network.nodes[all[0]]
+        return reader.operation is Relu || reader.operation is Clip || (reader.operation is Add && !(node.operation is Add))
+    }
+
+    private mutating func finish(_ node: NetworkNode, _ results: [Operand]) throws {
+        for (name, result) in zip(node.outputs, results) {
+            let shape = tape.shape(result)
+            guard shape.rank <= Shape.maximumRank else {
+                throw OperatorError("makes a tensor of rank \(shape.rank); the limit is \(Shape.maximumRank)")
+            }
+            guard shape.dims.allSatisfy({ $0 > 0 && $0 < 1 << 31 }),
+                shape.dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max)
+            else { throw OperatorError("makes a tensor of shape \(shape), which is empty or too large; take a smaller batch or picture") }
+            operands[name] = result
+        }
+    }
+
+    /// Lays out a convolution that waits in vain.
+    private mutating func flush(_ name: String) throws {
+        guard let waiting = pending.removeValue(forKey: name) else { return }
+        let label = tape.label
+        tape.label = waiting.label
+        operands[name] = .value(try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: nil))
+        tape.label = label
+    }
+
+    /// The value of that name, which must be stored.
+    package func value(_ name: String) throws -> Value {
+        guard case .value(let value)? = operands[name] else {
+            throw NetworkError(.noSuchValue, network.unknownValue(name))
+        }
+        return value
+    }
+
+    /// The shape of a value, if it is computed at all.
+    package func shape(_ name: String) -> Shape? { operand(name).map(tape.shape) }
+
+    package var logits: Value { get throws { try value(network.logitsName) } }
+
+    // MARK: Backward
+
+    /// Puts the reverse walk on the tape: the gradients of a score with respect to `targets`, values named in
+    /// `differentiated`. The walk covers the paths between them and the logits, nothing else.
+    /// - Parameter seed: the cotangent of the logits, such as 1 at a class and 0 elsewhere.
+    package mutating func gradients(seed: Value, of targets: [String]) throws -> [String: Value] {
+        let path = network.path(from: Set(targets))
+        var active = Set(targets)
+        for i in path { active.formUnion(network.nodes[i].outputs) }
+        var cotangents: [String: Value] = [network.logitsName: seed]
+
+        /// Contributions are added in the order in which the walk meets them: from the last reader of a value to the first.
+        func add(_ contribution: Value, to name: String) {
+            cotangents[name] = cotangents[name].map { tape.map(WB_MAP_add, $0, contribution) } ?? contribution
+        }
+        for i in path.reversed() {
+            let node = network.nodes[i]
+            guard running[i], node.mergedInto == nil else { continue }
+            tape.label = "gradient of " + node.name
+            do {
+                for (part, output) in node.outputs.enumerated() {
+                    guard let dy = cotangents[output] else { continue }
+                    let lowered = LoweredNode(
+                        inputs: node.inputs.map { operand($0) }, output: operands[output]!, cotangent: dy)
+                    for (k, name) in node.inputs.enumerated() where active.contains(name) {
+                        if let split = node.operation as? Split {
+                            add(try split.gradient(&tape, lowered, part: part, of: node.outputs.count), to: name)
+                        } else {
+                            add(try node.operation.gradient(&tape, lowered, input: k), to: name)
+                        }
+                    }
+                }
+            } catch let problem as OperatorError {
+                throw error(node, problem)
+            }
+        }
+
+        var result: [String: Value] = [:]
+        for target in targets {
+            // The output of a convolution that was merged with the normalisation after it.
+            if let i = network.producers[target], let into = network.nodes[i].mergedInto,
+                let normalisation = network.nodes[i].normalisation,
+                let dy = cotangents[network.nodes[into].outputs[0]]
+            {
+                let inputs = network.normalisationInputs(of: i).map { operand($0) }
+                result[target] = try normalisation.gradient(
+                    &tape, LoweredNode(inputs: inputs, output: .value(dy), cotangent: dy), input: 0)
+            } else if let dy = cotangents[target] {
+                result[target] = dy
+            } else {
+                throw NetworkError(
+                    .noSuchLayer,
+                    "The score does not depend on “\(target)”, so there is no gradient with respect to it.")
+            }
+        }
+        return result
+    }
+}
+
+extension Network {
+    /// The input's shape for a batch.
+    package func inputShape(batch: Int, height: Int? = nil, width: Int? = nil) throws -> Shape {
+        var dims = [batch] + inputDims.dropFirst().map { $0 ?? 0 }
+        if dims.count == 4 {
+            if dims[1] == 0 { dims[1] = 3 }
+            if dims[2] == 0 { dims[2] = height ?? 224 }
+            if dims[3] == 0 { dims[3] = width ?? 224 }
+        }
+        guard !dims.contains(0) else {
+            throw NetworkError(.input, "\(model.path): The input “\(inputName)” has open dimensions other than batch, height and width.")
+        }
+        guard dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max) else {
+            throw NetworkError(.input, "\(model.path): An input of shape \(Shape(dims)) is too large.")
+        }
+        return Shape(dims)
+    }
+
+    /// The nodes on ways from values to the logits, in order.
+    func path(from names: Set<String>) -> [Int] {
+        var reached = names, forward: [Int] = []
+        for name in names {
+            // A merged convolution's output lives on as that of the normalisation.
+            if let i = producers[name], let into = nodes[i].mergedInto { reached.formUnion(nodes[into].outputs) }
+        }
+        for (i, node) in nodes.enumerated() where node.mergedInto == nil && node.inputs.contains(where: reached.contains) {
+            reached.formUnion(node.outputs)
+            forward.append(i)
+        }
+        var needed: Set<String> = [logitsName], path: [Int] = []
+        for i in forward.reversed() where nodes[i].outputs.contains(where: needed.contains) {
+            path.append(i)
+            needed.formUnion(nodes[i].inputs)
+        }
+        return path.reversed()
+    }
+
+    /// The inputs of the batch normalisation that node `index` was merged with.
+    func normalisationInputs(of index: Int) -> [String] {
+        guard let into = nodes[index].mergedInto else { return [] }
+        return model.graph.nodes.first { $0.outputs.first == nodes[into].outputs[0] }?.inputs ?? []
+    }
+
+    package func unknownValue(_ name: String) -> String {
+        let names = nodes.flatMap(\.outputs) + [inputName]
+        let near = nearMatches(name, among: names)
+        return "\(model.path): There is no value “\(name)” in the network."
+            + (near.isEmpty ? " `app layers` lists them." : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?")
+    }
+}
