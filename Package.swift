@@ -33,7 +33,7 @@ let package = Package(
         .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG"]),
         .target(
             name: "Explain",
-            dependencies: ["Inference", "Imaging", .product(name: "Crypto", package: "swift-crypto")]),
+            dependencies: ["Inference", "Imaging", "CMicrokernels", .product(name: "Crypto", package: "swift-crypto")]),
         .executableTarget(
             name: "app",
             dependencies: [

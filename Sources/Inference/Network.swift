@@ -31,7 +31,9 @@ package struct Network: Sendable {
     package let outputName: String
     /// The value whose elements are the scores of the classes, before a final softmax.
     package let logitsName: String
-    package private(set) var nodes: [NetworkNode]
+    /// Whether the network ends in a sigmoid, so that each class has a probability of its own.
+    package let scoreIsSigmoid: Bool
+    package let nodes: [NetworkNode]
     let constants: [String: HostTensor]
     /// The index of the node that makes each value.
     let producers: [String: Int]
@@ -122,6 +124,7 @@ package struct Network: Sendable {
             logits = node.inputs[0]
         }
         logitsName = logits
+        scoreIsSigmoid = producers[outputName].map { nodes[$0].type == "Sigmoid" } ?? false
         guard producers[logits] != nil || logits == inputName else {
             throw fail(.invalid, "The output “\(outputName)” does not depend on the input.")
         }

@@ -1,0 +1,52 @@
+// Everything that this library throws.
+
+import CLRuntime
+import Imaging
+import Inference
+import Kernels
+import ONNX
+
+/// Why something could not be explained: one full sentence for people, a kind for programs.
+public struct ExplainError: Error, Sendable, CustomStringConvertible {
+    /// What sort of thing went wrong. The raw values are the exit codes of the program.
+    public enum Kind: Int32, Sendable, CaseIterable {
+        /// A picture or an array is missing, broken, or not what it should be.
+        case input = 3
+        /// A model file is missing, broken, or contradicts itself.
+        case model = 4
+        /// A model uses operators or features that are not supported.
+        case unsupportedModel = 5
+        /// The network has no such layer, or the layer cannot be mapped.
+        case layer = 6
+        /// There is no such class.
+        case classChoice = 7
+        /// The device is not there, or not able.
+        case device = 8
+        /// A method cannot be applied to this layer or with these options.
+        case method = 9
+        /// A result cannot be written, or is there already.
+        case output = 10
+        /// A preprocessing or label file is broken.
+        case settings = 11
+    }
+    public let kind: Kind
+    public let description: String
+
+    public init(_ kind: Kind, _ description: String) { (self.kind, self.description) = (kind, description) }
+
+    /// The same error in this library's terms; `kind` where the error itself does not tell.
+    package init(_ error: any Error, _ kind: Kind) {
+        switch error {
+        case let error as ExplainError: self = error
+        case let error as NetworkError:
+            let kinds: [NetworkError.Kind: Kind] = [
+                .unsupported: .unsupportedModel, .invalid: .model, .noSuchLayer: .layer, .noSuchValue: .layer, .input: .model,
+            ]
+            self.init(kinds[error.kind] ?? kind, error.description)
+        case let error as ONNXError: self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
+        case let error as DeviceError: self.init(.device, error.description)
+        case let error as CLError: self.init(.device, error.description)
+        default: self.init(kind, "\(error)")
+        }
+    }
+}

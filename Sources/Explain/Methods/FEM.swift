@@ -1,0 +1,42 @@
+// The feature explanation method.
+
+import Inference
+import Kernels
+
+/// Feature explanation method.
+///
+/// Fuad et al., “Features Understanding in 3D CNNs for Actions Recognition in Video”, IPTA 2020: with μ_c and σ_c the mean and the population standard
+/// deviation of channel c, B_c = [A_c > μ_c + k σ_c], S = Σ_c μ_c B_c, and the map is S / max S. It knows no class and needs no
+/// gradient. The comparison is strict, so a constant channel never fires.
+package enum FEM: Explainer {
+    package static let name = "fem"
+    package static let title = "FEM"
+    package static let formula = "S / max S, S = sum over channels of mean(A) [A > mean(A) + k sd(A)]"
+    package static let source = "Fuad et al. 2020"
+    package static let isClassSpecific = false
+
+    package static func check(layer shape: Shape, _ settings: MethodSettings) throws {
+        let cells = shape.dims[2] * shape.dims[3], k = settings.femThreshold
+        guard k.isFinite, k >= 0 else { throw ExplainError(.method, "FEM's k is \(k); it must be a number of at least 0.") }
+        // No element of n can lie more than √(n − 1) standard deviations above their mean.
+        guard Double(k) * Double(k) < Double(cells - 1) else {
+            throw ExplainError(
+                .method,
+                "FEM with k = \(k) is blank on every picture: in a layer of \(shape.dims[2])×\(shape.dims[3]) cells no value can exceed the mean by "
+                    + "√(\(cells) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--fem-k).")
+        }
+    }
+
+    package static func map(_ tape: inout Tape, _ inputs: MethodInputs) -> MethodOutputs {
+        MethodOutputs(map: tape.femMap(inputs.activation, k: inputs.settings.femThreshold))
+    }
+
+    package static func finish(_ map: [Float]) -> [Float] {
+        guard let largest = map.max(), largest != 0 else { return map }
+        return map.map { $0 / largest }
+    }
+
+    package static func blankReason(weights: [Float]?) -> String {
+        "no channel of the layer exceeds its threshold anywhere"
+    }
+}

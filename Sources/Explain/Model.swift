@@ -1,0 +1,142 @@
+// A model: the network with what is needed to feed it pictures and to name what it says.
+
+import Crypto
+import Foundation
+import Imaging
+import Inference
+import ONNX
+
+/// A trained image classifier, read from an ONNX file.
+///
+/// ```swift
+/// let model = try Model(path: "models/efficientnet-lite0.onnx")
+/// ```
+public struct Model: Sendable {
+    package let network: Network
+    package let preprocessing: Preprocessing
+    /// Where the preprocessing came from: "the model", "the default", or what was asked for.
+    public let preprocessingSource: String
+    /// The names of the classes, in the order of the logits; empty if nobody knows them.
+    public let labels: [String]
+    /// What the model says of its own origin and licence.
+    public let source: String?, license: String?
+    package let layers: [Layer]
+
+    public var path: String { network.model.path }
+    /// Height and width of the pictures that the network takes.
+    public let inputHeight: Int, inputWidth: Int
+
+    /// Reads a model.
+    /// - Parameters:
+    ///   - path: an ONNX file (operator sets 7 to 22).
+    ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file; nil for what the model carries
+    ///     with it, else `imagenet`.
+    ///   - labels: a text file with one class name per line; nil for what the model carries, else the ImageNet order is not
+    ///     assumed and classes have no names.
+    /// - Throws: `ExplainError` of kind `model`, `unsupportedModel` or `settings`.
+    public init(path: String, preprocessing: String? = nil, labels: String? = nil) throws {
+        let network: Network
+        do {
+            network = try Network(ONNXModel(path: path))
+        } catch {
+            throw ExplainError(error, .model)
+        }
+        try self.init(network, preprocessing: preprocessing, labels: labels)
+    }
+
+    package init(_ network: Network, preprocessing: String? = nil, labels: String? = nil) throws {
+        self.network = network
+        let metadata = network.model.metadata
+        source = metadata["whitebox.source"]
+        license = metadata["whitebox.license"]
+
+        var chosen: Preprocessing
+        do {
+            if let name = preprocessing {
+                if let preset = Preprocessing.preset(named: name) {
+                    chosen = preset
+                } else if FileManager.default.fileExists(atPath: name) {
+                    chosen = try Preprocessing.load(path: name)
+                } else {
+                    let presets = Preprocessing.presets.map(\.name).joined(separator: ", ")
+                    throw ExplainError(.settings, "“\(name)” is neither a preprocessing preset (\(presets)) nor a file.")
+                }
+                preprocessingSource = "as asked: \(name)"
+            } else if let carried = metadata[Preprocessing.metadataKey] {
+                chosen = try Preprocessing(json: Array(carried.utf8), name: "the preprocessing that \(network.model.path) carries")
+                preprocessingSource = "carried by the model"
+            } else {
+                chosen = .imagenet
+                preprocessingSource = "the default, imagenet"
+            }
+        } catch {
+            throw ExplainError(error, .settings)
+        }
+        do {
+            let shape = try network.inputShape(batch: 1, height: chosen.crop?.height, width: chosen.crop?.width)
+            if shape.rank == 4 {
+                guard [1, 3].contains(shape.dims[1]) else {
+                    throw ExplainError(
+                        .unsupportedModel,
+                        "\(network.model.path): The input “\(network.inputName)” has \(shape.dims[1]) channels; pictures have 3.")
+                }
+                (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
+            } else {
+                (inputHeight, inputWidth) = (1, shape.dims.last ?? 1)
+            }
+            layers = try network.layers(height: inputHeight, width: inputWidth)
+        } catch {
+            throw ExplainError(error, .model)
+        }
+        if chosen.crop.map({ ($0.height, $0.width) != (inputHeight, inputWidth) }) ?? true {
+            chosen = chosen.fitting(width: inputWidth, height: inputHeight)
+        }
+        self.preprocessing = chosen
+        self.labels = try Model.labels(labels, carried: metadata["whitebox.labels"], path: network.model.path)
+    }
+
+    private static func labels(_ file: String?, carried: String?, path: String) throws -> [String] {
+        if let file {
+            guard let data = FileManager.default.contents(atPath: file), let text = String(data: data, encoding: .utf8) else {
+                throw ExplainError(.settings, "\(file): The labels cannot be read; a text file with one class name per line is needed.")
+            }
+            let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
+                $0.trimmingCharacters(in: .whitespacesAndNewlines)
+            }
+            let names = lines.last == "" ? Array(lines.dropLast()) : lines
+            guard !names.isEmpty else { throw ExplainError(.settings, "\(file): The file of labels is empty.") }
+            // Lines such as "n02504458 African elephant" carry a WordNet number first.
+            return names.map { line in
+                let parts = line.split(separator: " ", maxSplits: 1)
+                guard parts.count == 2, parts[0].count == 9, parts[0].first == "n", parts[0].dropFirst().allSatisfy(\.isNumber)
+                else { return line }
+                return String(parts[1])
+            }
+        }
+        guard let carried else { return [] }
+        guard let names = try? JSONDecoder().decode([String].self, from: Data(carried.utf8)) else {
+            throw ExplainError(.settings, "\(path): The labels that the model carries are not a JSON list of strings.")
+        }
+        return names
+    }
+
+    /// The name of a class, or "class 386" if there is none.
+    public func label(_ index: Int) -> String { labels.indices.contains(index) ? labels[index] : "class \(index)" }
+
+    /// SHA-256 of the file, in hexadecimal.
+    public func sha256() throws -> String {
+        guard let data = try? Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped) else {
+            throw ExplainError(.model, "\(path): The file can no longer be read.")
+        }
+        return SHA256.hash(data: data).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
+    /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.
+    package func layer(_ text: String) throws -> LayerChoice {
+        do {
+            return try network.layer(named: text, of: layers)
+        } catch {
+            throw ExplainError(error, .layer)
+        }
+    }
+}

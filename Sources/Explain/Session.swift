@@ -1,0 +1,311 @@
+// A session: a model made ready on a device for certain methods, and used for many pictures.
+
+import CMicrokernels
+import Dispatch
+import Foundation
+import Imaging
+import Inference
+import Kernels
+
+/// A model that is ready to explain pictures.
+///
+/// ```swift
+/// var options = Options()
+/// options.methods = ["gradcam", "fem"]
+/// let session = try ExplanationSession(Model(path: "resnet50.onnx"), options: options)
+/// let result = try session.explain(.file("elephant.jpg"))
+/// print(result.predictions[0].label, result.explanations[0].map.values)
+/// ```
+///
+/// Making one plans the computation, packs the weights and builds the device's programs; explaining reuses all of it. A session
+/// belongs to one thread at a time.
+public final class ExplanationSession {
+    public let model: Model
+    public let options: Options
+    /// For results and people: the device, such as "cpu (AVX-512, 2 threads)".
+    public let device: String
+    /// Why the device is not the one that `auto` would have liked; nil if it is.
+    public let deviceNote: String?
+    /// The layer that is explained, and why it was taken.
+    public let layer: (name: String, type: String, index: Int, reason: String)
+    /// The number of classes.
+    public let classes: Int
+
+    private let methods: [any Explainer.Type]
+    private let input: Value, logits: Value, seed: Value?
+    private let outputs: [MethodOutputs]
+    private let tape: Tape
+    private let executor: any Executor
+    private let grid: (height: Int, width: Int)
+    private let fixedClass: Int?
+    private var staging: [Float]
+
+    /// Working memory on the device, in bytes, without weights.
+    public var workingMemory: Int { executor.arenaBytes }
+
+    /// - Throws: `ExplainError`, before any picture is read: of kind `method`, `layer`, `classChoice`, `device` or `model`.
+    public init(_ model: Model, options: Options = Options()) throws {
+        self.model = model
+        self.options = options
+        var seen: Set<String> = []
+        methods = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
+        let choice = try model.layer(options.layer)
+        layer = (choice.layer.name, choice.layer.type, choice.layer.index, choice.reason)
+        var settings = MethodSettings()
+        settings.femThreshold = options.femThreshold
+        for method in methods { try method.check(layer: choice.layer.shape, settings) }
+        grid = (choice.layer.shape.dims[2], choice.layer.shape.dims[3])
+
+        let batch = max(1, options.batch)
+        let classwise = methods.contains { $0.isClassSpecific }
+        do {
+            var plan = try Planner(
+                model.network, batch: batch, height: model.inputHeight, width: model.inputWidth, stored: [choice.layer.output],
+                differentiated: classwise ? [choice.layer.output] : [])
+            input = plan.input
+            logits = try plan.logits
+            let shape = plan.tape.shape(logits)
+            guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 }) else {
+                throw ExplainError(
+                    .unsupportedModel,
+                    "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture.")
+            }
+            classes = shape.dims[1]
+            let activation = try plan.value(choice.layer.output)
+
+            // First what needs no class, with the forward pass; then, once for each class, what does.
+            var outputs: [MethodOutputs?] = methods.map { _ in nil }
+            for (i, method) in methods.enumerated() where !method.isClassSpecific {
+                plan.tape.label = method.title
+                outputs[i] = try method.map(
+                    &plan.tape, MethodInputs(activation: activation, gradient: nil, settings: settings))
+            }
+            if classwise {
+                plan.tape.beginStage()
+                let seed = plan.tape.input(shape)
+                let gradient = try plan.gradients(seed: seed, of: [choice.layer.output])[choice.layer.output]!
+                for (i, method) in methods.enumerated() where method.isClassSpecific {
+                    plan.tape.label = method.title
+                    outputs[i] = try method.map(
+                        &plan.tape, MethodInputs(activation: activation, gradient: gradient, settings: settings))
+                }
+                self.seed = seed
+            } else {
+                seed = nil
+            }
+            self.outputs = outputs.map { $0! }
+            let kept = [logits] + self.outputs.flatMap { [$0.map] + ($0.weights.map { [$0] } ?? []) }
+            plan.tape.dropDeadSteps(keeping: kept)
+            tape = plan.tape
+            fixedClass = try options.classChoice.index(in: model, classes: classes)
+            let opened = try options.device.open(
+                threads: options.threads, instructionSet: options.instructionSet, shape: options.kernelShape)
+            (device, deviceNote) = (opened.device.description, opened.note)
+            executor = try opened.device.load(tape, keeping: kept)
+            staging = Array(repeating: 0, count: tape.shape(input).count)
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// Explains one picture.
+    public func explain(_ picture: Picture) throws -> ImageExplanation {
+        var result: Result<ImageExplanation, ExplainError>?
+        try explain([picture]) { _, r in result = r }
+        return try result!.get()
+    }
+
+    /// Explains pictures, in batches; hands over each result as it comes, in order.
+    ///
+    /// A picture that cannot be read gives a failure of its own, and the others go on.
+    /// - Throws: `ExplainError` of kind `device` if the device fails.
+    public func explain(
+        _ pictures: [Picture], _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
+    ) throws {
+        let batch = tape.shape(input).dims[0]
+        for start in stride(from: 0, to: pictures.count, by: batch) {
+            let part = Array(pictures[start..<min(start + batch, pictures.count)])
+            let prepared = prepare(part)
+            let computed: [ImageExplanation?]
+            do {
+                computed = try compute(part, prepared)
+            } catch {
+                throw ExplainError(error, .device)
+            }
+            for i in part.indices {
+                switch prepared[i] {
+                case .failure(let error): try receive(start + i, .failure(error))
+                case .success: try receive(start + i, .success(computed[i]!))
+                }
+            }
+        }
+    }
+
+    // MARK: Preparing
+
+    private struct Prepared: Sendable {
+        var photo: RGBImage?
+        var view: PreparedView?
+        var seconds: Double
+    }
+
+    /// Decodes and normalises pictures into the staging memory, several at a time.
+    private func prepare(_ pictures: [Picture]) -> [Result<Prepared, ExplainError>] {
+        let size = staging.count / tape.shape(input).dims[0]
+        let shape = Shape([1] + tape.shape(input).dims.dropFirst())
+        var results = [Result<Prepared, ExplainError>?](repeating: nil, count: pictures.count)
+        staging.withUnsafeMutableBufferPointer { staging in
+            results.withUnsafeMutableBufferPointer { results in
+                // Each picture writes its own part of both.
+                nonisolated(unsafe) let (staging, results) = (staging, results)
+                let model = model
+                DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
+                    let start = DispatchTime.now().uptimeNanoseconds
+                    let room = UnsafeMutableBufferPointer(rebasing: staging[i * size..<(i + 1) * size])
+                    do {
+                        var prepared = Prepared(seconds: 0)
+                        switch pictures[i] {
+                        case .array(let values, let name):
+                            guard values.count == size else {
+                                throw ExplainError(
+                                    .input, "\(name): The array has \(values.count) numbers; the network takes \(shape), which is \(size).")
+                            }
+                            _ = room.update(fromContentsOf: shape.memoryOrder(values))
+                        case .file(let path):
+                            let photo = try RGBImage.load(path: path)
+                            prepared.view = try ExplanationSession.write(photo, path: path, model, into: room)
+                            prepared.photo = photo
+                        }
+                        prepared.seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+                        results[i] = .success(prepared)
+                    } catch {
+                        room.update(repeating: 0)
+                        results[i] = .failure(ExplainError(error, .input))
+                    }
+                }
+            }
+        }
+        return results.map { $0! }
+    }
+
+    private static func write(
+        _ photo: RGBImage, path: String, _ model: Model, into room: UnsafeMutableBufferPointer<Float>
+    ) throws -> PreparedView {
+        let view = try model.preprocessing.view(of: photo)
+        guard (view.image.width, view.image.height) == (model.inputWidth, model.inputHeight) else {
+            throw ExplainError(
+                .input,
+                "\(path): The picture is \(view.image.width)×\(view.image.height) after preprocessing, and the network takes "
+                    + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that resizes (--preprocess).")
+        }
+        if room.count == 3 * model.inputWidth * model.inputHeight {
+            model.preprocessing.write(view, into: room, order: .channelsLast)
+            return view
+        }
+        // One channel: the mean of what three would be.
+        var colours = [Float](repeating: 0, count: room.count * 3)
+        colours.withUnsafeMutableBufferPointer { model.preprocessing.write(view, into: $0, order: .channelsLast) }
+        for i in 0..<room.count { room[i] = (colours[3 * i] + colours[3 * i + 1] + colours[3 * i + 2]) / 3 }
+        return view
+    }
+
+    // MARK: Computing
+
+    private func compute(
+        _ pictures: [Picture], _ prepared: [Result<Prepared, ExplainError>]
+    ) throws -> [ImageExplanation?] {
+        let start = DispatchTime.now().uptimeNanoseconds
+        let batch = tape.shape(input).dims[0]
+        try staging.withUnsafeBufferPointer { try executor.write(input, from: $0) }
+        try executor.run(tape.stage(0))
+        let scores = try executor.memoryOrder(logits)
+        let rows = pictures.indices.map { Array(scores[$0 * classes..<($0 + 1) * classes]) }
+        let ranked = rows.map { ExplanationSession.ranking($0) }
+
+        // explanations[picture][method] for each class in turn
+        var found: [[Explanation]] = pictures.map { _ in [] }
+        for (method, output) in zip(methods, outputs) where !method.isClassSpecific {
+            try collect(method, output, classes: nil, prepared, into: &found)
+        }
+        if let seed {
+            let rounds = if case .top(let n) = options.classChoice { n } else { 1 }
+            for round in 0..<rounds {
+                let targets = ranked.map { fixedClass ?? $0[round] }
+                var cotangent = [Float](repeating: 0, count: batch * classes)
+                for (i, target) in targets.enumerated() { cotangent[i * classes + target] = 1 }
+                try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
+                try executor.run(tape.stage(1))
+                for (method, output) in zip(methods, outputs) where method.isClassSpecific {
+                    try collect(method, output, classes: targets, prepared, into: &found)
+                }
+            }
+        }
+        let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
+        return pictures.indices.map { i in
+            guard case .success(let ready) = prepared[i] else { return nil }
+            let probabilities = model.network.probabilities(rows[i])
+            // In the order in which the methods were asked for.
+            let order = methods.map { $0.name }
+            let explanations = found[i].enumerated().sorted {
+                (order.firstIndex(of: $0.element.method)!, $0.offset) < (order.firstIndex(of: $1.element.method)!, $1.offset)
+            }.map(\.element)
+            return ImageExplanation(
+                name: pictures[i].name, size: ready.photo.map { ($0.width, $0.height) },
+                predictions: ranked[i].prefix(5).map {
+                    Prediction(index: $0, label: model.label($0), logit: rows[i][$0], probability: probabilities[$0])
+                }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo, view: ready.view)
+        }
+    }
+
+    private func collect(
+        _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?,
+        _ prepared: [Result<Prepared, ExplainError>], into found: inout [[Explanation]]
+    ) throws {
+        let maps = try executor.memoryOrder(output.map), cells = grid.height * grid.width
+        let weights = try output.weights.map(executor.memoryOrder)
+        for i in found.indices {
+            guard case .success = prepared[i] else { continue }
+            let values = method.finish(Array(maps[i * cells..<(i + 1) * cells]))
+            let own = weights.map { all in
+                let channels = all.count / tape.shape(input).dims[0]
+                return Array(all[i * channels..<(i + 1) * channels])
+            }
+            let plane = Plane(width: grid.width, height: grid.height, values: values)
+            let scaled = plane.normalised()
+            var blank: String?
+            if scaled.notFinite > 0 {
+                blank = "\(scaled.notFinite) of \(cells) cells are not finite numbers: the network overflows on this picture"
+            } else if values.allSatisfy({ $0 == 0 }) {
+                blank = method.blankReason(weights: own)
+            } else if scaled.isConstant {
+                blank = "the map has the same value, \(values[0]), everywhere"
+            }
+            let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
+            found[i].append(
+                Explanation(
+                    method: method.name, title: method.title, classIndex: classes?[i], label: classes.map { model.label($0[i]) },
+                    layer: layer.name, map: Grid2D(width: grid.width, height: grid.height, values: values),
+                    heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank))
+        }
+    }
+
+    /// Class indices by falling score; of equals the lower index first, and NaN last.
+    static func ranking(_ scores: [Float]) -> [Int] {
+        scores.indices.sorted { a, b in
+            let (p, q) = (scores[a], scores[b])
+            if p.isNaN || q.isNaN { return p.isNaN == q.isNaN ? a < b : q.isNaN }
+            return p == q ? a < b : p > q
+        }
+    }
+}
+
+extension Network {
+    /// Softmax of the scores, or their sigmoid if that is how the network ends. Sums run in ascending order of the class.
+    func probabilities(_ scores: [Float]) -> [Float] {
+        if scoreIsSigmoid { return scores.map { wb_host_sigmoid($0) } }
+        let largest = scores.max() ?? 0
+        let powers = scores.map { wb_host_exp($0 - largest) }
+        let sum = powers.reduce(0, +)
+        return powers.map { $0 / sum }
+    }
+}

@@ -1,0 +1,77 @@
+// Arrays in, arrays out: a network's own numbers, for checking them against anything.
+
+import CMicrokernels
+import Kernels
+
+/// A tensor with its name, in row-major order.
+package struct NamedTensor: Sendable {
+    package let name: String
+    package let shape: Shape
+    package let values: [Float]
+}
+
+extension Network {
+    /// The network's output as the file names it, or any other values by name, or all of them, for an input in row-major order.
+    /// - Parameters:
+    ///   - dims: the input's shape; its first extent is the batch.
+    ///   - names: values; nil for the output.
+    ///   - gradient: a class: the gradient of its logit with respect to `target`, for each picture of the batch, is added
+    ///     under the name `gradient`.
+    ///   - target: the value that is differentiated with respect to; the input if nil.
+    package func run(
+        _ values: [Float], dims: [Int], outputs names: [String]?, gradient: Int? = nil, target: String? = nil, on device: Device
+    ) throws -> [NamedTensor] {
+        let height = dims.count == 4 ? dims[2] : nil, width = dims.count == 4 ? dims[3] : nil
+        guard let batch = dims.first, batch > 0 else {
+            throw NetworkError(.input, "The input array has no dimensions; the network takes \(describedInput).")
+        }
+        let shape = try inputShape(batch: batch, height: height, width: width)
+        guard shape.dims == dims, values.count == shape.count else {
+            throw NetworkError(.input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
+        }
+        let wanted = names ?? [outputName]
+        let source = target ?? inputName
+        for name in wanted + [source] where producers[name] == nil && name != inputName && constants[name] == nil {
+            throw NetworkError(.noSuchValue, unknownValue(name))
+        }
+        var plan = try Planner(
+            self, batch: batch, height: height, width: width, stored: Set(wanted), differentiated: gradient == nil ? [] : [source])
+        var results: [(name: String, value: Value)] = []
+        for name in wanted where constants[name] == nil {
+            if let value = try? plan.value(name) { results.append((name, value)) }
+        }
+        var seedValues: [Float] = [], seed: Value?
+        if let gradient {
+            let logits = plan.tape.shape(try plan.logits)
+            let classes = logits.count / batch
+            guard gradient >= 0, gradient < classes else {
+                throw NetworkError(.input, "There is no class \(gradient): the network has the classes 0 to \(classes - 1).")
+            }
+            plan.tape.beginStage()
+            seed = plan.tape.input(logits)
+            seedValues = Array(repeating: 0, count: logits.count)
+            for i in 0..<batch { seedValues[i * classes + gradient] = 1 }
+            results.append(("gradient", try plan.gradients(seed: seed!, of: [source])[source]!))
+        }
+        plan.tape.dropDeadSteps(keeping: results.map(\.value))
+        let executor = try device.load(plan.tape, keeping: results.map(\.value))
+        try shape.memoryOrder(values).withUnsafeBufferPointer { try executor.write(plan.input, from: $0) }
+        try executor.run(plan.tape.stage(0))
+        if let seed {
+            try seedValues.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
+            try executor.run(plan.tape.stage(1))
+        }
+        return try results.map { name, value in
+            let shape = plan.tape.shape(value)
+            return NamedTensor(name: name, shape: shape, values: shape.rowMajor(try executor.memoryOrder(value)))
+        }
+    }
+
+    /// The names of all values that nodes make, in order.
+    package var valueNames: [String] { nodes.flatMap(\.outputs).filter { !$0.isEmpty } }
+
+    /// The input's shape in words, such as N×3×224×224.
+    package var describedInput: String {
+        inputDims.enumerated().map { i, d in i == 0 ? "N" : d.map(String.init) ?? "?" }.joined(separator: "×")
+    }
+}
