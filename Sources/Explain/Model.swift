@@ -88,7 +88,7 @@ public struct Model: Sendable {
         } catch {
             throw ExplainError(error, .model)
         }
-        if chosen.crop.map({ ($0.height, $0.width) != (inputHeight, inputWidth) }) ?? true {
+        if chosen.crop != Preprocessing.Size(width: inputWidth, height: inputHeight) {
             chosen = chosen.fitting(width: inputWidth, height: inputHeight)
         }
         self.preprocessing = chosen
