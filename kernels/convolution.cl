@@ -35,6 +35,7 @@ WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 // One work-item computes a tile of 8 rows (output pixels) by one panel of 32 columns, in sixteen float16 sums.
 // Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#ifdef WB_KERNEL_convolution
 kernel void convolution(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)
@@ -122,8 +123,10 @@ kernel void convolution(
         }
     }
 }
+#endif
 
 // One work-item computes all channels of one output pixel, sixteen at a time.
+#ifdef WB_KERNEL_depthwise
 kernel void depthwise(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)
@@ -170,6 +173,7 @@ kernel void depthwise(
         y[row * s.c + c] = conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, row * s.c + c);
     }
 }
+#endif
 
 #else // GPU shape
 
@@ -181,6 +185,7 @@ kernel void depthwise(
 #define ITEMS (WB_TILE / 8)
 #define LOADS (WB_TILE * STEP / 4 / (ITEMS * ITEMS)) // float4 loads of each operand by each work-item and step
 
+#ifdef WB_KERNEL_convolution
 kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
     global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
@@ -298,8 +303,10 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
         }
     }
 }
+#endif
 
 // One work-item computes one output; neighbours are neighbouring channels.
+#ifdef WB_KERNEL_depthwise
 kernel void depthwise(
     global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
@@ -323,5 +330,6 @@ kernel void depthwise(
         }
     y[at] = conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
 }
+#endif
 
 #endif

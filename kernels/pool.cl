@@ -1,6 +1,7 @@
 // Pooling: the orders, ties and gathers are in pool.clh.
 // Work: dimension 0 counts channels, dimension 1 pixels of what is written.
 
+#ifdef WB_KERNEL_max_pool
 kernel void max_pool(global const float *x, global float *y, wb_pool s)
 {
     const int c = (int)get_global_id(0), row = (int)get_global_id(1);
@@ -20,7 +21,9 @@ kernel void max_pool(global const float *x, global float *y, wb_pool s)
     }
     y[row * s.c + c] = best;
 }
+#endif
 
+#ifdef WB_KERNEL_max_pool_vjp
 kernel void max_pool_vjp(global const float *x, global const float *dy, global float *dx, wb_pool s)
 {
     const int c = (int)get_global_id(0), row = (int)get_global_id(1);
@@ -28,7 +31,9 @@ kernel void max_pool_vjp(global const float *x, global const float *dy, global f
     const int ix = row % s.w, iy = row / s.w % s.h, n = row / (s.w * s.h);
     dx[row * s.c + c] = wb_max_pool_vjp(&s, x + n * s.h * s.w * s.c + c, dy + n * s.oh * s.ow * s.c + c, iy, ix);
 }
+#endif
 
+#ifdef WB_KERNEL_average_pool
 kernel void average_pool(global const float *x, global float *y, wb_pool s)
 {
     const int c = (int)get_global_id(0), row = (int)get_global_id(1);
@@ -47,7 +52,9 @@ kernel void average_pool(global const float *x, global float *y, wb_pool s)
     }
     y[row * s.c + c] = wb_div(sum, wb_pool_count(&s, oy, ox));
 }
+#endif
 
+#ifdef WB_KERNEL_average_pool_vjp
 kernel void average_pool_vjp(global const float *dy, global float *dx, wb_pool s)
 {
     const int c = (int)get_global_id(0), row = (int)get_global_id(1);
@@ -55,3 +62,4 @@ kernel void average_pool_vjp(global const float *dy, global float *dx, wb_pool s
     const int ix = row % s.w, iy = row / s.w % s.h, n = row / (s.w * s.h);
     dx[row * s.c + c] = wb_average_pool_vjp(&s, dy + n * s.oh * s.ow * s.c + c, iy, ix);
 }
+#endif

@@ -60,9 +60,10 @@ package final class OpenCL: Sendable {
         ["types.clh", "common.clh", "math.clh", "\(family).clh", "\(family).cl"].map(text).joined(separator: "\n")
     }
 
-    /// A kernel of `kernels/FAMILY.cl`, built with `options`.
+    /// A kernel of `kernels/FAMILY.cl`, built with `options`. Each program holds one kernel, so that nothing is compiled that does
+    /// not run.
     func kernel(_ name: String, in family: String, options: String = "") throws -> CLKernel {
-        var all = "-cl-std=CL1.2"
+        var all = "-cl-std=CL1.2 -DWB_KERNEL_\(name)=1"
         if device.floatConfiguration.contains(.correctlyRoundedDivideSqrt) {
             all += " -cl-fp32-correctly-rounded-divide-sqrt -DWB_NATIVE_DIV=1"
         }
@@ -104,10 +105,12 @@ package struct OpenCLFrame {
     }
 
     /// A launch over `count` work-items in a row.
-    func launch(_ name: String, in family: String, _ arguments: [CLArgument], count: Int) throws -> CLLaunch {
+    func launch(
+        _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], count: Int
+    ) throws -> CLLaunch {
         let local = device.shape == .gpu ? min(128, device.device.maxWorkGroupSize) : 16
         return try launch(
-            name, in: family, arguments, global: CLSize(max(count, 1)).roundedUp(to: CLSize(local)), local: CLSize(local))
+            name, in: family, options: options, arguments, global: CLSize(max(count, 1)).roundedUp(to: CLSize(local)), local: CLSize(local))
     }
 
     /// A launch over `columns` by `rows` work-items.

@@ -48,7 +48,7 @@ package struct Elementwise: Step {
         let px = frame.buffer(x)
         return [
             try frame.launch(
-                "map_\(operation.name)", in: "elementwise",
+                "map", in: "elementwise", options: "-DWB_MAP=map_\(operation.name)",
                 [px, z.map(frame.buffer) ?? px, frame.buffer(y), .structure(grid.raw), .float(a), .float(b)],
                 count: grid.count)
         ]
