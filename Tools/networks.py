@@ -20,19 +20,19 @@ from graph import GraphBuilder, Tensor
 INPUT = Tensor("input", (3, 224, 224))
 
 
-def preprocessing(*, interpolation: str, order: str, scale: float, mean: list[float], std: list[float]) -> str:
-    """How pixels become the network's input, as JSON: value = (pixel * scale - mean) / std, channels in `colorOrder`."""
+def preprocessing(*, interpolation: str, colours: str, divisor: float, mean: list[float], std: list[float]) -> str:
+    """How pixels become the network's input, as JSON: value = (pixel / divisor - mean) / std, channels as in `colours`."""
     return json.dumps({
-        "resize": {"shortSide": 256}, "interpolation": interpolation, "crop": [224, 224],
-        "colorOrder": order, "scale": scale, "mean": mean, "std": std,
+        "resize": {"shortSide": 256}, "interpolation": interpolation, "crop": {"width": 224, "height": 224},
+        "colours": colours, "divisor": divisor, "mean": mean, "std": std,
     })
 
 
 IMAGENET = preprocessing(
-    interpolation="bilinear", order="RGB", scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
+    interpolation="bilinear", colours="rgb", divisor=255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
 )
-LITE = preprocessing(interpolation="bicubic", order="RGB", scale=1, mean=[127, 127, 127], std=[128, 128, 128])
-CAFFE = preprocessing(interpolation="bilinear", order="BGR", scale=1, mean=[103.939, 116.779, 123.68], std=[1, 1, 1])
+LITE = preprocessing(interpolation="bicubic", colours="rgb", divisor=1, mean=[127, 127, 127], std=[128, 128, 128])
+CAFFE = preprocessing(interpolation="bilinear", colours="bgr", divisor=1, mean=[103.939, 116.779, 123.68], std=[1, 1, 1])
 
 
 class TrainedWeights:

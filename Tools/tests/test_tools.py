@@ -199,10 +199,10 @@ class NetworkTests(unittest.TestCase):
     def test_preprocessing_has_exactly_the_keys_that_are_read(self) -> None:
         for text in (networks.IMAGENET, networks.LITE, networks.CAFFE):
             value = json.loads(text)
-            self.assertEqual(set(value), {"resize", "interpolation", "crop", "colorOrder", "scale", "mean", "std"})
-            self.assertEqual((value["resize"], value["crop"]), ({"shortSide": 256}, [224, 224]))
+            self.assertEqual(set(value), {"resize", "interpolation", "crop", "colours", "divisor", "mean", "std"})
+            self.assertEqual((value["resize"], value["crop"]), ({"shortSide": 256}, {"width": 224, "height": 224}))
             self.assertIn(value["interpolation"], ("bilinear", "bicubic"))
-            self.assertIn(value["colorOrder"], ("RGB", "BGR"))
+            self.assertIn(value["colours"], ("rgb", "bgr"))
             self.assertEqual((len(value["mean"]), len(value["std"])), (3, 3))
 
     def test_random_networks_are_sound_and_have_the_published_sizes(self) -> None:
