@@ -52,6 +52,14 @@ photos: .venv/ready ## get the demo's photographs into demo/photos/
 models/random/%.onnx: .venv/ready ## write a network with random weights, such as models/random/resnet50.onnx
 	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
 
+.PHONY: gpu-report
+gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, spills, local memory (no GPU needed)
+ifneq ($(SETUP),no)
+	@Tools/setup.sh clang-19 libclc-19
+endif
+	@$(python) -c 'import nvidia.cuda_nvcc' 2>/dev/null || $(python) -m pip install --quiet nvidia-cuda-nvcc-cu12
+	@$(python) Tools/gpu_report.py
+
 .PHONY: format
 format: setup ## rewrite every Swift file in the project's style
 	git ls-files -z --cached --others --exclude-standard '*.swift' | xargs -0 swift format --in-place --parallel

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Install what building, testing and the demo need and this system lacks. Where nothing is missing, nothing is called.
+# Install what building, testing and the demo need, and the packages named as arguments, as far as this system lacks them. Where
+# nothing is missing, nothing is called.
 set -euo pipefail
 
 packages=(
@@ -14,6 +15,7 @@ packages=(
     python3-numpy
     python3-venv
 )
+packages+=("$@") # what a caller needs besides
 needed_swift=6.3
 
 fail() {

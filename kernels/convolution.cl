@@ -177,20 +177,37 @@ kernel void depthwise(
 
 #else // GPU shape
 
-// A work-group computes a tile of WB_TILE x WB_TILE outputs, each work-item 8 x 8 of them: rows r, r + 1, r + 2, r + 3 in each
-// half of the tile, columns likewise, so that local memory is read four floats at a time. Each step brings 16 terms into
-// local memory; the next ones are on their way from global memory meanwhile.
+// A work-group computes a tile of WB_TILE x WB_TILE outputs, each work-item 8 x 8 of them: four rows in a row in each half of
+// the tile, columns likewise, so that local memory is read four floats at a time. Each step brings STEP terms into local
+// memory; the next ones are on their way from global memory meanwhile.
 // Work: dimension 0 counts work-items within tiles of columns, dimension 1 within tiles of rows.
 #define STEP 16
+#ifndef WB_UNROLL
+#define WB_UNROLL STEP // how many terms are written out; a CPU that runs this shape for a test compiles long enough with 1
+#endif
 #define ITEMS (WB_TILE / 8)
-#define LOADS (WB_TILE * STEP / 4 / (ITEMS * ITEMS)) // float4 loads of each operand by each work-item and step
+#define FOURS (WB_TILE / 4)
+#define LOADS (FOURS * STEP / (ITEMS * ITEMS)) // float4 loads of each operand by each work-item and step
+
+// One term of all 8 x 8 sums.
+#define TERM(k)                                                                    \
+    {                                                                              \
+        const float4 a0 = la[k][ty], a1 = la[k][FOURS / 2 + ty];                   \
+        const float4 b0 = lb[k][tx], b1 = lb[k][FOURS / 2 + tx];                   \
+        const float a8[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};      \
+        const float b8[8] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};      \
+        _Pragma("unroll") for (int i = 0; i < 8; i++)                              \
+            _Pragma("unroll") for (int j = 0; j < 8; j++)                          \
+                acc[i][j] = fma(a8[i], b8[j], acc[i][j]);                          \
+    }
 
 #ifdef WB_KERNEL_convolution
 kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
     global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
 {
-    local float la[STEP][WB_TILE + 4], lb[STEP][WB_TILE];
+    // One more float4 in each row of la spreads the transposed stores over the banks.
+    local float4 la[STEP][FOURS + 1], lb[STEP][FOURS];
     local int tops[WB_TILE], lefts[WB_TILE], bases[WB_TILE];
 
     const int channels = s.c / s.groups, terms = s.kh * s.kw * channels;
@@ -208,18 +225,22 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 
-    // This work-item brings in terms k, k + 1, k + 2, k + 3 of every (ITEMS * ITEMS / 4)th row, and four columns of
-    // every (ITEMS * ITEMS * 4 / WB_TILE)th term.
+    // This work-item brings in terms k ... k + 3 of every (ITEMS * ITEMS / 4)th row, and four columns of every
+    // (STEP / LOADS)th term.
     const int my_k = item % 4 * 4, my_row = item / 4;
-    const int my_column = item % (WB_TILE / 4) * 4, my_term = item / (WB_TILE / 4);
-    const int my_panel = tile * (WB_TILE / WB_PANEL) + my_column / WB_PANEL;
-    global const float *b = weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column % WB_PANEL;
+    const int my_column = item % FOURS, my_term = item / FOURS;
+    const int my_panel = tile * (WB_TILE / WB_PANEL) + my_column * 4 / WB_PANEL;
+    global const float4 *b =
+        (global const float4 *)(weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column * 4 % WB_PANEL);
+    // Four channels lie in one tap and at an address that is a multiple of 16 bytes.
     const bool whole_vectors = channels % 4 == 0 && s.c % 4 == 0;
 
     float4 next_a[LOADS], next_b[LOADS];
     float acc[8][8], total[8][8];
+#pragma unroll
     for (int i = 0; i < 8; i++)
-        for (int j = 0; j < 8; j++) acc[i][j] = 0.0f;
+#pragma unroll
+        for (int j = 0; j < 8; j++) acc[i][j] = total[i][j] = 0.0f;
 
     for (int k0 = -STEP; k0 < terms; k0 += STEP) {
         const int k_next = k0 + STEP;
@@ -230,7 +251,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
                 for (int l = 0; l < LOADS; l++) {
                     const int r = my_row + l * (ITEMS * ITEMS / 4);
                     const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, kx) : -1;
-                    next_a[l] = source < 0 ? (float4)(0.0f) : vload4(0, x + bases[r] + source * s.c + c);
+                    next_a[l] = source < 0 ? (float4)(0.0f) : *(global const float4 *)(x + bases[r] + source * s.c + c);
                 }
             } else {
 #pragma unroll
@@ -249,23 +270,19 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
 #pragma unroll
             for (int l = 0; l < LOADS; l++) {
                 const int k = k_next + my_term + l * (STEP / LOADS);
-                next_b[l] = k < terms && my_panel < group_panels ? vload4(0, b + k * WB_PANEL) : (float4)(0.0f);
+                next_b[l] = k < terms && my_panel < group_panels ? b[k * (WB_PANEL / 4)] : (float4)(0.0f);
             }
         }
         if (k0 >= 0) {
-            const int count = min(STEP, terms - k0);
-            for (int k = 0; k < count; k++) {
-                float a8[8], b8[8];
-                vstore4(vload4(0, &la[k][ty * 4]), 0, a8);
-                vstore4(vload4(0, &la[k][WB_TILE / 2 + ty * 4]), 1, a8);
-                vstore4(vload4(0, &lb[k][tx * 4]), 0, b8);
-                vstore4(vload4(0, &lb[k][WB_TILE / 2 + tx * 4]), 1, b8);
-#pragma unroll
-                for (int i = 0; i < 8; i++)
-#pragma unroll
-                    for (int j = 0; j < 8; j++) acc[i][j] = fma(a8[i], b8[j], acc[i][j]);
+            // Terms past the last are not added, not even as zeros: that could turn -0 into +0.
+            if (k0 + STEP <= terms) {
+#pragma unroll WB_UNROLL
+                for (int k = 0; k < STEP; k++) TERM(k)
+            } else {
+#pragma unroll 1
+                for (int k = 0; k < terms - k0; k++) TERM(k)
             }
-            if ((k0 + STEP) % WB_CHUNK == 0 || k0 + STEP >= terms) {
+            if (k_next % WB_CHUNK == 0 || k_next >= terms) {
 #pragma unroll
                 for (int i = 0; i < 8; i++)
 #pragma unroll
@@ -280,11 +297,12 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
 #pragma unroll
             for (int l = 0; l < LOADS; l++) {
                 const int r = my_row + l * (ITEMS * ITEMS / 4);
-                la[my_k][r] = next_a[l].x;
-                la[my_k + 1][r] = next_a[l].y;
-                la[my_k + 2][r] = next_a[l].z;
-                la[my_k + 3][r] = next_a[l].w;
-                vstore4(next_b[l], 0, &lb[my_term + l * (STEP / LOADS)][my_column]);
+                local float *column = (local float *)&la[my_k][0] + r;
+                column[0] = next_a[l].x;
+                column[(FOURS + 1) * 4] = next_a[l].y;
+                column[(FOURS + 1) * 8] = next_a[l].z;
+                column[(FOURS + 1) * 12] = next_a[l].w;
+                lb[my_term + l * (STEP / LOADS)][my_column] = next_b[l];
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
@@ -293,13 +311,15 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         const int row = row0 + i / 4 * (WB_TILE / 2) + ty * 4 + i % 4;
-        if (row >= rows) continue;
+        if (row < rows) {
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
-            if (inside >= group_columns) continue;
-            const int at = row * s.oc + group * group_columns + inside;
-            y[at] = conv_finish(&s, total[i][j], bias, group * group_panels * WB_PANEL + inside, residual, at);
+            for (int j = 0; j < 8; j++) {
+                const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
+                if (inside < group_columns) {
+                    const int at = row * s.oc + group * group_columns + inside;
+                    y[at] = conv_finish(&s, total[i][j], bias, group * group_panels * WB_PANEL + inside, residual, at);
+                }
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 import Dispatch
 import Explain
 import Foundation
+import Kernels
 let a = CommandLine.arguments
 var o = Options()
 o.methods = a[3].split(separator: ",").map(String.init)
 o.device = DeviceChoice(a[2])!
+if let k = ProcessInfo.processInfo.environment["SHAPE"] { o.kernelShape = k == "gpu" ? .gpu : .cpu }
 o.batch = Int(a[4])!
 if let t = ProcessInfo.processInfo.environment["THREADS"] { o.threads = Int(t) }
 func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
