@@ -182,8 +182,10 @@ kernel void depthwise(
 // memory; the next ones are on their way from global memory meanwhile.
 // Work: dimension 0 counts work-items within tiles of columns, dimension 1 within tiles of rows.
 #define STEP 16
-#ifndef WB_UNROLL
-#define WB_UNROLL STEP // how many terms are written out; a CPU that runs this shape for a test compiles long enough with 1
+#ifdef WB_ROLLED // a CPU that runs this shape for a test would spend its time compiling
+#define UNROLLED _Pragma("nounroll")
+#else
+#define UNROLLED _Pragma("unroll")
 #endif
 #define ITEMS (WB_TILE / 8)
 #define FOURS (WB_TILE / 4)
@@ -196,8 +198,8 @@ kernel void depthwise(
         const float4 b0 = lb[k][tx], b1 = lb[k][FOURS / 2 + tx];                   \
         const float a8[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};      \
         const float b8[8] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};      \
-        _Pragma("unroll") for (int i = 0; i < 8; i++)                              \
-            _Pragma("unroll") for (int j = 0; j < 8; j++)                          \
+        UNROLLED for (int i = 0; i < 8; i++)                                       \
+            UNROLLED for (int j = 0; j < 8; j++)                                   \
                 acc[i][j] = fma(a8[i], b8[j], acc[i][j]);                          \
     }
 
@@ -237,9 +239,9 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
 
     float4 next_a[LOADS], next_b[LOADS];
     float acc[8][8], total[8][8];
-#pragma unroll
+UNROLLED
     for (int i = 0; i < 8; i++)
-#pragma unroll
+UNROLLED
         for (int j = 0; j < 8; j++) acc[i][j] = total[i][j] = 0.0f;
 
     for (int k0 = -STEP; k0 < terms; k0 += STEP) {
@@ -247,18 +249,18 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
         if (k_next < terms) {
             if (whole_vectors) {
                 const int k = k_next + my_k, tap = k / channels, c = k - tap * channels, ky = tap / s.kw, kx = tap - ky * s.kw;
-#pragma unroll
+UNROLLED
                 for (int l = 0; l < LOADS; l++) {
                     const int r = my_row + l * (ITEMS * ITEMS / 4);
                     const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, kx) : -1;
                     next_a[l] = source < 0 ? (float4)(0.0f) : *(global const float4 *)(x + bases[r] + source * s.c + c);
                 }
             } else {
-#pragma unroll
+UNROLLED
                 for (int l = 0; l < LOADS; l++) {
                     const int r = my_row + l * (ITEMS * ITEMS / 4);
                     float v[4];
-#pragma unroll
+UNROLLED
                     for (int i = 0; i < 4; i++) {
                         const int k = k_next + my_k + i, tap = k / channels, c = k - tap * channels, ky = tap / s.kw;
                         const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, tap - ky * s.kw) : -1;
@@ -267,7 +269,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
                     next_a[l] = (float4)(v[0], v[1], v[2], v[3]);
                 }
             }
-#pragma unroll
+UNROLLED
             for (int l = 0; l < LOADS; l++) {
                 const int k = k_next + my_term + l * (STEP / LOADS);
                 next_b[l] = k < terms && my_panel < group_panels ? b[k * (WB_PANEL / 4)] : (float4)(0.0f);
@@ -276,16 +278,16 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
         if (k0 >= 0) {
             // Terms past the last are not added, not even as zeros: that could turn -0 into +0.
             if (k0 + STEP <= terms) {
-#pragma unroll WB_UNROLL
+UNROLLED
                 for (int k = 0; k < STEP; k++) TERM(k)
             } else {
-#pragma unroll 1
+_Pragma("nounroll")
                 for (int k = 0; k < terms - k0; k++) TERM(k)
             }
             if (k_next % WB_CHUNK == 0 || k_next >= terms) {
-#pragma unroll
+UNROLLED
                 for (int i = 0; i < 8; i++)
-#pragma unroll
+UNROLLED
                     for (int j = 0; j < 8; j++) {
                         total[i][j] = k0 < WB_CHUNK ? acc[i][j] : total[i][j] + acc[i][j];
                         acc[i][j] = 0.0f;
@@ -294,7 +296,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         if (k_next < terms) {
-#pragma unroll
+UNROLLED
             for (int l = 0; l < LOADS; l++) {
                 const int r = my_row + l * (ITEMS * ITEMS / 4);
                 local float *column = (local float *)&la[my_k][0] + r;
@@ -308,11 +310,11 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
         }
     }
 
-#pragma unroll
+UNROLLED
     for (int i = 0; i < 8; i++) {
         const int row = row0 + i / 4 * (WB_TILE / 2) + ty * 4 + i % 4;
         if (row < rows) {
-#pragma unroll
+UNROLLED
             for (int j = 0; j < 8; j++) {
                 const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
                 if (inside < group_columns) {

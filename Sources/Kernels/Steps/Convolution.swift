@@ -193,10 +193,10 @@ package struct Convolution: Step {
                 ]
             }
             let tile = frame.device.tile(rows: rows, columns: groupColumns), items = tile / 8
-            let unroll = frame.device.device.kind == .cpu ? " -DWB_UNROLL=1" : ""
+            let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
             return [
                 try frame.launch(
-                    kernel, in: "convolution", options: "-DWB_TILE=\(tile)" + unroll, arguments,
+                    kernel, in: "convolution", options: "-DWB_TILE=\(tile)" + rolled, arguments,
                     global: CLSize(
                         shape.groups * ((groupColumns + tile - 1) / tile) * items, (rows + tile - 1) / tile * items),
                     local: CLSize(items, items))
