@@ -42,9 +42,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
 
-        .target(name: "TestSupport", dependencies: ["Kernels"], path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["CLRuntime", "Kernels"], path: "Tests/TestSupport"),
         .testTarget(name: "CLRuntimeTests", dependencies: ["CLRuntime", "TestSupport"]),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CMicrokernels", "TestSupport"]),
+        .testTarget(
+            name: "KernelsTests", dependencies: ["CLRuntime", "CMicrokernels", "Kernels", "TestSupport"]),
         .testTarget(name: "ONNXTests", dependencies: ["ONNX", "TestSupport"]),
         .testTarget(name: "InferenceTests", dependencies: ["Inference", "TestSupport"]),
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),

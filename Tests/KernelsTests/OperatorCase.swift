@@ -1,0 +1,227 @@
+// One use of an operator, and running it: forward and backward, on any device.
+
+import Kernels
+import Testing
+import TestSupport
+
+struct OperatorCase: Sendable, CustomTestStringConvertible {
+    enum Fill: Sendable {
+        /// Uniform in -scale ... scale.
+        case uniform(Float = 1)
+        /// No two numbers alike, so that a maximum is not tied.
+        case distinct
+        /// Between the bounds, and at least 0.05 from each of the numbers.
+        case away(from: [Float], low: Float = -2, high: Float = 2)
+        case between(Float, Float)
+        case exactly([Float])
+    }
+    enum Input: Sendable {
+        case activation([Int], Fill = .uniform())
+        case constant([Int], Fill = .uniform())
+        case ints([Int])
+        case scalar(Int)
+        case absent
+    }
+
+    var name: String
+    var title = ""
+    var opset = 17
+    var attributes: [String: Attribute] = [:]
+    var inputs: [Input]
+    var outputs = 1
+    /// Of an operator that can also add and clip.
+    var adds = false
+    var clip: Bounds?
+    /// Each image of a batch goes its own way: input 0 and the outputs are lists of images.
+    var independent = false
+    /// Allowed error in units of 2⁻²⁴ Σ|terms|.
+    var tolerance = 8.0
+    var reference: @Sendable ([Tensor?]) -> [Tensor]
+    /// The gradient of Σ r·y with respect to input 0, if it is known; else it comes from differences.
+    var gradient: (@Sendable (_ inputs: [Tensor?], _ r: Tensor) -> Tensor)?
+
+    var testDescription: String { "\(name) \(title)" }
+
+    typealias Exact = @Sendable ([Tensor?]) -> [Tensor]
+
+    init(_ name: String, opset: Int = 17, _ inputs: [Input], _ reference: @escaping Exact) {
+        self.init(name, "", opset: opset, [:], inputs, reference)
+    }
+    init(_ name: String, _ title: String, opset: Int = 17, _ inputs: [Input], _ reference: @escaping Exact) {
+        self.init(name, title, opset: opset, [:], inputs, reference)
+    }
+    init(
+        _ name: String, opset: Int = 17, _ attributes: [String: Attribute], _ inputs: [Input], _ reference: @escaping Exact
+    ) {
+        self.init(name, "", opset: opset, attributes, inputs, reference)
+    }
+    init(
+        _ name: String, _ title: String, opset: Int = 17, _ attributes: [String: Attribute], _ inputs: [Input],
+        outputs: Int = 1, _ reference: @escaping Exact
+    ) {
+        (self.name, self.opset, self.attributes, self.inputs) = (name, opset, attributes, inputs)
+        (self.outputs, self.reference) = (outputs, reference)
+        let shapes = inputs.map { input -> String in
+            switch input {
+            case .activation(let dims, _): Shape(dims).description
+            case .constant(let dims, _): "constant " + Shape(dims).description
+            case .ints(let ints): "\(ints)"
+            case .scalar(let int): "\(int)"
+            case .absent: "nothing"
+            }
+        }
+        self.title = ([title] + shapes + ["opset \(opset)"]).filter { !$0.isEmpty }.joined(separator: ", ")
+    }
+}
+
+/// Which numbers the activations of a case get.
+enum Numbers: CaseIterable {
+    case ordinary
+    /// With zeros of both signs, subnormal, tiny and huge numbers among them.
+    case extreme
+    /// With infinities and NaN too.
+    case notFinite
+
+    func change(_ values: inout [Float], _ random: inout CounterRandom) {
+        let odd: [Float] = [
+            0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 1e-40, -3e-39, .leastNormalMagnitude,
+            -.leastNormalMagnitude, 1e-20, -1e-20, 3e38, -3e38, .greatestFiniteMagnitude, 1e20, -1e19, 88.8, -104, 0.5,
+            -3, 3, 6, 1,
+        ]
+        let wild: [Float] = [.infinity, -.infinity, .nan]
+        for i in values.indices {
+            switch self {
+            case .ordinary: break
+            case .extreme: if random.index(below: 4) == 0 { values[i] = odd[random.index(below: odd.count)] }
+            case .notFinite:
+                if random.index(below: 9) == 0 { values[i] = odd[random.index(below: odd.count)] }
+                if random.index(below: 61) == 0 { values[i] = wild[random.index(below: 3)] }
+            }
+        }
+    }
+}
+
+/// A case on a tape.
+struct PreparedCase {
+    var tape = Tape()
+    let operands: [Operand?]
+    /// What the host writes: activations, then a residual, then cotangents.
+    var written: [Value] = []
+    var fills: [OperatorCase.Fill] = []
+    /// Numbers of the constants in double precision, nil where an activation is.
+    var constants: [Tensor?] = []
+    var activations: [Int] = [] // which inputs are activations
+    var residual: Value?
+    var outputs: [Operand] = []
+    var cotangents: [Value] = []
+    /// Gradients, with the output whose cotangent they come from and the input that they belong to.
+    var gradients: [(output: Int, input: Int, value: Value)] = []
+
+    init(_ test: OperatorCase, images: Int? = nil) throws {
+        let type = try #require(OperatorList[test.name])
+        let op = try type.init(Attributes(opset: test.opset, test.attributes))
+        var random = CounterRandom(test.testDescription)
+        var operands: [Operand?] = []
+        for (i, input) in test.inputs.enumerated() {
+            switch input {
+            case .activation(var dims, let fill):
+                if let images { dims[0] = images }
+                let value = tape.input(Shape(dims))
+                operands.append(.value(value))
+                written.append(value)
+                fills.append(fill)
+                activations.append(i)
+                constants.append(nil)
+            case .constant(let dims, let fill):
+                let numbers = fill.numbers(dims.reduce(1, *), &random)
+                operands.append(.host(HostTensor(Shape(dims), .floats(numbers))))
+                constants.append(Tensor(dims, numbers.map(Double.init)))
+            case .ints(let ints):
+                operands.append(.host(HostTensor(ints: ints)))
+                constants.append(Tensor([ints.count], ints.map(Double.init)))
+            case .scalar(let int):
+                operands.append(.host(HostTensor([], .ints([int]))))
+                constants.append(Tensor([], [Double(int)]))
+            case .absent:
+                operands.append(nil)
+                constants.append(nil)
+            }
+        }
+        self.operands = operands
+        if test.adds || test.clip != nil {
+            let fusing = try #require(op as? any FusingOperator)
+            if test.adds {
+                residual = tape.input(try fusing.outputShape(tape, operands))
+                written.append(residual!)
+                fills.append(.uniform())
+            }
+            outputs = [.value(try fusing.forward(&tape, operands, residual: residual, clip: test.clip))]
+            return
+        }
+        outputs = try op.forward(&tape, operands, outputs: test.outputs)
+        try #require(outputs.count == test.outputs)
+        guard type.hasGradient else { return }
+        for (o, output) in outputs.enumerated() {
+            guard case .value(let y) = output else { continue }
+            let cotangent = tape.input(tape.shape(y))
+            cotangents.append(cotangent)
+            written.append(cotangent)
+            fills.append(.uniform())
+            let node = LoweredNode(inputs: operands, output: output, cotangent: cotangent)
+            for input in activations {
+                let value =
+                    if let split = op as? Split {
+                        try split.gradient(&tape, node, part: o, of: outputs.count)
+                    } else {
+                        try op.gradient(&tape, node, input: input)
+                    }
+                #expect(tape.shape(value) == tape.shape(operands[input]!), "\(test.testDescription): gradient's shape")
+                gradients.append((o, input, value))
+            }
+        }
+    }
+
+    var kept: [Value] {
+        outputs.compactMap { if case .value(let value) = $0 { value } else { nil } } + gradients.map(\.value)
+    }
+
+    /// Row-major numbers for what the host writes.
+    func numbers(_ numbers: Numbers, seed: String) -> [[Float]] {
+        var random = CounterRandom(seed)
+        return zip(written, fills).map { value, fill in
+            var values = fill.numbers(tape.shape(value).count, &random)
+            numbers.change(&values, &random)
+            return values
+        }
+    }
+
+    /// Outputs and gradients, row-major, for each set of numbers.
+    func run(_ sets: [[[Float]]], on device: TestDevice) throws -> [[[Float]]] {
+        let executor = try device.device.load(tape, keeping: kept)
+        return try sets.map { numbers in
+            for (value, values) in zip(written, numbers) {
+                try tape.shape(value).memoryOrder(values).withUnsafeBufferPointer { try executor.write(value, from: $0) }
+            }
+            try executor.run(0..<tape.steps.count)
+            return try kept.map { tape.shape($0).rowMajor(try executor.memoryOrder($0)) }
+        }
+    }
+}
+
+extension OperatorCase.Fill {
+    func numbers(_ count: Int, _ random: inout CounterRandom) -> [Float] {
+        switch self {
+        case .uniform(let scale): return (0..<count).map { _ in random.float(-scale, scale) }
+        case .distinct: return (0..<count).shuffled(using: &random).map { (Float($0) + 0.5) / Float(count) * 8 - 4 }
+        case .between(let low, let high): return (0..<count).map { _ in random.float(low, high) }
+        case .exactly(let values): return values
+        case .away(let kinks, let low, let high):
+            return (0..<count).map { _ in
+                while true {
+                    let x = random.float(low, high)
+                    if kinks.allSatisfy({ abs(x - $0) > 0.05 }) { return x }
+                }
+            }
+        }
+    }
+}

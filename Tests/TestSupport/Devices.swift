@@ -1,0 +1,41 @@
+// The devices under test: all that must give the same bits.
+
+import CLRuntime
+import Kernels
+
+/// A device, and the way in which it is used here.
+package struct TestDevice: Sendable, CustomStringConvertible {
+    package let device: Device
+    package let description: String
+}
+
+package enum Devices {
+    package static let inventory = CLInventory.discover()
+
+    /// The processor with each of its instruction sets and one, two and three threads; the best set with one thread first.
+    package static let cpus: [TestDevice] = CPU.instructionSets.flatMap { set in
+        [1, 2, 3].map { threads in
+            let cpu = try! CPU(threads: threads, instructionSet: set)
+            return TestDevice(device: .cpu(cpu), description: cpu.description)
+        }
+    }
+
+    /// Each OpenCL device that can keep the promise, with each shape of the kernels.
+    package static let openCL: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.flatMap { device in
+        KernelShape.allCases.map { shape in
+            let opened = try! OpenCL(device, shape: shape)
+            return TestDevice(
+                device: .openCL(opened), description: "\(opened.description), kernels for a \(shape.rawValue)")
+        }
+    }
+
+    package static let all = cpus + openCL
+
+    /// Why there is no OpenCL device, as a full sentence; nil if there is one.
+    package static var openCLProblem: String? {
+        if !openCL.isEmpty { return nil }
+        if let reason = inventory.unavailableReason { return "These tests need an OpenCL device. " + reason }
+        let lacks = inventory.devices.map { "\($0.name) lacks \(OpenCL.missing($0).joined(separator: ", "))" }
+        return "These tests need an OpenCL device with IEEE arithmetic; \(lacks.joined(separator: "; "))."
+    }
+}
