@@ -32,6 +32,8 @@ public struct Explanation: Sendable {
     /// The class that is explained; nil for a method that knows no class.
     public let classIndex: Int?
     public let label: String?
+    /// How sure the network is of that class; nil for a method that knows no class.
+    public let probability: Float?
     /// The layer's name and operator.
     public let layer: String
     /// The method's own numbers, at the layer's resolution, unscaled.
