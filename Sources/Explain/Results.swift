@@ -36,7 +36,10 @@ public struct Explanation: Sendable {
     public let title: String
     /// The class that is explained; nil for a method that knows no class.
     public let classIndex: Int?
+    /// Its name, or "class 386" if it has none; nil for a method that knows no class.
     public let label: String?
+    /// How sure the network is of that class, 0 … 1; nil for a method that knows no class.
+    public let probability: Float?
     /// The layer's name.
     public let layer: String
     /// The method's own numbers, one for each cell of the layer, not scaled for display. Grad-CAM: at least

@@ -32,11 +32,11 @@ public final class ExplanationSession {
     /// The number of classes.
     public let classes: Int
 
-    private let methods: [any Explainer.Type]
-    private let input: Value, logits: Value, seed: Value?
+    let methods: [any Explainer.Type]
+    let input: Value, logits: Value, seed: Value?
     private let outputs: [MethodOutputs]
-    private let tape: Tape
-    private let executor: any Executor
+    let tape: Tape
+    let executor: any Executor
     private let grid: (height: Int, width: Int)
     private let fixedClass: Int?
     private var staging: [Float]
@@ -229,12 +229,13 @@ public final class ExplanationSession {
         try executor.run(tape.stage(0))
         let scores = try executor.memoryOrder(logits)
         let rows = pictures.indices.map { Array(scores[$0 * classes..<($0 + 1) * classes]) }
+        let probabilities = rows.map { model.network.probabilities($0) }
         let ranked = rows.map { ExplanationSession.ranking($0) }
 
         // explanations[picture][method] for each class in turn
         var found: [[Explanation]] = pictures.map { _ in [] }
         for (method, output) in zip(methods, outputs) where !method.isClassSpecific {
-            try collect(method, output, classes: nil, prepared, into: &found)
+            try collect(method, output, classes: nil, probabilities, prepared, into: &found)
         }
         if let seed {
             let rounds = if case .top(let n) = options.classChoice { n } else { 1 }
@@ -245,14 +246,13 @@ public final class ExplanationSession {
                 try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
                 try executor.run(tape.stage(1))
                 for (method, output) in zip(methods, outputs) where method.isClassSpecific {
-                    try collect(method, output, classes: targets, prepared, into: &found)
+                    try collect(method, output, classes: targets, probabilities, prepared, into: &found)
                 }
             }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         return pictures.indices.map { i in
             guard case .success(let ready) = prepared[i] else { return nil }
-            let probabilities = model.network.probabilities(rows[i])
             // In the order in which the methods were asked for.
             let order = methods.map { $0.name }
             let explanations = found[i].enumerated().sorted {
@@ -261,13 +261,13 @@ public final class ExplanationSession {
             return ImageExplanation(
                 name: pictures[i].name, size: ready.photo.map { ($0.width, $0.height) },
                 predictions: ranked[i].prefix(5).map {
-                    Prediction(index: $0, label: model.label($0), logit: rows[i][$0], probability: probabilities[$0])
+                    Prediction(index: $0, label: model.label($0), logit: rows[i][$0], probability: probabilities[i][$0])
                 }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo, view: ready.view)
         }
     }
 
     private func collect(
-        _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?,
+        _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?, _ probabilities: [[Float]],
         _ prepared: [Result<Prepared, ExplainError>], into found: inout [[Explanation]]
     ) throws {
         let maps = try executor.memoryOrder(output.map), cells = grid.height * grid.width
@@ -293,7 +293,7 @@ public final class ExplanationSession {
             found[i].append(
                 Explanation(
                     method: method.name, title: method.title, classIndex: classes?[i], label: classes.map { model.label($0[i]) },
-                    layer: layer.name, map: Grid2D(width: grid.width, height: grid.height, values: values),
+                    probability: classes.map { probabilities[i][$0[i]] }, layer: layer.name, map: Grid2D(width: grid.width, height: grid.height, values: values),
                     heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank))
         }
     }
