@@ -7,6 +7,9 @@ import Inference
 import ONNX
 
 /// A trained image classifier, read from an ONNX file.
+///  It has one input, [N, 3, H, W] or [N, 1, H, W] binary32 (or half or double precision, converted), and its
+/// first output is one row of scores per picture. Height and width that the file leaves open are those of the
+/// preprocessing's crop, else 224. A value of this type can be used by any number of sessions and threads.
 ///
 /// ```swift
 /// let model = try Model(path: "models/efficientnet-lite0.onnx")
@@ -14,16 +17,20 @@ import ONNX
 public struct Model: Sendable {
     package let network: Network
     package let preprocessing: Preprocessing
-    /// Where the preprocessing came from: "the model", "the default", or what was asked for.
+    /// Where the preprocessing came from, in words: "carried by the model", "the default, imagenet", or "as
+    /// asked: …".
     public let preprocessingSource: String
-    /// The names of the classes, in the order of the logits; empty if nobody knows them.
+    /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
+    /// them.
     public let labels: [String]
-    /// What the model says of its own origin and licence.
+    /// What the model says of its own origin and licence (metadata `whitebox.source` and `whitebox.license`);
+    /// nil if nothing.
     public let source: String?, license: String?
     package let layers: [Layer]
 
+    /// The path of the file, as it was given.
     public var path: String { network.model.path }
-    /// Height and width of the pictures that the network takes.
+    /// Height and width of the network's input, in pixels.
     public let inputHeight: Int, inputWidth: Int
 
     /// Reads a model.
@@ -31,9 +38,11 @@ public struct Model: Sendable {
     ///   - path: an ONNX file (operator sets 7 to 22).
     ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file; nil for what the model carries
     ///     with it, else `imagenet`.
-    ///   - labels: a text file with one class name per line; nil for what the model carries, else the ImageNet order is not
-    ///     assumed and classes have no names.
-    /// - Throws: `ExplainError` of kind `model`, `unsupportedModel` or `settings`.
+    ///   - labels: a text file, UTF-8, with one class name per line in the order of the logits (WordNet
+    ///     numbers in front are dropped); nil for what the model carries. Without either, classes have no
+    ///     names: that a network has 1000 classes does not make them ImageNet's.
+    /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
+    ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
     public init(path: String, preprocessing: String? = nil, labels: String? = nil) throws {
         let network: Network
         do {
@@ -123,7 +132,8 @@ public struct Model: Sendable {
     /// The name of a class, or "class 386" if there is none.
     public func label(_ index: Int) -> String { labels.indices.contains(index) ? labels[index] : "class \(index)" }
 
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the file, 64 hexadecimal digits. It reads the whole file.
+    /// - Throws: `ExplainError` of kind `model` if the file is no longer there.
     public func sha256() throws -> String {
         guard let data = try? Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped) else {
             throw ExplainError(.model, "\(path): The file can no longer be read.")

@@ -20,13 +20,14 @@ import Kernels
 /// Making one plans the computation, packs the weights and builds the device's programs; explaining reuses all of it. A session
 /// belongs to one thread at a time.
 public final class ExplanationSession {
+    /// What it was made with.
     public let model: Model
     public let options: Options
     /// For results and people: the device, such as "cpu (AVX-512, 2 threads)".
     public let device: String
     /// Why the device is not the one that `auto` would have liked; nil if it is.
     public let deviceNote: String?
-    /// The layer that is explained, and why it was taken.
+    /// The layer that is explained: its name, ONNX operator and index among the layers, and why it was taken.
     public let layer: (name: String, type: String, index: Int, reason: String)
     /// The number of classes.
     public let classes: Int
@@ -40,10 +41,13 @@ public final class ExplanationSession {
     private let fixedClass: Int?
     private var staging: [Float]
 
-    /// Working memory on the device, in bytes, without weights.
+    /// Working memory on the device for one batch, in bytes, without weights.
     public var workingMemory: Int { executor.arenaBytes }
 
-    /// - Throws: `ExplainError`, before any picture is read: of kind `method`, `layer`, `classChoice`, `device` or `model`.
+    /// Plans, loads the weights onto the device, and builds its programs (OpenCL: seconds the first time,
+    /// then from a cache on disk).
+    /// - Throws: `ExplainError`, before any picture is read: of kind `method`, `layer`, `classChoice`,
+    ///   `device`, `model` or `unsupportedModel` (the network's output is not one row of scores per picture).
     public init(_ model: Model, options: Options = Options()) throws {
         self.model = model
         self.options = options
@@ -108,7 +112,10 @@ public final class ExplanationSession {
         }
     }
 
-    /// Explains one picture.
+    /// Explains one picture. It takes as long as a whole batch: make a session with `batch = 1` for single
+    /// pictures.
+    /// - Throws: `ExplainError` of kind `input` if the picture cannot be read or does not fit, `device` if
+    ///   the device fails.
     public func explain(_ picture: Picture) throws -> ImageExplanation {
         var result: Result<ImageExplanation, ExplainError>?
         try explain([picture]) { _, r in result = r }
@@ -117,7 +124,9 @@ public final class ExplanationSession {
 
     /// Explains pictures, in batches; hands over each result as it comes, in order.
     ///
-    /// A picture that cannot be read gives a failure of its own, and the others go on.
+    /// A picture that cannot be read gives a failure of its own, of kind `input`, and the others go on.
+    /// - Parameter receive: is called on this thread with the index of the picture among `pictures`, and its
+    ///   result. What it throws ends the work and is thrown on.
     /// - Throws: `ExplainError` of kind `device` if the device fails.
     public func explain(
         _ pictures: [Picture], _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
