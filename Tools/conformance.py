@@ -66,7 +66,7 @@ def check(app: Path, case: Path, operators: set[str], devices: list[str], scratc
     np.save(x, inputs[0])
     expected = dict(zip((o.name for o in graph.output), outputs))
     for device in devices:
-        folder = scratch / device.replace(":", "")
+        folder = scratch / f"{case.parent.name}.{case.name}.{device.replace(':', '')}"
         result = subprocess.run(
             [app, "run", "--model", path, "--input", x, "--output", folder, "--outputs", ",".join(expected), "--device", device, "--force"],
             capture_output=True, text=True)
