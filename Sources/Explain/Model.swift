@@ -26,7 +26,6 @@ public struct Model: Sendable {
     /// What the model says of its own origin and licence (metadata `whitebox.source` and `whitebox.license`);
     /// nil if nothing.
     public let source: String?, license: String?
-    package let layers: [Layer]
 
     /// The path of the file, as it was given.
     public var path: String { network.model.path }
@@ -84,16 +83,10 @@ public struct Model: Sendable {
         do {
             let shape = try network.inputShape(batch: 1, height: chosen.crop?.height, width: chosen.crop?.width)
             if shape.rank == 4 {
-                guard [1, 3].contains(shape.dims[1]) else {
-                    throw ExplainError(
-                        .unsupportedModel,
-                        "\(network.model.path): The input “\(network.inputName)” has \(shape.dims[1]) channels; pictures have 3.")
-                }
                 (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
             } else {
                 (inputHeight, inputWidth) = (1, shape.dims.last ?? 1)
             }
-            layers = try network.layers(height: inputHeight, width: inputWidth)
         } catch {
             throw ExplainError(error, .model)
         }
@@ -141,10 +134,34 @@ public struct Model: Sendable {
         return SHA256.hash(data: data).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
+    /// All layers, in the order in which they run, with their shapes for one picture.
+    package func layers() throws -> [Layer] {
+        do {
+            return try network.layers(height: inputHeight, width: inputWidth)
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// Refuses a network that takes anything but pictures.
+    func checkTakesPictures() throws {
+        let dims = network.inputDims
+        guard dims.count == 4 else {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(path): The input “\(network.inputName)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it.")
+        }
+        guard dims[1] ?? 3 == 3 || dims[1] == 1 else {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(path): The input “\(network.inputName)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it.")
+        }
+    }
+
     /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.
     package func layer(_ text: String) throws -> LayerChoice {
         do {
-            return try network.layer(named: text, of: layers)
+            return try network.layer(named: text, of: layers())
         } catch {
             throw ExplainError(error, .layer)
         }

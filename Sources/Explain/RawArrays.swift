@@ -25,7 +25,7 @@ extension Model {
         try ResultWriter.checkWritable(directory)
         let target = try gradient.map { text in
             let choice = ClassChoice(text)
-            guard let index = try choice.index(in: self, classes: classes) else {
+            guard let index = try choice.index(in: self, classes: classes()) else {
                 throw ExplainError(
                     .classChoice,
                     "A gradient needs one class, an index or a name; “\(text)” depends on the picture.")
@@ -90,9 +90,8 @@ extension Model {
     }
 
     /// How many classes the network tells apart.
-    package var classes: Int {
-        layers.first { $0.output == network.logitsName }.map { $0.shape.count / max(1, $0.shape.dims[0]) }
-            ?? 0
+    package func classes() throws -> Int {
+        try layers().first { $0.output == network.logitsName }.map { $0.shape.count / max(1, $0.shape.dims[0]) } ?? 0
     }
 
     /// What the network takes for a picture, in row-major order [C, H, W].

@@ -200,6 +200,7 @@ public final class ExplanationSession {
     private static func write(
         _ photo: RGBImage, path: String, _ model: Model, into room: UnsafeMutableBufferPointer<Float>
     ) throws -> PreparedView {
+        try model.checkTakesPictures()
         let view = try model.preprocessing.view(of: photo)
         guard (view.image.width, view.image.height) == (model.inputWidth, model.inputHeight) else {
             throw ExplainError(

@@ -21,7 +21,7 @@ struct LayersCommand: ParsableCommand {
         let automatic = Result { try model.layer("auto") }
         let index = (try? automatic.get())?.layer.index
         if json {
-            let layers = model.layers.map {
+            let layers = try model.layers().map {
                 JSON.object([
                     ("index", .int($0.index)), ("name", .string($0.name)), ("operator", .string($0.type)),
                     ("output", .string($0.output)), ("shape", JSON($0.shape.dims)),
@@ -40,7 +40,7 @@ struct LayersCommand: ParsableCommand {
                 ]).text, terminator: "")
             return
         }
-        let rows = model.layers.map {
+        let rows = try model.layers().map {
             [
                 $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.shape.description,
                 $0.parameters == 0 ? "" : "\($0.parameters)",
