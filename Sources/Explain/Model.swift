@@ -7,9 +7,11 @@ import Inference
 import ONNX
 
 /// A trained image classifier, read from an ONNX file.
-///  It has one input, [N, 3, H, W] or [N, 1, H, W] binary32 (or half or double precision, converted), and its
-/// first output is one row of scores per picture. Height and width that the file leaves open are those of the
-/// preprocessing's crop, else 224. A value of this type can be used by any number of sessions and threads.
+///
+/// It has one input, and its first output is one row of scores per picture. To take pictures, the input must be
+/// [N, 3, H, W] or [N, 1, H, W] (binary32; half and double precision are converted). Height and width that the
+/// file leaves open are those of the preprocessing's crop, else 224. A value of this type can be used by any
+/// number of sessions and threads.
 ///
 /// ```swift
 /// let model = try Model(path: "models/efficientnet-lite0.onnx")
