@@ -82,7 +82,7 @@ extension Network {
         return Verification(values: watched.count, numbers: numbers, difference: nil)
     }
 
-    /// Everything is stored, so that the first difference can be named; and the fused plan, which computes the same, beside it.
+    /// A plan that stores everything, so that the first difference can be named.
     private func verificationPlan(
         batch: Int, height: Int?, width: Int?
     ) throws -> (plan: Planner, seed: Value, watched: [(name: String, value: Value)]) {

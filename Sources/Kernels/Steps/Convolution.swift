@@ -225,7 +225,7 @@ extension Tape {
             Convolution(
                 shape: shape, x: x, weights: constant([weights.block.count], weights.block),
                 bias: bias.map { constant([$0.count], $0) }, residual: epilogue.residual,
-                zeros: zeros(max(64, shape.inputChannels)), y: y, clip: epilogue.clip))
+                zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip))
         return y
     }
 }
