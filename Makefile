@@ -32,6 +32,16 @@ demo: build models photos ## explain free photographs with two networks, by Grad
 test: test-tools models photos ## run every test, in release, on the CPU and on an OpenCL device
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
 	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports
+	$(MAKE) --no-print-directory test-example
+
+.PHONY: test-example
+test-example: models photos ## build the example package, which uses the library from outside, and run it
+	@# In debug: it compiles faster, and arithmetic is checked.
+	swift build --package-path Examples --scratch-path .build/examples
+	rm -rf .build/example-results
+	.build/examples/debug/explain-image models/squeezenet1.1.onnx demo/photos/coffee.png .build/example-results > .build/example.txt
+	grep -q '967 espresso' .build/example.txt || { cat .build/example.txt; echo "The example should say espresso."; exit 1; }
+	test -s .build/example-results/results.json
 
 .PHONY: test-tools
 test-tools: .venv/ready ## test the model tool

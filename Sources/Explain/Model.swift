@@ -136,7 +136,37 @@ public struct Model: Sendable {
         return SHA256.hash(data: data).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
-    /// All layers, in the order in which they run, with their shapes for one picture.
+    /// A layer of the network.
+    public struct LayerInfo: Sendable, Equatable {
+        /// Its place in the order in which layers run.
+        public let index: Int
+        /// Its name in the file, and its operator.
+        public let name: String, type: String
+        /// The shape of its output for one picture, such as [1, 2048, 7, 7].
+        public let shape: [Int]
+        /// Numbers that were trained.
+        public let parameters: Int
+    }
+
+    /// The layers in the order in which they run. A layer of rank 4 with more than one cell can be explained: `Options.layer`.
+    /// - Throws: `ExplainError` of kind `model`.
+    public func layerList() throws -> [LayerInfo] {
+        try layers().map {
+            LayerInfo(index: $0.index, name: $0.name, type: $0.type, shape: $0.shape.dims, parameters: $0.parameters)
+        }
+    }
+
+    /// The shape of one input without the batch, such as [3, 224, 224]: what `Picture.array` holds, row by row.
+    /// - Throws: `ExplainError` of kind `model`.
+    public func inputShape() throws -> [Int] {
+        do {
+            return Array(try network.inputShape(batch: 1, height: inputHeight, width: inputWidth).dims.dropFirst())
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// All layers, with what the methods need to know of them.
     package func layers() throws -> [Layer] {
         do {
             return try network.layers(height: inputHeight, width: inputWidth)

@@ -137,7 +137,7 @@ public struct Options: Sendable {
     public var device = DeviceChoice.auto
     /// How many pictures are computed at a time; memory grows with it. A session with fewer pictures computes
     /// the rest for nothing. No bit depends on it.
-    public var batch = 8
+    public var batch = 1
     /// CPU threads; all cores if nil. No bit depends on it.
     public var threads: Int?
     /// Shape of the OpenCL kernels, for tests; what suits the device if nil.
