@@ -7,10 +7,14 @@ import Foundation
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
-        abstract: "Explain photographs: heat maps, overlays, and what the network says. (default)",
+        abstract: "Explain photographs: heat maps, overlays, and what the network says.",
         discussion: """
-            Writes for each picture STEM.METHOD.CLASS.png (overlay), .heatmap.npy (0 … 1, the network's input size), .map.npy (raw), and
-            STEM.compare.png (all side by side); and results.json. A method that knows no class leaves CLASS out.
+            Writes for each picture
+              STEM.METHOD.CLASS.png          the heat map over the picture
+              STEM.METHOD.CLASS.heatmap.npy  0 … 1, at the network's input size
+              STEM.METHOD.CLASS.map.npy      raw, at the layer's resolution
+              STEM.compare.png               the picture and all heat maps
+            and results.json. A method that knows no class leaves CLASS out.
             """)
 
     @Argument(
