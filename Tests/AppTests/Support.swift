@@ -1,9 +1,8 @@
+import Explain
 import Foundation
 import Imaging
 import ONNX
 import Testing
-
-@testable import Explain
 
 /// What a run of the program left.
 struct Outcome {
