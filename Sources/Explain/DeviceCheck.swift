@@ -12,11 +12,12 @@ package struct DeviceVariant: Sendable {
     package var instructionSet: String?
     package var shape: KernelShape?
 
-    /// Every instruction set with one thread and with many.
+    /// Every instruction set with one thread and with many; the slow baseline with many only.
     package static func cpu(threads most: Int? = nil) -> [DeviceVariant] {
         let most = max(2, most ?? CPU.cores)
         return CPU.instructionSets.flatMap { (set: String) -> [DeviceVariant] in
-            [1, most].map { (n: Int) in
+            // Without fused multiply-adds in hardware one thread alone would take minutes.
+            (set == "baseline" ? [most] : [1, most]).map { (n: Int) in
                 DeviceVariant(
                     title: "cpu (\(set), \(n) thread\(n == 1 ? "" : "s"))", device: .cpu, threads: n,
                     instructionSet: set)
@@ -108,26 +109,33 @@ package final class DeviceCheck {
         return results
     }
 
-    /// Every layer forward and backward, then whole explanations in batches of 1 and of 3.
-    package func check(_ variant: DeviceVariant) throws -> Outcome {
-        let devices = try [reference, variant].map {
+    /// Every layer forward and backward, then whole explanations in batches of 1 and of 3, for each way of computing.
+    package func check(_ variants: [DeviceVariant], report: (DeviceVariant, Outcome) throws -> Void) throws {
+        let devices = try ([reference] + variants).map {
             try $0.device.open(threads: $0.threads, instructionSet: $0.instructionSet, shape: $0.shape).device
         }
-        let layers: Verification
+        var rest = variants[...]
         do {
-            layers = try model.network.verify(
+            _ = try model.network.verify(
                 values, batch: min(2, pictures.count), height: model.inputHeight, width: model.inputWidth,
-                on: devices)
+                on: devices
+            ) { layers, _ in
+                let variant = rest.removeFirst()
+                try report(variant, outcome(variant, layers))
+            }
         } catch {
             throw ExplainError(error, .device)
         }
+    }
+
+    private func outcome(_ variant: DeviceVariant, _ layers: Verification) throws -> Outcome {
         var difference = layers.difference.map {
             "\($0.name) differs in \($0.count) of \($0.total) numbers, first at \($0.index): "
                 + "\(Float(bitPattern: $0.bits)) (0x\(String($0.bits, radix: 16))) instead of "
                 + "\(Float(bitPattern: $0.referenceBits)) (0x\(String($0.referenceBits, radix: 16)))"
         }
         var maps = 0
-        for batch in [1, 3] where difference == nil {
+        for batch in variant.instructionSet == "baseline" ? [3] : [1, 3] where difference == nil {
             let found = try DeviceCheck.explain(model, pictures, variant, methods, batch: batch)
             for (image, wanted) in zip(found, expected) where difference == nil {
                 let scores = zip(image.predictions, wanted.predictions)

@@ -39,7 +39,7 @@ extension Model {
             // What will be written is known before anything is computed.
             let all = (wanted ?? [network.outputName]) + (target == nil ? [] : ["gradient"])
             let present = Model.fileNames(all).filter {
-                FileManager.default.fileExists(atPath: (directory as NSString).appendingPathComponent($0))
+                FileManager.default.fileExists(atPath: Paths.join(directory, $0))
             }
             if let first = present.first {
                 let others = present.count == 1 ? "" : " and \(present.count - 1) more"
@@ -62,7 +62,7 @@ extension Model {
         try ResultWriter.makeDirectory(directory)
         var results: [RawResult] = []
         for (tensor, file) in zip(tensors, Model.fileNames(tensors.map(\.name))) {
-            let path = (directory as NSString).appendingPathComponent(file)
+            let path = Paths.join(directory, file)
             do {
                 try NPYArray(shape: tensor.shape.dims, values: tensor.values).write(
                     to: path, overwrite: overwrite)

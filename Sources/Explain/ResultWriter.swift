@@ -80,8 +80,8 @@ public final class ResultWriter: Sendable {
     private static func stems(_ pictures: [Picture]) -> [String] {
         var taken: Set<String> = []
         return pictures.map { picture in
-            var stem = (picture.name as NSString).lastPathComponent
-            if case .file = picture { stem = (stem as NSString).deletingPathExtension }
+            var stem = Paths.name(picture.name)
+            if case .file = picture { stem = Paths.stem(picture.name) }
             stem = fileName(stem, fallback: "image")
             // File systems allow 255 bytes, and something follows.
             while stem.utf8.count > 180 { stem.removeLast() }
@@ -112,9 +112,9 @@ public final class ResultWriter: Sendable {
         var path = directory.isEmpty ? "." : directory
         var isDirectory: ObjCBool = false
         while !FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) {
-            let parent = (path as NSString).deletingLastPathComponent
+            let parent = Paths.parent(path)
             if parent == path { break }
-            path = parent.isEmpty ? "." : parent
+            path = parent
         }
         guard isDirectory.boolValue else {
             throw ExplainError(
@@ -211,7 +211,7 @@ public final class ResultWriter: Sendable {
     private func writeFiles(_ index: Int, _ image: ImageExplanation) throws {
         func write(_ bytes: [UInt8], _ name: String) throws {
             try AtomicFile.write(
-                bytes, to: (directory as NSString).appendingPathComponent(name), overwrite: overwrite)
+                bytes, to: Paths.join(directory, name), overwrite: overwrite)
         }
         let view =
             image.view?.image
@@ -221,7 +221,7 @@ public final class ResultWriter: Sendable {
         guard let view else { return }
         var items = [
             ComparisonSheet.Item(
-                picture: view, title: (image.name as NSString).lastPathComponent,
+                picture: view, title: Paths.name(image.name),
                 subtitle: image.predictions.first.map { ResultWriter.caption($0.label, $0.probability) })
         ]
         for explanation in image.explanations {
@@ -256,7 +256,7 @@ public final class ResultWriter: Sendable {
 
     // MARK: After
 
-    /// Waits for the files of all pictures and writes `results.json`.
+    /// Waits for the files of all pictures and writes `results.json`; nothing at all if no picture could be explained.
     /// - Returns: the text of `results.json`.
     @discardableResult
     public func finish(_ session: ExplanationSession) throws -> String {
@@ -266,9 +266,9 @@ public final class ResultWriter: Sendable {
             let records = state.records.sorted { $0.key < $1.key }.map(\.value)
             return try ResultDocument.text(session, images: records, background: background)
         }
-        try ResultWriter.makeDirectory(directory)
+        guard state.withLock({ $0.isThere }) else { return text }
         do {
-            let path = (directory as NSString).appendingPathComponent("results.json")
+            let path = Paths.join(directory, "results.json")
             try AtomicFile.write(Array(text.utf8), to: path, overwrite: overwrite)
         } catch {
             throw ExplainError(.output, "\(error)")

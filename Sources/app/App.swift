@@ -12,8 +12,8 @@ struct App: ParsableCommand {
         discussion: """
             Reads a trained network (ONNX) and photographs (PNG, JPEG), on the CPU or on any OpenCL device, with the same bits.
 
-              app photo.jpg                    explains a photograph with the default model
-              app photos --method gradcam,fem  explains all photographs of a folder by two methods
+              app photo.jpg                    explains a photograph
+              app photos --method gradcam,fem  explains a folder, by two methods
 
             EXIT CODES
               0   everything worked

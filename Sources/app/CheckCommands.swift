@@ -65,7 +65,7 @@ struct RunCommand: ParsableCommand {
             result.files.map {
                 [
                     $0.name, $0.shape.map(String.init).joined(separator: "×"),
-                    (output as NSString).appendingPathComponent($0.file),
+                    Paths.join(output, $0.file),
                 ]
             })
     }
@@ -127,7 +127,7 @@ struct VerifyCommand: ParsableCommand {
             }
         }
         let model = try model.load()
-        let pictures = images.isEmpty ? model.noise(4) : try Pictures.find(images)
+        let pictures = images.isEmpty ? model.noise(3) : try Pictures.find(images)
         let start = Benchmark.now()
         let check = try DeviceCheck(model, pictures: pictures, reference: cpus[0])
         if !json {
@@ -138,8 +138,7 @@ struct VerifyCommand: ParsableCommand {
         var records: [JSON] = []
         var differs = false
         var numbers = 0
-        for variant in others {
-            let outcome = try check.check(variant)
+        try check.check(others) { variant, outcome in
             differs = differs || outcome.difference != nil
             numbers += outcome.numbers
             if json {

@@ -7,10 +7,14 @@ import Foundation
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
-        abstract: "Explain photographs: heat maps, overlays, and what the network says. (default)",
+        abstract: "Explain photographs: heat maps, overlays, and what the network says.",
         discussion: """
-            Writes for each picture STEM.METHOD.CLASS.png (overlay), .heatmap.npy (0 … 1, the network's input size), .map.npy (raw), and
-            STEM.compare.png (all side by side); and results.json. A method that knows no class leaves CLASS out.
+            Writes for each picture
+              STEM.METHOD.CLASS.png          the heat map over the picture
+              STEM.METHOD.CLASS.heatmap.npy  0 … 1, at the network's input size
+              STEM.METHOD.CLASS.map.npy      raw, at the layer's resolution
+              STEM.compare.png               the picture and all heat maps
+            and results.json. A method that knows no class leaves CLASS out.
             """)
 
     @Argument(
@@ -44,10 +48,6 @@ struct ExplainCommand: ParsableCommand {
     var json = false
 
     func validate() throws {
-        guard !images.isEmpty else {
-            throw ValidationError(
-                "No image was named; name files, folders, or patterns such as 'photos/*.jpg'.")
-        }
         guard (1...1024).contains(batch) else {
             throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
         }
@@ -62,8 +62,7 @@ struct ExplainCommand: ParsableCommand {
         var options = Options()
         try method.apply(to: &options)
         device.apply(to: &options)
-        // A batch is computed whole, so it is no larger than what there is.
-        options.batch = min(batch, pictures.count)
+        options.batch = Pictures.batch(batch, of: pictures.count)
         let directory = output ?? (force ? "whitebox-results" : ResultWriter.freshDirectory())
         let writer = try ResultWriter(
             directory: directory, pictures: pictures, options: options,
@@ -111,7 +110,7 @@ struct ExplainCommand: ParsableCommand {
         let text = try writer.finish(session)
         if json {
             print(text, terminator: "")
-        } else {
+        } else if failures.count < pictures.count {
             let done = pictures.count - failures.count
             print(
                 "\(done) of \(pictures.count) image\(pictures.count == 1 ? "" : "s") explained in "
@@ -121,7 +120,7 @@ struct ExplainCommand: ParsableCommand {
     }
 
     private func path(_ directory: String, _ name: String) -> String {
-        (directory as NSString).appendingPathComponent(name)
+        Paths.join(directory, name)
     }
 }
 
@@ -143,10 +142,6 @@ struct ClassifyCommand: ParsableCommand {
     var json = false
 
     func validate() throws {
-        guard !images.isEmpty else {
-            throw ValidationError(
-                "No image was named; name files, folders, or patterns such as 'photos/*.jpg'.")
-        }
         guard (1...1024).contains(batch) else {
             throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
         }
@@ -157,7 +152,7 @@ struct ClassifyCommand: ParsableCommand {
         var options = Options()
         options.methods = []
         device.apply(to: &options)
-        options.batch = min(batch, pictures.count)
+        options.batch = Pictures.batch(batch, of: pictures.count)
         let session = try ExplanationSession(try model.load(), options: options)
         if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
         let progress = ProgressBar(total: pictures.count)

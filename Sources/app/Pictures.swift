@@ -1,11 +1,16 @@
 // From what was typed to picture files: files, folders, and patterns.
 
+import ArgumentParser
 import Explain
 import Foundation
 
 enum Pictures {
     /// Files as they are; a folder's PNG and JPEG files, sorted; what a pattern matches, sorted. A file that is named twice counts once.
     static func find(_ arguments: [String]) throws -> [Picture] {
+        guard !arguments.isEmpty else {
+            throw ValidationError(
+                "No image was named; name files, folders, or patterns such as 'photos/*.jpg'.")
+        }
         var paths: [String] = []
         var seen: Set<String> = []
         for argument in arguments {
@@ -14,8 +19,14 @@ enum Pictures {
         return paths.map(Picture.file)
     }
 
+    /// A batch is computed whole, so the batches are made equal: ten images at most eight at a time are five and five.
+    static func batch(_ most: Int, of count: Int) -> Int {
+        let batches = (count + most - 1) / most
+        return (count + batches - 1) / batches
+    }
+
     private static func isPicture(_ name: String) -> Bool {
-        ["png", "jpg", "jpeg"].contains((name as NSString).pathExtension.lowercased())
+        ["png", "jpg", "jpeg"].contains(Paths.fileExtension(name))
     }
 
     private static func expand(_ argument: String) throws -> [String] {
@@ -46,6 +57,6 @@ enum Pictures {
             throw ExplainError(
                 .input, "The folder '\(folder)' holds no PNG or JPEG file; folders in it are not searched.")
         }
-        return pictures.map { (folder as NSString).appendingPathComponent($0) }
+        return pictures.map { Paths.join(folder, $0) }
     }
 }

@@ -33,12 +33,12 @@ struct ModelOptions: ParsableArguments {
         let name = "models/efficientnet-lite0.onnx"
         if FileManager.default.fileExists(atPath: name) { return name }
         if let program = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") {
-            var folder = (program as NSString).deletingLastPathComponent
+            var folder = Paths.parent(program)
             // From .build/PLATFORM/release up to the project.
             for _ in 0..<5 {
-                let path = (folder as NSString).appendingPathComponent(name)
+                let path = Paths.join(folder, name)
                 if FileManager.default.fileExists(atPath: path) { return path }
-                folder = (folder as NSString).deletingLastPathComponent
+                folder = Paths.parent(folder)
             }
         }
         throw ExplainError(
@@ -94,7 +94,7 @@ struct MethodOptions: ParsableArguments {
     var method = "gradcam"
 
     @Option(
-        name: .customLong("class"),
+        name: .customLong("class"), parsing: .unconditional,
         help: ArgumentHelp("The class to explain: top1, top3, an index, or a name.", valueName: "class"))
     var classChoice = "top1"
 
@@ -104,6 +104,7 @@ struct MethodOptions: ParsableArguments {
     var layer = "auto"
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "FEM: how many standard deviations above its mean a channel must be to count.", valueName: "k"))
     var femK: Float = 2
