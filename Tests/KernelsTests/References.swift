@@ -65,10 +65,10 @@ enum Reference {
         var y = Tensor(zeros: [x.dims[0], w.dims[0], out[0], out[1]])
         y.values.withUnsafeMutableBufferPointer { sums in
             y.magnitudes.withUnsafeMutableBufferPointer { magnitudes in
-                x.values.withUnsafeBufferPointer { x_ in
-                    w.values.withUnsafeBufferPointer { w_ in
+                x.values.withUnsafeBufferPointer { inputs in
+                    w.values.withUnsafeBufferPointer { weights in
                         products(x.dims, w.dims, window, groups: groups, out: out, pads: pads) { y, x, w in
-                            let term = x_[x] * w_[w]
+                            let term = inputs[x] * weights[w]
                             sums[y] += term
                             magnitudes[y] += abs(term)
                         }
@@ -91,10 +91,10 @@ enum Reference {
         var g = Tensor(zeros: x.dims)
         g.values.withUnsafeMutableBufferPointer { sums in
             g.magnitudes.withUnsafeMutableBufferPointer { magnitudes in
-                r.values.withUnsafeBufferPointer { r_ in
-                    w.values.withUnsafeBufferPointer { w_ in
+                r.values.withUnsafeBufferPointer { cotangents in
+                    w.values.withUnsafeBufferPointer { weights in
                         products(x.dims, w.dims, window, groups: groups, out: out, pads: pads) { y, x, w in
-                            let term = r_[y] * w_[w]
+                            let term = cotangents[y] * weights[w]
                             sums[x] += term
                             magnitudes[x] += abs(term)
                         }
