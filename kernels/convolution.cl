@@ -13,7 +13,10 @@ WB_FN float conv_finish(
 {
     if (s->bias) t = t + bias[at_bias];
     if (s->residual) t = t + residual[at];
-    if (s->clip) t = t < s->lo ? s->lo : (t > s->hi ? s->hi : t);
+    if (s->clip) {
+        t = t < s->lo ? s->lo : t;
+        t = t > s->hi ? s->hi : t;
+    }
     return t;
 }
 

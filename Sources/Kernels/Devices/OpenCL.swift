@@ -138,6 +138,7 @@ package final class OpenCLExecutor: Executor {
     private let frame: OpenCLFrame
     private let queue: CLQueue
     private let launches: [[CLLaunch]] // of each step
+    private let borrowed: [Block] // memory that buffers use
     package let arenaBytes: Int
 
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
@@ -153,19 +154,27 @@ package final class OpenCLExecutor: Executor {
         }
         arenaBytes = arena.size * 4
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
-        var buffers: [CLBuffer?] = []
+        var buffers: [CLBuffer?] = [], borrowed: [Block] = []
         for (storage, source) in tape.sources.enumerated() {
             let bytes = max(4, tape.sizes[storage] * 4)
             switch source {
             case .constant(let block):
-                let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
-                try queue.write(UnsafeRawBufferPointer(start: block.pointer, count: block.count * 4), to: buffer)
-                buffers.append(buffer)
+                let memory = UnsafeMutableRawBufferPointer(start: block.pointer, count: bytes)
+                if device.device.sharesHostMemory {
+                    // Such a device reads the host's memory where it lies.
+                    borrowed.append(block)
+                    buffers.append(try CLBuffer(context: device.context, borrowing: memory, flags: .readOnly))
+                } else {
+                    let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
+                    try queue.write(UnsafeRawBufferPointer(memory), to: buffer)
+                    buffers.append(buffer)
+                }
             case .input: buffers.append(try CLBuffer(context: device.context, byteCount: bytes))
             case .step:
                 buffers.append(try arena.offsets[storage].map { try memory!.part(offset: $0 * 4, byteCount: bytes) })
             }
         }
+        self.borrowed = borrowed
         frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
         let frame = frame
         launches = try tape.steps.map { try $0.launches(frame) }

@@ -1,0 +1,51 @@
+// From what was typed to picture files: files, folders, and patterns.
+
+import Explain
+import Foundation
+
+enum Pictures {
+    /// Files as they are; a folder's PNG and JPEG files, sorted; what a pattern matches, sorted. A file that is named twice counts once.
+    static func find(_ arguments: [String]) throws -> [Picture] {
+        var paths: [String] = []
+        var seen: Set<String> = []
+        for argument in arguments {
+            for path in try expand(argument) where seen.insert(path).inserted { paths.append(path) }
+        }
+        return paths.map(Picture.file)
+    }
+
+    private static func isPicture(_ name: String) -> Bool {
+        ["png", "jpg", "jpeg"].contains((name as NSString).pathExtension.lowercased())
+    }
+
+    private static func expand(_ argument: String) throws -> [String] {
+        var isFolder: ObjCBool = false
+        if FileManager.default.fileExists(atPath: argument, isDirectory: &isFolder) {
+            return isFolder.boolValue ? try files(in: argument) : [argument]
+        }
+        // A missing file is reported with the pictures.
+        guard argument.contains(where: { "*?[".contains($0) }) else { return [argument] }
+        var found = glob_t()
+        defer { globfree(&found) }
+        let code = glob(argument, 0, nil, &found)
+        let paths = code == 0 ? (0..<Int(found.gl_pathc)).map { String(cString: found.gl_pathv[$0]!) } : []
+        let files = paths.filter { path in
+            var isFolder: ObjCBool = false
+            return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
+        }
+        guard !files.isEmpty else { throw ExplainError(.input, "No file matches the pattern '\(argument)'.") }
+        return files.sorted()
+    }
+
+    private static func files(in folder: String) throws -> [String] {
+        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else {
+            throw ExplainError(.input, "The folder '\(folder)' cannot be read.")
+        }
+        let pictures = names.filter { isPicture($0) && !$0.hasPrefix(".") }.sorted()
+        guard !pictures.isEmpty else {
+            throw ExplainError(
+                .input, "The folder '\(folder)' holds no PNG or JPEG file; folders in it are not searched.")
+        }
+        return pictures.map { (folder as NSString).appendingPathComponent($0) }
+    }
+}
