@@ -87,6 +87,10 @@ enum Cases {
                 "groups of four", [1, 8, 4, 5], 70, [3, 3], strides: [1, 2], pads: [1, 1, 1, 1], groups: 2),
             conv("adds and clips", [2, 7, 5, 4], 37, [3, 3], pads: [1, 1, 1, 1], adds: true, clip: .relu),
             conv("adds", [1, 70, 5, 4], 64, [3, 3], pads: [1, 1, 1, 1], bias: false, adds: true),
+            conv("clips to crossed bounds", [1, 4, 3, 3], 37, clip: Bounds(0.5, -0.25)),
+            conv(
+                "depthwise, clips to crossed bounds", [1, 19, 3, 3], 19, [3, 3], groups: 19,
+                clip: Bounds(0.5, -0.25)),
             conv("clips to 0 … 6", [1, 40, 5, 4], 65, [3, 3], clip: Bounds(0, 6)),
             conv(
                 "adds and clips, groups", [2, 6, 5, 4], 74, [3, 3], groups: 2, adds: true,
@@ -227,6 +231,9 @@ enum Cases {
         cases += unary("Clip", .away(from: [1.5]), extra: [.absent, bound[1]]) { min($0, 1.5) }
         cases += unary("Clip", .away(from: [-0.5]), extra: [bound[0]]) { max($0, -0.5) }
         cases += unary("Clip") { $0 }
+        cases += unary(
+            "Clip", .uniform(4), ["min": .float(1), "max": .float(-1)], opset: 7, title: "crossed bounds"
+        ) { _ in -1 }
         cases += unary("Clip", .away(from: [0, 1.5]), ["min": .float(0), "max": .float(1.5)], opset: 7) {
             min(max($0, 0), 1.5)
         }
