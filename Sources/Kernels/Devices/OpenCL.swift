@@ -22,10 +22,16 @@ package final class OpenCL: Sendable {
     package let device: CLDevice
     package let shape: KernelShape
     let context: CLContext
+    private let fixedTile: Int?
+    private let nativeDivision: Bool
     private let programs = Mutex<[String: CLProgram]>([:])
 
-    /// - Parameter shape: the kernels' shape; what suits the device if nil.
-    package init(_ device: CLDevice, shape: KernelShape? = nil) throws {
+    /// The defaults suit the device; everything else gives the same bits, and is there for tests.
+    /// - Parameters:
+    ///   - shape: the kernels' shape.
+    ///   - tile: the side of the GPU shape's tiles: 32, 64 or 128.
+    ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
+    package init(_ device: CLDevice, shape: KernelShape? = nil, tile: Int? = nil, nativeDivision: Bool = true) throws {
         let missing = OpenCL.missing(device)
         guard missing.isEmpty else {
             throw DeviceError(
@@ -34,6 +40,8 @@ package final class OpenCL: Sendable {
         }
         self.device = device
         self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
+        fixedTile = tile
+        self.nativeDivision = nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
         context = try CLContext(device: device)
     }
 
@@ -64,7 +72,7 @@ package final class OpenCL: Sendable {
     /// not run.
     func kernel(_ name: String, in family: String, options: String = "") throws -> CLKernel {
         var all = "-cl-std=CL1.2 -DWB_KERNEL_\(name)=1"
-        if device.floatConfiguration.contains(.correctlyRoundedDivideSqrt) {
+        if nativeDivision {
             all += " -cl-fp32-correctly-rounded-divide-sqrt -DWB_NATIVE_DIV=1"
         }
         if !options.isEmpty { all += " " + options }
@@ -80,6 +88,7 @@ package final class OpenCL: Sendable {
 
     /// Side of the square tile of outputs that a work-group of the GPU shape computes.
     func tile(rows: Int, columns: Int) -> Int {
+        if let fixedTile { return fixedTile }
         // A CPU runs this shape only to test it, and small groups are what it can bear.
         if device.kind == .cpu { return 32 }
         let items = device.maxWorkGroupSize
