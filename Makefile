@@ -62,6 +62,20 @@ photos: .venv/ready ## get the demo's photographs into demo/photos/
 models/random/%.onnx: .venv/ready ## write a network with random weights, such as models/random/resnet50.onnx
 	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
 
+.PHONY: bench
+bench: build .venv-bench/ready models/random/resnet50.onnx ## time Grad-CAM beside ONNX Runtime + NumPy, in one run
+	.venv-bench/bin/python Benchmarks/compare.py models/random/resnet50.onnx --batch 1,8
+
+.venv-bench/ready: Benchmarks/requirements.txt | setup
+	rm -rf .venv-bench
+	$(SYSTEM_PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement Benchmarks/requirements.txt
+	touch $@
+
+.PHONY: conformance
+conformance: build .venv-bench/ready ## run ONNX's own test data through the program
+	.venv-bench/bin/python Tools/conformance.py --device cpu --device opencl:0
+
 .PHONY: gpu-report
 gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, spills, local memory (no GPU needed)
 ifneq ($(SETUP),no)

@@ -15,10 +15,11 @@ extension Model {
     /// Feeds the network the array in a .npy file and writes values of it as .npy files.
     /// - Parameters:
     ///   - names: values of the network; `all` for each of them; nil for its output.
-    ///   - gradient: a class, by index or name: the gradient of its logit with respect to the input is written as gradient.npy.
+    ///   - gradient: a class, by index or name: the gradient of its logit is written as gradient.npy.
+    ///   - source: the value with respect to which; the input if nil.
     /// - Returns: the device, and what was written.
     package func runFile(
-        _ input: String, outputs names: [String]?, gradient: String?, device: DeviceChoice, threads: Int?,
+        _ input: String, outputs names: [String]?, gradient: String?, of source: String? = nil, device: DeviceChoice, threads: Int?,
         shape: KernelShape?,
         directory: String, overwrite: Bool
     ) throws -> (device: String, note: String?, files: [RawResult]) {
@@ -53,7 +54,7 @@ extension Model {
         let tensors: [NamedTensor]
         do {
             tensors = try network.run(
-                array.values, dims: array.shape, outputs: wanted, gradient: target, on: opened.device)
+                array.values, dims: array.shape, outputs: wanted, gradient: target, target: source, on: opened.device)
         } catch let error as NetworkError where error.kind == .input {
             throw ExplainError(.input, "\(input): \(error.description)")
         } catch {

@@ -30,9 +30,12 @@ struct RunCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Also write gradient.npy: the gradient of this class's logit with respect to the input.",
+            "Also write gradient.npy: the gradient of this class's logit (see --wrt).",
             valueName: "class"))
     var gradient: String?
+
+    @Option(help: ArgumentHelp("The value with respect to which; if left out, the input.", valueName: "name"))
+    var wrt: String?
 
     @Flag(help: "Replace files that are there already.")
     var force = false
@@ -43,7 +46,7 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         let model = try model.load()
         let result = try model.runFile(
-            input, outputs: outputs.map(list), gradient: gradient, device: device.choice,
+            input, outputs: outputs.map(list), gradient: gradient, of: wrt, device: device.choice,
             threads: device.threads,
             shape: device.shape, directory: output, overwrite: force)
         if let note = result.note { NoteHandler.logger.notice("\(note)") }
