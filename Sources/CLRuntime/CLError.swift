@@ -46,7 +46,7 @@ package struct CLError: Error, Sendable, Hashable, CustomStringConvertible {
     /// - Parameters:
     ///   - attempt: what could not be done, as an infinitive: “create a command queue”.
     ///   - hint: what else the reader should know, as a full sentence.
-    init(_ function: String, _ code: Int32, attempt: String, hint: String? = nil, log: String? = nil) {
+    package init(_ function: String, _ code: Int32, attempt: String, hint: String? = nil, log: String? = nil) {
         self.function = function
         self.code = code
         self.log = log
@@ -158,7 +158,7 @@ func check(
 }
 
 /// A number of bytes for people: “2.0 GiB”, “512 KiB”, “100 bytes”.
-func describe(bytes: Int) -> String {
+package func describe(bytes: Int) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] where bytes >= 1 << shift {
         let tenths = Int((Double(bytes) / Double(1 << shift) * 10).rounded())
         return tenths % 10 == 0 ? "\(tenths / 10) \(unit)" : "\(tenths / 10).\(tenths % 10) \(unit)"

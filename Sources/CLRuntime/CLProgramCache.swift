@@ -20,7 +20,7 @@ package struct CLProgramCache: Sendable, Hashable {
         CLProgramCache { name in getenv(name).map { String(cString: $0) } }
     }
 
-    init(environment: (String) -> String?) {
+    package init(environment: (String) -> String?) {
         func value(_ name: String) -> String? { environment(name).flatMap { $0.isEmpty ? nil : $0 } }
         if value("WHITEBOX_CACHE")?.lowercased() == "off" {
             directory = nil
@@ -38,10 +38,13 @@ package struct CLProgramCache: Sendable, Hashable {
 
     // MARK: Entries
 
-    struct Key: Hashable { let hash: UInt128 }
+    package struct Key: Hashable {
+        let hash: UInt128
+        package init(hash: UInt128) { self.hash = hash }
+    }
 
     /// The key of everything that decides what a program becomes.
-    static func key(_ parts: [String]) -> Key {
+    package static func key(_ parts: [String]) -> Key {
         var hash = FNV1a()
         // Each part follows its length, so that no two lists of parts read the same.
         for part in parts {
@@ -51,7 +54,7 @@ package struct CLProgramCache: Sendable, Hashable {
         return Key(hash: hash.value)
     }
 
-    func path(_ key: Key) -> String? {
+    package func path(_ key: Key) -> String? {
         let digits = String(key.hash, radix: 16)
         return directory.map {
             $0 + "/" + String(repeating: "0", count: 32 - digits.count) + digits + ".clbin"
@@ -73,7 +76,7 @@ package struct CLProgramCache: Sendable, Hashable {
     }
 
     /// The binary, or nil if there is none that is whole.
-    func load(_ key: Key) -> [UInt8]? {
+    package func load(_ key: Key) -> [UInt8]? {
         guard let path = path(key), let bytes = readFile(path), bytes.count > CLProgramCache.headerSize else {
             return nil
         }
@@ -85,7 +88,7 @@ package struct CLProgramCache: Sendable, Hashable {
     }
 
     /// Writes an entry; returns what went wrong as one full sentence, or nil.
-    func store(_ binary: [UInt8], _ key: Key) -> String? {
+    package func store(_ binary: [UInt8], _ key: Key) -> String? {
         guard let directory, let path = path(key) else { return nil }
         func problem(_ step: String) -> String {
             "The program cache cannot be used: \(step) failed with “\(String(cString: strerror(errno)))”."
@@ -142,14 +145,16 @@ package struct CLProgramCache: Sendable, Hashable {
 }
 
 /// The 128-bit Fowler–Noll–Vo hash (FNV-1a): small, and good enough to tell programs apart. Not a defence against malice.
-struct FNV1a {
-    private(set) var value: UInt128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d
+package struct FNV1a {
+    package private(set) var value: UInt128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d
 
-    mutating func add(_ byte: UInt8) {
+    package init() {}
+
+    package mutating func add(_ byte: UInt8) {
         value = (value ^ UInt128(byte)) &* 0x0000_0000_0100_0000_0000_0000_0000_013b
     }
 
-    mutating func add(number: UInt64) {
+    package mutating func add(number: UInt64) {
         for shift in stride(from: 0, to: 64, by: 8) {
             add(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
         }

@@ -1,8 +1,8 @@
 // The one thing of EXIF that matters here: which way up the picture is.
 
-enum EXIF {
+package enum EXIF {
     /// The orientation (1…8) that a TIFF block states in its first directory; 1 where it states none or is broken.
-    static func orientation(of block: ArraySlice<UInt8>) -> Int {
+    package static func orientation(of block: ArraySlice<UInt8>) -> Int {
         let bytes = [UInt8](block)
         let isLittle: Bool
         if bytes.starts(with: [0x49, 0x49, 0x2A, 0]) {

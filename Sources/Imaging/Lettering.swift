@@ -6,13 +6,17 @@
 // closed one. Printable ASCII, and · × – … °; everything else shows as a question mark.
 
 /// Text drawn into a picture.
-enum Lettering {
-    struct Style {
+package enum Lettering {
+    package struct Style {
         /// Height of capitals in pixels.
-        var size: Double
+        package var size: Double
         /// Width of the pen in pixels.
-        var pen: Double
-        var colour: (UInt8, UInt8, UInt8)
+        package var pen: Double
+        package var colour: (UInt8, UInt8, UInt8)
+
+        package init(size: Double, pen: Double, colour: (UInt8, UInt8, UInt8)) {
+            (self.size, self.pen, self.colour) = (size, pen, colour)
+        }
     }
 
     private typealias Point = SIMD2<Double>
@@ -28,13 +32,13 @@ enum Lettering {
     private static let capitalHeight = 9.0
 
     /// How wide the text comes out, in pixels.
-    static func width(of text: String, style: Style) -> Double {
+    package static func width(of text: String, style: Style) -> Double {
         let units = text.reduce(-spacing) { $0 + glyph($1).advance + spacing }
         return max(units, 0) * style.size / capitalHeight + style.pen
     }
 
     /// The text, or as much of its beginning as fits into `width` pixels with three dots behind it.
-    static func fitted(_ text: String, into width: Double, style: Style) -> String {
+    package static func fitted(_ text: String, into width: Double, style: Style) -> String {
         guard self.width(of: text, style: style) > width else { return text }
         var short = text
         while !short.isEmpty && self.width(of: short + "…", style: style) > width { short.removeLast() }
@@ -42,7 +46,7 @@ enum Lettering {
     }
 
     /// Draws `text` with the left end of its baseline at (`x`, `baseline`).
-    static func draw(_ text: String, x: Double, baseline: Double, style: Style, on image: inout RGBImage) {
+    package static func draw(_ text: String, x: Double, baseline: Double, style: Style, on image: inout RGBImage) {
         let scale = style.size / capitalHeight
         var pen = Point(x + style.pen / 2, baseline - style.pen / 2)
         for character in text {

@@ -8,12 +8,12 @@
 
 import CPNG
 
-enum PNG {
-    static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+package enum PNG {
+    package static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
     // MARK: Reading
 
-    static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
+    package static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
         let file = try essentials(of: bytes, name: name)
         let hasAlpha = file.colourType == 4 || file.colourType == 6
         let isDeep = file.bitDepth == 16
@@ -136,7 +136,7 @@ enum PNG {
 
     // MARK: Writing
 
-    static func encode(_ image: RGBImage, fast: Bool) -> [UInt8] {
+    package static func encode(_ image: RGBImage, fast: Bool) -> [UInt8] {
         var header = png_image()
         header.version = UInt32(PNG_IMAGE_VERSION)
         header.width = UInt32(image.width)

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import CLRuntime
+import CLRuntime
 
 @Suite struct BufferTests {
     @Test func roundTrip() throws {

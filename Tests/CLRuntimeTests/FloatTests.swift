@@ -1,6 +1,6 @@
 import Testing
 
-@testable import CLRuntime
+import CLRuntime
 
 /// What “the same bits everywhere” stands on: that a device's + × fma (and ÷ √ where it says so) are those of IEEE 754.
 @Suite struct FloatTests {

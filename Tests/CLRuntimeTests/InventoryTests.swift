@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import CLRuntime
+import CLRuntime
 
 @Suite struct InventoryTests {
     @Test func listsDevicesWithPlausibleFacts() throws {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import CLRuntime
+import CLRuntime
 
 private let axpy = """
     kernel void axpy(global float *y, global const float *x, float a, int n) {

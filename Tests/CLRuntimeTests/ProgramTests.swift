@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import CLRuntime
+import CLRuntime
 
 @Suite struct ProgramTests {
     private static let source = "kernel void answer(global int *x) { x[get_global_id(0)] = ANSWER; }"

@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import CLRuntime
+import CLRuntime
 
 /// A device with a queue. There must be one: without it this module is not tested, and that is a failure.
 struct Bench {

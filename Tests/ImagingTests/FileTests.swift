@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@testable import Imaging
+import Imaging
 
 @Suite struct NPYTests {
     static func file(_ header: String, _ data: [UInt8], version: UInt8 = 1) -> [UInt8] {

@@ -2,7 +2,7 @@
 
 import Foundation
 
-@testable import Imaging
+import Imaging
 
 /// FNV-1a, 64 bits.
 func checksum(_ bytes: [UInt8]) -> UInt64 {

@@ -2,7 +2,7 @@
 
 import Testing
 
-@testable import Imaging
+import Imaging
 
 @Suite struct HeatMapTests {
     @Test func bilinearBetweenCentres() {

@@ -2,7 +2,7 @@
 
 import Testing
 
-@testable import Imaging
+import Imaging
 
 @Suite struct ReadingTests {
     @Test func jpegEqualsPillow() throws {

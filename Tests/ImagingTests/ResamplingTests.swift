@@ -2,7 +2,7 @@
 
 import Testing
 
-@testable import Imaging
+import Imaging
 
 @Suite struct ResamplingTests {
     static let known: [(Int, Int, Interpolation, UInt64)] = [
