@@ -32,6 +32,16 @@ demo: build models photos ## explain free photographs with two networks, by Grad
 test: test-tools models photos ## run every test, in release, on the CPU and on an OpenCL device
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
 	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports
+	$(MAKE) --no-print-directory test-example
+
+.PHONY: test-example
+test-example: models photos ## build the example package, which uses the library from outside, and run it
+	@# In debug: it compiles faster, and arithmetic is checked.
+	swift build --package-path Examples --scratch-path .build/examples
+	rm -rf .build/example-results
+	.build/examples/debug/explain-image models/squeezenet1.1.onnx demo/photos/coffee.png .build/example-results > .build/example.txt
+	grep -q '967 espresso' .build/example.txt || { cat .build/example.txt; echo "The example should say espresso."; exit 1; }
+	test -s .build/example-results/results.json
 
 .PHONY: test-tools
 test-tools: .venv/ready ## test the model tool
@@ -51,6 +61,20 @@ photos: .venv/ready ## get the demo's photographs into demo/photos/
 
 models/random/%.onnx: .venv/ready ## write a network with random weights, such as models/random/resnet50.onnx
 	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
+
+.PHONY: bench
+bench: build .venv-bench/ready models/random/resnet50.onnx ## time Grad-CAM beside ONNX Runtime + NumPy, in one run
+	.venv-bench/bin/python Benchmarks/compare.py models/random/resnet50.onnx --batch 1,8
+
+.venv-bench/ready: Benchmarks/requirements.txt | setup
+	rm -rf .venv-bench
+	$(SYSTEM_PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement Benchmarks/requirements.txt
+	touch $@
+
+.PHONY: conformance
+conformance: build .venv-bench/ready ## run ONNX's own test data through the program
+	.venv-bench/bin/python Tools/conformance.py --device cpu --device opencl:0
 
 .PHONY: gpu-report
 gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, spills, local memory (no GPU needed)

@@ -56,7 +56,7 @@ let package = Package(
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),
         .testTarget(
             name: "ExplainTests", dependencies: ["Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport"]),
-        .testTarget(name: "AppTests", dependencies: ["app", "TestSupport"]),
+        .testTarget(name: "AppTests", dependencies: ["app", "Explain", "Imaging", "ONNX", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x

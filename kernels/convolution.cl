@@ -13,7 +13,10 @@ WB_FN float conv_finish(
 {
     if (s->bias) t = t + bias[at_bias];
     if (s->residual) t = t + residual[at];
-    if (s->clip) t = t < s->lo ? s->lo : (t > s->hi ? s->hi : t);
+    if (s->clip) {
+        t = t < s->lo ? s->lo : t;
+        t = t > s->hi ? s->hi : t;
+    }
     return t;
 }
 
@@ -55,6 +58,12 @@ kernel void convolution(
         left[r] = pixel % s.ow * s.stride_w - s.pad_w;
     }
 
+    // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are one run of
+    // kw * c channels, in the same order.
+    bool runs = s.groups == 1 && s.dilation_w == 1 && s.up_w == 1;
+    for (int r = 0; r < 8; r++) runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
+    const int run = runs ? s.kw * channels : channels, columns_of_taps = runs ? 1 : s.kw;
+
     float16 total[8][2];
     global const float *b = weights + panel * terms * WB_PANEL;
     int ky = 0, kx = 0, c = 0;
@@ -64,7 +73,7 @@ kernel void convolution(
         ROWS(START)
 #undef START
         for (int k = k0; k < k1;) {
-            const int count = min(channels - c, k1 - k);
+            const int count = min(run - c, k1 - k);
 #define POINT(r)                                                          \
     const int source##r = conv_source(&s, top[r], left[r], ky, kx);       \
     global const float *a##r = (source##r < 0 ? zeros : base[r] + source##r * s.c) + c;
@@ -80,9 +89,9 @@ kernel void convolution(
             }
             k += count;
             c += count;
-            if (c == channels) {
+            if (c == run) {
                 c = 0;
-                if (++kx == s.kw) {
+                if (++kx == columns_of_taps) {
                     kx = 0;
                     ky++;
                 }

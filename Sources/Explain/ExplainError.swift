@@ -30,6 +30,7 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
         case settings = 11
     }
     public let kind: Kind
+    /// The sentence: which file, node or option, what is wrong with it, and what would work.
     public let description: String
 
     public init(_ kind: Kind, _ description: String) { (self.kind, self.description) = (kind, description) }

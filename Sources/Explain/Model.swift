@@ -8,22 +8,30 @@ import ONNX
 
 /// A trained image classifier, read from an ONNX file.
 ///
+/// It has one input, and its first output is one row of scores per picture. To take pictures, the input must be
+/// [N, 3, H, W] or [N, 1, H, W] (binary32; half and double precision are converted). Height and width that the
+/// file leaves open are those of the preprocessing's crop, else 224. A value of this type can be used by any
+/// number of sessions and threads.
+///
 /// ```swift
 /// let model = try Model(path: "models/efficientnet-lite0.onnx")
 /// ```
 public struct Model: Sendable {
     package let network: Network
     package let preprocessing: Preprocessing
-    /// Where the preprocessing came from: "the model", "the default", or what was asked for.
+    /// Where the preprocessing came from, in words: "carried by the model", "the default, imagenet", or "as
+    /// asked: …".
     public let preprocessingSource: String
-    /// The names of the classes, in the order of the logits; empty if nobody knows them.
+    /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
+    /// them.
     public let labels: [String]
-    /// What the model says of its own origin and licence.
+    /// What the model says of its own origin and licence (metadata `whitebox.source` and `whitebox.license`);
+    /// nil if nothing.
     public let source: String?, license: String?
-    package let layers: [Layer]
 
+    /// The path of the file, as it was given.
     public var path: String { network.model.path }
-    /// Height and width of the pictures that the network takes.
+    /// Height and width of the network's input, in pixels.
     public let inputHeight: Int, inputWidth: Int
 
     /// Reads a model.
@@ -31,9 +39,11 @@ public struct Model: Sendable {
     ///   - path: an ONNX file (operator sets 7 to 22).
     ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file; nil for what the model carries
     ///     with it, else `imagenet`.
-    ///   - labels: a text file with one class name per line; nil for what the model carries, else the ImageNet order is not
-    ///     assumed and classes have no names.
-    /// - Throws: `ExplainError` of kind `model`, `unsupportedModel` or `settings`.
+    ///   - labels: a text file, UTF-8, with one class name per line in the order of the logits (WordNet
+    ///     numbers in front are dropped); nil for what the model carries. Without either, classes have no
+    ///     names: that a network has 1000 classes does not make them ImageNet's.
+    /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
+    ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
     public init(path: String, preprocessing: String? = nil, labels: String? = nil) throws {
         let network: Network
         do {
@@ -75,16 +85,10 @@ public struct Model: Sendable {
         do {
             let shape = try network.inputShape(batch: 1, height: chosen.crop?.height, width: chosen.crop?.width)
             if shape.rank == 4 {
-                guard [1, 3].contains(shape.dims[1]) else {
-                    throw ExplainError(
-                        .unsupportedModel,
-                        "\(network.model.path): The input “\(network.inputName)” has \(shape.dims[1]) channels; pictures have 3.")
-                }
                 (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
             } else {
                 (inputHeight, inputWidth) = (1, shape.dims.last ?? 1)
             }
-            layers = try network.layers(height: inputHeight, width: inputWidth)
         } catch {
             throw ExplainError(error, .model)
         }
@@ -123,7 +127,8 @@ public struct Model: Sendable {
     /// The name of a class, or "class 386" if there is none.
     public func label(_ index: Int) -> String { labels.indices.contains(index) ? labels[index] : "class \(index)" }
 
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the file, 64 hexadecimal digits. It reads the whole file.
+    /// - Throws: `ExplainError` of kind `model` if the file is no longer there.
     public func sha256() throws -> String {
         guard let data = try? Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped) else {
             throw ExplainError(.model, "\(path): The file can no longer be read.")
@@ -131,10 +136,64 @@ public struct Model: Sendable {
         return SHA256.hash(data: data).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
+    /// A layer of the network.
+    public struct LayerInfo: Sendable, Equatable {
+        /// Its place in the order in which layers run.
+        public let index: Int
+        /// Its name in the file, and its operator.
+        public let name: String, type: String
+        /// The shape of its output for one picture, such as [1, 2048, 7, 7].
+        public let shape: [Int]
+        /// Numbers that were trained.
+        public let parameters: Int
+    }
+
+    /// The layers in the order in which they run. A layer of rank 4 with more than one cell can be explained: `Options.layer`.
+    /// - Throws: `ExplainError` of kind `model`.
+    public func layerList() throws -> [LayerInfo] {
+        try layers().map {
+            LayerInfo(index: $0.index, name: $0.name, type: $0.type, shape: $0.shape.dims, parameters: $0.parameters)
+        }
+    }
+
+    /// The shape of one input without the batch, such as [3, 224, 224]: what `Picture.array` holds, row by row.
+    /// - Throws: `ExplainError` of kind `model`.
+    public func inputShape() throws -> [Int] {
+        do {
+            return Array(try network.inputShape(batch: 1, height: inputHeight, width: inputWidth).dims.dropFirst())
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// All layers, with what the methods need to know of them.
+    package func layers() throws -> [Layer] {
+        do {
+            return try network.layers(height: inputHeight, width: inputWidth)
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// Refuses a network that takes anything but pictures.
+    func checkTakesPictures() throws {
+        let dims = network.inputDims
+        guard dims.count == 4 else {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(path): The input “\(network.inputName)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it.")
+        }
+        guard dims[1] ?? 3 == 3 || dims[1] == 1 else {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(path): The input “\(network.inputName)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it.")
+        }
+    }
+
     /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.
     package func layer(_ text: String) throws -> LayerChoice {
         do {
-            return try network.layer(named: text, of: layers)
+            return try network.layer(named: text, of: layers())
         } catch {
             throw ExplainError(error, .layer)
         }

@@ -7,9 +7,11 @@ import Kernels
 
 /// Which class of each image is explained.
 public enum ClassChoice: Sendable, Equatable {
-    /// The `n` classes with the highest logits.
+    /// The `n` classes with the highest logits of each picture, best first; of equal logits the lower index.
     case top(Int)
+    /// The class of that index, from 0, for every picture.
     case index(Int)
+    /// The class of that name: a whole label, or one of the names between its commas; case does not matter.
     case label(String)
 
     /// Reads `top1`, `top3`, `386`, or a class name.
@@ -65,13 +67,15 @@ public enum ClassChoice: Sendable, Equatable {
 
 /// Where the arithmetic runs. The bits do not depend on it.
 public enum DeviceChoice: Sendable, Equatable {
-    /// A GPU if OpenCL has one, else the CPU.
+    /// The first OpenCL GPU that can keep the promise of equal bits, else the CPU;
+    /// `ExplanationSession.deviceNote` then says why.
     case auto
+    /// The processor, without OpenCL.
     case cpu
     /// The OpenCL device of that index (see `app devices`).
     case openCL(Int)
 
-    /// Reads `auto`, `cpu`, `opencl` or `opencl:N`.
+    /// Reads `auto`, `cpu`, `opencl` (the first) or `opencl:N`; nil for anything else.
     public init?(_ text: String) {
         switch text {
         case "auto": self = .auto
@@ -118,19 +122,23 @@ public enum DeviceChoice: Sendable, Equatable {
     }
 }
 
-/// What a session is made with. Everything that can change a bit of a map is here, and nothing that cannot is among `methods`,
-/// `layer` and `femThreshold`.
+/// What a session is made with. Maps depend on `methods`, `classChoice`, `layer` and `femThreshold` (and on
+/// the model with its preprocessing, and the picture); no bit of them depends on anything else here.
 public struct Options: Sendable {
-    /// Names of methods, from `Options.methods`.
+    /// Names of methods, from `Options.methods`: results come in this order.
     public var methods = ["gradcam"]
+    /// Which class methods explain that know classes.
     public var classChoice = ClassChoice.top(1)
     /// `auto`, or a layer by its name, index, or the value that it makes.
     public var layer = "auto"
-    /// FEM's k: how many standard deviations above its mean a channel must be to count.
+    /// FEM's k: how many standard deviations above its mean a channel must be to count; at least 0, and less
+    /// than √(H W − 1) for a layer of H × W cells.
     public var femThreshold: Float = 2
+    /// Where the arithmetic runs. No bit depends on it.
     public var device = DeviceChoice.auto
-    /// How many images are computed at a time. No bit depends on it.
-    public var batch = 8
+    /// How many pictures are computed at a time; memory grows with it. A session with fewer pictures computes
+    /// the rest for nothing. No bit depends on it.
+    public var batch = 1
     /// CPU threads; all cores if nil. No bit depends on it.
     public var threads: Int?
     /// Shape of the OpenCL kernels, for tests; what suits the device if nil.

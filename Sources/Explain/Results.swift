@@ -3,10 +3,12 @@
 import Imaging
 import Inference
 
-/// Numbers over a grid, row by row.
+/// Numbers over a grid, row by row from the top, each from left to right.
 public struct Grid2D: Sendable, Equatable {
     public let width: Int, height: Int
+    /// `width * height` numbers; the one at (row, column) is `values[row * width + column]`.
     public let values: [Float]
+    /// `values` must hold `width * height` numbers.
     public init(width: Int, height: Int, values: [Float]) {
         (self.width, self.height, self.values) = (width, height, values)
     }
@@ -15,11 +17,14 @@ public struct Grid2D: Sendable, Equatable {
 
 /// A class and how sure the network is of it.
 public struct Prediction: Sendable, Equatable {
+    /// The class, counted from 0 in the order of the logits.
     public let index: Int
+    /// Its name, or "class 386" if it has none.
     public let label: String
-    /// The network's score, before any softmax.
+    /// The network's score before a final softmax or sigmoid.
     public let logit: Float
-    /// 0 … 1
+    /// 0 … 1: the softmax of the logits over all classes, or the sigmoid of this one if that is how the
+    /// network ends.
     public let probability: Float
 }
 
@@ -31,15 +36,21 @@ public struct Explanation: Sendable {
     public let title: String
     /// The class that is explained; nil for a method that knows no class.
     public let classIndex: Int?
+    /// Its name, or "class 386" if it has none; nil for a method that knows no class.
     public let label: String?
-    /// The layer's name and operator.
+    /// How sure the network is of that class, 0 … 1; nil for a method that knows no class.
+    public let probability: Float?
+    /// The layer's name.
     public let layer: String
-    /// The method's own numbers, at the layer's resolution, unscaled.
+    /// The method's own numbers, one for each cell of the layer, not scaled for display. Grad-CAM: at least
+    /// 0, in units of the logit (Selvaraju et al. 2017, equation 2). FEM: S / max S (Fuad et al. 2020).
     public let map: Grid2D
-    /// The map scaled from its minimum … maximum to 0 … 1 and then enlarged to the network's input, bilinearly with
-    /// half-pixel centres. All 0 if the map is constant.
+    /// The map scaled from its minimum … maximum to 0 … 1 and then enlarged to the height and width of the
+    /// network's input, bilinearly with half-pixel centres. It covers what the network saw: the crop, not the
+    /// whole picture. All 0 if the map is constant.
     public let heatmap: Grid2D
-    /// Why the map shows nothing, or nil.
+    /// Why the map shows nothing, as a clause such as “no channel of the layer exceeds its threshold
+    /// anywhere”; nil if it shows something.
     public let blank: String?
 }
 
@@ -47,10 +58,12 @@ public struct Explanation: Sendable {
 public struct ImageExplanation: Sendable {
     /// The path, or the name that the raw array was given.
     public let name: String
-    /// Width and height of the picture, upright.
+    /// Width and height of the picture in pixels, upright (its EXIF orientation applied); nil for a raw
+    /// array.
     public let size: (width: Int, height: Int)?
     /// The five classes with the highest logits, best first.
     public let predictions: [Prediction]
+    /// By method in the order of `Options.methods`, and within a method by class, best first.
     public let explanations: [Explanation]
     /// Seconds for decoding and preparing this picture, and its share of the batch's computation.
     public let seconds: (prepare: Double, compute: Double)
@@ -60,11 +73,13 @@ public struct ImageExplanation: Sendable {
 
 /// What is explained.
 public enum Picture: Sendable {
-    /// A PNG or JPEG file.
+    /// The path of a PNG or JPEG file, whose content tells which it is. At most 200 million pixels.
     case file(String)
-    /// The network's input itself, planar [C, H, W], already normalised.
+    /// The network's input itself for one picture: C × H × W numbers, planar (row-major [C, H, W]), already
+    /// normalised. The name is used in results and sentences.
     case array([Float], name: String)
 
+    /// The path, or the name of the array.
     public var name: String {
         switch self {
         case .file(let path): path

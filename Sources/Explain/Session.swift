@@ -20,30 +20,34 @@ import Kernels
 /// Making one plans the computation, packs the weights and builds the device's programs; explaining reuses all of it. A session
 /// belongs to one thread at a time.
 public final class ExplanationSession {
+    /// What it was made with.
     public let model: Model
     public let options: Options
     /// For results and people: the device, such as "cpu (AVX-512, 2 threads)".
     public let device: String
     /// Why the device is not the one that `auto` would have liked; nil if it is.
     public let deviceNote: String?
-    /// The layer that is explained, and why it was taken.
+    /// The layer that is explained: its name, ONNX operator and index among the layers, and why it was taken.
     public let layer: (name: String, type: String, index: Int, reason: String)
     /// The number of classes.
     public let classes: Int
 
-    private let methods: [any Explainer.Type]
-    private let input: Value, logits: Value, seed: Value?
+    let methods: [any Explainer.Type]
+    let input: Value, logits: Value, seed: Value?
     private let outputs: [MethodOutputs]
-    private let tape: Tape
-    private let executor: any Executor
+    let tape: Tape
+    let executor: any Executor
     private let grid: (height: Int, width: Int)
     private let fixedClass: Int?
     private var staging: [Float]
 
-    /// Working memory on the device, in bytes, without weights.
+    /// Working memory on the device for one batch, in bytes, without weights.
     public var workingMemory: Int { executor.arenaBytes }
 
-    /// - Throws: `ExplainError`, before any picture is read: of kind `method`, `layer`, `classChoice`, `device` or `model`.
+    /// Plans, loads the weights onto the device, and builds its programs (OpenCL: seconds the first time,
+    /// then from a cache on disk).
+    /// - Throws: `ExplainError`, before any picture is read: of kind `method`, `layer`, `classChoice`,
+    ///   `device`, `model` or `unsupportedModel` (the network's output is not one row of scores per picture).
     public init(_ model: Model, options: Options = Options()) throws {
         self.model = model
         self.options = options
@@ -115,7 +119,10 @@ public final class ExplanationSession {
         }
     }
 
-    /// Explains one picture.
+    /// Explains one picture. It takes as long as a whole batch: make a session with `batch = 1` for single
+    /// pictures.
+    /// - Throws: `ExplainError` of kind `input` if the picture cannot be read or does not fit, `device` if
+    ///   the device fails.
     public func explain(_ picture: Picture) throws -> ImageExplanation {
         var result: Result<ImageExplanation, ExplainError>?
         try explain([picture]) { _, r in result = r }
@@ -124,7 +131,9 @@ public final class ExplanationSession {
 
     /// Explains pictures, in batches; hands over each result as it comes, in order.
     ///
-    /// A picture that cannot be read gives a failure of its own, and the others go on.
+    /// A picture that cannot be read gives a failure of its own, of kind `input`, and the others go on.
+    /// - Parameter receive: is called on this thread with the index of the picture among `pictures`, and its
+    ///   result. What it throws ends the work and is thrown on.
     /// - Throws: `ExplainError` of kind `device` if the device fails.
     public func explain(
         _ pictures: [Picture], _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
@@ -198,6 +207,7 @@ public final class ExplanationSession {
     private static func write(
         _ photo: RGBImage, path: String, _ model: Model, into room: UnsafeMutableBufferPointer<Float>
     ) throws -> PreparedView {
+        try model.checkTakesPictures()
         let view = try model.preprocessing.view(of: photo)
         guard (view.image.width, view.image.height) == (model.inputWidth, model.inputHeight) else {
             throw ExplainError(
@@ -227,12 +237,13 @@ public final class ExplanationSession {
         try executor.run(tape.stage(0))
         let scores = try executor.memoryOrder(logits)
         let rows = pictures.indices.map { Array(scores[$0 * classes..<($0 + 1) * classes]) }
+        let probabilities = rows.map { model.network.probabilities($0) }
         let ranked = rows.map { ExplanationSession.ranking($0) }
 
         // explanations[picture][method] for each class in turn
         var found: [[Explanation]] = pictures.map { _ in [] }
         for (method, output) in zip(methods, outputs) where !method.isClassSpecific {
-            try collect(method, output, classes: nil, prepared, into: &found)
+            try collect(method, output, classes: nil, probabilities, prepared, into: &found)
         }
         if let seed {
             let rounds = if case .top(let n) = options.classChoice { n } else { 1 }
@@ -243,14 +254,13 @@ public final class ExplanationSession {
                 try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
                 try executor.run(tape.stage(1))
                 for (method, output) in zip(methods, outputs) where method.isClassSpecific {
-                    try collect(method, output, classes: targets, prepared, into: &found)
+                    try collect(method, output, classes: targets, probabilities, prepared, into: &found)
                 }
             }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         return pictures.indices.map { i in
             guard case .success(let ready) = prepared[i] else { return nil }
-            let probabilities = model.network.probabilities(rows[i])
             // In the order in which the methods were asked for.
             let order = methods.map { $0.name }
             let explanations = found[i].enumerated().sorted {
@@ -259,13 +269,13 @@ public final class ExplanationSession {
             return ImageExplanation(
                 name: pictures[i].name, size: ready.photo.map { ($0.width, $0.height) },
                 predictions: ranked[i].prefix(5).map {
-                    Prediction(index: $0, label: model.label($0), logit: rows[i][$0], probability: probabilities[$0])
+                    Prediction(index: $0, label: model.label($0), logit: rows[i][$0], probability: probabilities[i][$0])
                 }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo, view: ready.view)
         }
     }
 
     private func collect(
-        _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?,
+        _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?, _ probabilities: [[Float]],
         _ prepared: [Result<Prepared, ExplainError>], into found: inout [[Explanation]]
     ) throws {
         let maps = try executor.memoryOrder(output.map), cells = grid.height * grid.width
@@ -291,7 +301,7 @@ public final class ExplanationSession {
             found[i].append(
                 Explanation(
                     method: method.name, title: method.title, classIndex: classes?[i], label: classes.map { model.label($0[i]) },
-                    layer: layer.name, map: Grid2D(width: grid.width, height: grid.height, values: values),
+                    probability: classes.map { probabilities[i][$0[i]] }, layer: layer.name, map: Grid2D(width: grid.width, height: grid.height, values: values),
                     heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank))
         }
     }

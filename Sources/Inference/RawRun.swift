@@ -36,9 +36,13 @@ extension Network {
         }
         var plan = try Planner(
             self, batch: batch, height: height, width: width, stored: Set(wanted), differentiated: gradient == nil ? [] : [source])
-        var results: [(name: String, value: Value)] = []
-        for name in wanted where constants[name] == nil {
-            if let value = try? plan.value(name) { results.append((name, value)) }
+        var results: [(name: String, value: Value)] = [], folded: [NamedTensor] = []
+        for name in wanted {
+            if let constant = constants[name] {
+                folded.append(NamedTensor(name: name, shape: constant.shape, values: try constant.floats()))
+            } else if let value = try? plan.value(name) {
+                results.append((name, value))
+            }
         }
         var seedValues: [Float] = [], seed: Value?
         if let gradient {
@@ -61,7 +65,7 @@ extension Network {
             try seedValues.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
             try executor.run(plan.tape.stage(1))
         }
-        return try results.map { name, value in
+        return try folded + results.map { name, value in
             let shape = plan.tape.shape(value)
             return NamedTensor(name: name, shape: shape, values: shape.rowMajor(try executor.memoryOrder(value)))
         }

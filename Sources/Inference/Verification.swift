@@ -1,6 +1,7 @@
 // Are the bits the same on every device?
 
 import CMicrokernels
+import Glibc
 import Kernels
 
 /// The first number in which two devices differ.
@@ -30,7 +31,10 @@ extension Network {
     /// - Parameters:
     ///   - values: pictures as the network takes them, in row-major order.
     ///   - batch: how many pictures they are.
-    package func verify(_ values: [Float], batch: Int, height: Int?, width: Int?, on devices: [Device]) throws -> Verification {
+    ///   - report: is told of each device but the first, once it has been compared.
+    package func verify(_ values: [Float], batch: Int, height: Int?, width: Int?, on devices: [Device],
+        report: (Verification, Device) throws -> Void = { _, _ in }
+    ) throws -> Verification {
         let (plan, seed, watched) = try verificationPlan(batch: batch, height: height, width: width)
         let shape = plan.tape.shape(plan.input)
         guard values.count == shape.count else {
@@ -40,7 +44,7 @@ extension Network {
         let logits = try plan.logits
         var seedValues: [Float] = []
         var reference: [[Float]] = []
-        var numbers = 0
+        var numbers = 0, firstDifference: Difference?
         for (d, device) in devices.enumerated() {
             let executor = try device.load(plan.tape, keeping: watched.map(\.value))
             try memory.withUnsafeBufferPointer { try executor.write(plan.input, from: $0) }
@@ -58,31 +62,38 @@ extension Network {
             }
             try seedValues.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
             try executor.run(plan.tape.stage(1))
+            var own = 0, difference: Difference?
             for (k, item) in watched.enumerated() {
                 let found = try executor.memoryOrder(item.value)
-                numbers += found.count
+                own += found.count
                 if d == 0 {
                     reference.append(found)
                     continue
                 }
                 let expected = reference[k]
+                if difference != nil || Network.haveEqualBytes(found, expected) { continue }
                 let different = found.indices.filter {
                     found[$0].bitPattern != expected[$0].bitPattern && !(found[$0].isNaN && expected[$0].isNaN)
                 }
                 if let first = different.first {
-                    return Verification(
-                        values: watched.count, numbers: numbers,
-                        difference: Difference(
-                            name: item.name, device: device.description, reference: devices[0].description, index: first,
-                            bits: found[first].bitPattern, referenceBits: expected[first].bitPattern, count: different.count,
-                            total: found.count))
+                    difference = Difference(
+                        name: item.name, device: device.description, reference: devices[0].description, index: first,
+                        bits: found[first].bitPattern, referenceBits: expected[first].bitPattern, count: different.count,
+                        total: found.count)
                 }
             }
+            numbers += own
+            firstDifference = firstDifference ?? difference
+            if d > 0 { try report(Verification(values: watched.count, numbers: own, difference: difference), device) }
         }
-        return Verification(values: watched.count, numbers: numbers, difference: nil)
+        return Verification(values: watched.count, numbers: numbers, difference: firstDifference)
     }
 
-    /// Everything is stored, so that the first difference can be named; and the fused plan, which computes the same, beside it.
+    private static func haveEqualBytes(_ a: [Float], _ b: [Float]) -> Bool {
+        a.withUnsafeBytes { a in b.withUnsafeBytes { b in a.count == b.count && memcmp(a.baseAddress!, b.baseAddress!, a.count) == 0 } }
+    }
+
+    /// A plan that stores everything, so that the first difference can be named.
     private func verificationPlan(
         batch: Int, height: Int?, width: Int?
     ) throws -> (plan: Planner, seed: Value, watched: [(name: String, value: Value)]) {

@@ -4,18 +4,22 @@ import Foundation
 import Kernels
 
 enum Cases {
-    static let all: [OperatorCase] = convolutions + products + activations + arithmetic + pools + normalisations + shapes + slices + constants
+    static let all: [OperatorCase] = [
+        convolutions, products, activations, arithmetic, pools, normalisations, shapes, slices, constants,
+    ].flatMap { $0 }
 
     // MARK: Products
 
     private static func conv(
         _ title: String, _ x: [Int], _ outputs: Int, _ kernel: [Int] = [1, 1], strides: [Int] = [1, 1],
-        pads: [Int] = [0, 0, 0, 0], dilations: [Int] = [1, 1], groups: Int = 1, autoPad: String? = nil, bias: Bool = true,
+        pads: [Int] = [0, 0, 0, 0], dilations: [Int] = [1, 1], groups: Int = 1, autoPad: String? = nil,
+        bias: Bool = true,
         adds: Bool = false, clip: Bounds? = nil
     ) -> OperatorCase {
         var window = Reference.Window(kernel: kernel, strides: strides, pads: pads, dilations: dilations)
         var attributes: [String: Attribute] = [
-            "kernel_shape": .ints(kernel), "strides": .ints(strides), "dilations": .ints(dilations), "group": .int(groups),
+            "kernel_shape": .ints(kernel), "strides": .ints(strides), "dilations": .ints(dilations),
+            "group": .int(groups),
         ]
         if let autoPad {
             window.autoPad = autoPad
@@ -26,7 +30,8 @@ enum Cases {
         let final = window
         var test = OperatorCase(
             "Conv", title, attributes,
-            [.activation(x), .constant([outputs, x[1] / groups] + kernel)] + (bias ? [.constant([outputs])] : [])
+            [.activation(x), .constant([outputs, x[1] / groups] + kernel)]
+                + (bias ? [.constant([outputs])] : [])
         ) { [Reference.conv($0[0]!, $0[1]!, $0.count > 2 ? $0[2] : nil, final, groups: groups)] }
         test.gradient = { Reference.convGradient($0[0]!, $0[1]!, $1, final, groups: groups) }
         (test.adds, test.clip, test.independent) = (adds, clip, x[0] == 5)
@@ -35,11 +40,15 @@ enum Cases {
 
     static let convolutions: [OperatorCase] = {
         var cases: [OperatorCase] = []
-        for pixels in [1, 7, 8, 9, 47, 48, 49, 63, 64, 65] { cases.append(conv("pixels", [1, 3, 1, pixels], 33)) }
+        for pixels in [1, 7, 8, 9, 47, 48, 49, 63, 64, 65] {
+            cases.append(conv("pixels", [1, 3, 1, pixels], 33))
+        }
         for outputs in [1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130] {
             cases.append(conv("outputs", [1, 5, 3, 3], outputs))
         }
-        for channels in [255, 256, 257, 511, 512, 513, 769] { cases.append(conv("terms", [1, channels, 3, 3], 33)) }
+        for channels in [255, 256, 257, 511, 512, 513, 769] {
+            cases.append(conv("terms", [1, channels, 3, 3], 33))
+        }
         for channels in [28, 29, 57, 64] {
             cases.append(conv("terms 3×3", [1, channels, 5, 4], 34, [3, 3], pads: [1, 1, 1, 1]))
         }
@@ -53,7 +62,9 @@ enum Cases {
             conv("strides 2, 3 of 1×1", [1, 5, 9, 11], 6, strides: [2, 3]),
             conv("strides 1, 2", [1, 4, 6, 9], 5, [2, 3], strides: [1, 2], pads: [1, 0, 0, 1]),
             conv("dilations", [1, 5, 11, 13], 6, [3, 3], pads: [2, 3, 2, 3], dilations: [2, 3]),
-            conv("stride and dilation", [2, 4, 13, 12], 9, [3, 3], strides: [2, 3], pads: [3, 1, 2, 0], dilations: [3, 2]),
+            conv(
+                "stride and dilation", [2, 4, 13, 12], 9, [3, 3], strides: [2, 3], pads: [3, 1, 2, 0],
+                dilations: [3, 2]),
             conv("asymmetric pads", [1, 3, 6, 7], 4, [3, 3], pads: [0, 1, 2, 3]),
             conv("pads beyond the kernel", [1, 3, 3, 2], 4, [2, 2], strides: [2, 1], pads: [3, 3, 3, 4]),
             conv("1×1 with pads", [1, 3, 3, 2], 4, pads: [1, 1, 1, 1]),
@@ -61,19 +72,29 @@ enum Cases {
             conv("no bias", [1, 3, 4, 4], 40, [3, 3], bias: false),
             conv("same upper", [1, 3, 7, 8], 5, [4, 3], strides: [2, 2], autoPad: "SAME_UPPER"),
             conv("same lower", [1, 3, 7, 8], 5, [4, 3], strides: [2, 2], autoPad: "SAME_LOWER"),
-            conv("same, stride beyond kernel", [1, 3, 7, 8], 5, [1, 1], strides: [3, 3], autoPad: "SAME_UPPER"),
+            conv(
+                "same, stride beyond kernel", [1, 3, 7, 8], 5, [1, 1], strides: [3, 3], autoPad: "SAME_UPPER"),
             conv("same, dilated", [1, 2, 9, 9], 5, [3, 3], dilations: [2, 2], autoPad: "SAME_LOWER"),
             conv("valid", [1, 3, 7, 8], 5, [4, 3], strides: [2, 2], autoPad: "VALID"),
             conv("2 groups", [2, 6, 5, 5], 10, [3, 3], pads: [1, 1, 1, 1], groups: 2),
             conv("4 groups over panels", [1, 12, 4, 5], 132, [3, 3], pads: [1, 1, 1, 1], groups: 4),
-            conv("4 wide groups", [1, 4 * 67, 3, 3], 12, [2, 2], strides: [2, 2], pads: [1, 1, 0, 0], groups: 4),
+            conv(
+                "4 wide groups", [1, 4 * 67, 3, 3], 12, [2, 2], strides: [2, 2], pads: [1, 1, 0, 0], groups: 4
+            ),
             conv("groups of one input", [1, 5, 4, 5], 10, [3, 3], pads: [1, 1, 1, 1], groups: 5),
             conv("groups of one output", [1, 10, 4, 5], 5, [3, 3], pads: [1, 1, 1, 1], groups: 5),
-            conv("groups of four", [1, 8, 4, 5], 70, [3, 3], strides: [1, 2], pads: [1, 1, 1, 1], groups: 2),
+            conv(
+                "groups of four", [1, 8, 4, 5], 70, [3, 3], strides: [1, 2], pads: [1, 1, 1, 1], groups: 2),
             conv("adds and clips", [2, 7, 5, 4], 37, [3, 3], pads: [1, 1, 1, 1], adds: true, clip: .relu),
             conv("adds", [1, 70, 5, 4], 64, [3, 3], pads: [1, 1, 1, 1], bias: false, adds: true),
+            conv("clips to crossed bounds", [1, 4, 3, 3], 37, clip: Bounds(0.5, -0.25)),
+            conv(
+                "depthwise, clips to crossed bounds", [1, 19, 3, 3], 19, [3, 3], groups: 19,
+                clip: Bounds(0.5, -0.25)),
             conv("clips to 0 … 6", [1, 40, 5, 4], 65, [3, 3], clip: Bounds(0, 6)),
-            conv("adds and clips, groups", [2, 6, 5, 4], 74, [3, 3], groups: 2, adds: true, clip: Bounds(-0.5, 0.75)),
+            conv(
+                "adds and clips, groups", [2, 6, 5, 4], 74, [3, 3], groups: 2, adds: true,
+                clip: Bounds(-0.5, 0.75)),
             conv("5 images", [5, 13, 5, 7], 35, [3, 3], strides: [2, 1], pads: [1, 1, 1, 1]),
             conv("5 images", [5, 300, 3, 3], 66),
             conv("5 images, 2 groups", [5, 8, 5, 7], 6, [3, 3], pads: [1, 1, 1, 1], groups: 2),
@@ -83,15 +104,23 @@ enum Cases {
             conv("large tiles", [1, 4, 1, 2 * 128 * 128 * CPU.cores / 130 + 300], 130),
         ]
         for channels in [1, 15, 16, 17, 33, 64, 65] {
-            cases.append(conv("depthwise", [2, channels, 5, 6], channels, [3, 3], pads: [1, 1, 1, 1], groups: channels))
+            cases.append(
+                conv(
+                    "depthwise", [2, channels, 5, 6], channels, [3, 3], pads: [1, 1, 1, 1], groups: channels))
         }
         cases += [
-            conv("depthwise, stride", [5, 35, 7, 6], 35, [3, 3], strides: [2, 2], pads: [0, 0, 1, 1], groups: 35),
-            conv("depthwise, dilation", [1, 18, 9, 10], 18, [3, 3], strides: [1, 2], pads: [2, 2, 2, 2], dilations: [2, 2], groups: 18),
+            conv(
+                "depthwise, stride", [5, 35, 7, 6], 35, [3, 3], strides: [2, 2], pads: [0, 0, 1, 1],
+                groups: 35),
+            conv(
+                "depthwise, dilation", [1, 18, 9, 10], 18, [3, 3], strides: [1, 2], pads: [2, 2, 2, 2],
+                dilations: [2, 2], groups: 18),
             conv("depthwise, many taps", [1, 17, 19, 18], 17, [17, 17], groups: 17, bias: false),
             conv("depthwise, 256 taps", [1, 3, 17, 17], 3, [16, 16], groups: 3),
             conv("depthwise, 513 taps", [1, 18, 20, 28], 18, [19, 27], groups: 18),
-            conv("depthwise, adds and clips", [2, 49, 6, 5], 49, [5, 5], pads: [2, 2, 2, 2], groups: 49, adds: true, clip: Bounds(0, 6)),
+            conv(
+                "depthwise, adds and clips", [2, 49, 6, 5], 49, [5, 5], pads: [2, 2, 2, 2], groups: 49,
+                adds: true, clip: Bounds(0, 6)),
             conv("depthwise, many pixels", [1, 20, 15, 14], 20, [3, 3], pads: [1, 1, 1, 1], groups: 20),
         ]
         return cases
@@ -101,7 +130,10 @@ enum Cases {
         let c = x[1]
         var test = OperatorCase(
             "BatchNormalization", ["epsilon": .float(1e-3)],
-            [.activation(x), .constant([c]), .constant([c]), .constant([c]), .constant([c], .between(0.2, 2))]
+            [
+                .activation(x), .constant([c]), .constant([c]), .constant([c]),
+                .constant([c], .between(0.2, 2)),
+            ]
         ) { [Reference.batchNormalization($0.map { $0! }, epsilon: Double(Float(1e-3)))] }
         (test.adds, test.clip, test.independent) = (adds, clip, x[0] == 5)
         if adds { test.title += ", adds and clips" }
@@ -113,9 +145,11 @@ enum Cases {
         transB: Bool = false, adds: Bool = false, clip: Bounds? = nil, activationC: Bool = false
     ) -> OperatorCase {
         var test = OperatorCase(
-            "Gemm", "α \(alpha), β \(beta), \(transA ? "Aᵀ" : "A") \(transB ? "Bᵀ" : "B")\(adds ? ", adds" : "")",
+            "Gemm",
+            "α \(alpha), β \(beta), \(transA ? "Aᵀ" : "A") \(transB ? "Bᵀ" : "B")\(adds ? ", adds" : "")",
             [
-                "alpha": .float(alpha), "beta": .float(beta), "transA": .int(transA ? 1 : 0), "transB": .int(transB ? 1 : 0),
+                "alpha": .float(alpha), "beta": .float(beta), "transA": .int(transA ? 1 : 0),
+                "transB": .int(transB ? 1 : 0),
             ],
             [.activation(transA ? [k, m] : [m, k]), .constant(transB ? [n, k] : [k, n])]
                 + (c.map { [activationC ? .activation($0) : .constant($0)] } ?? [])
@@ -134,34 +168,45 @@ enum Cases {
     static let products: [OperatorCase] = [
         batchNorm([2, 1, 3, 4]), batchNorm([2, 17, 3, 4]), batchNorm([5, 70, 2, 3]), batchNorm([3, 33]),
         batchNorm([2, 19, 5, 5], adds: true, clip: .relu), batchNorm([4, 19], adds: true, clip: .relu),
-        gemm(1, 512, 10, c: [10], transB: true), gemm(5, 257, 33, c: [33], transB: true), gemm(5, 64, 31, c: nil),
+        gemm(1, 512, 10, c: [10], transB: true), gemm(5, 257, 33, c: [33], transB: true),
+        gemm(5, 64, 31, c: nil),
         gemm(9, 40, 65, c: [65], alpha: 0.5, beta: 2), gemm(4, 20, 30, c: [1], alpha: 1.5, transA: true),
         gemm(7, 20, 30, c: [], transA: true, transB: true), gemm(4, 20, 6, c: [4, 1], beta: 0.5),
         gemm(4, 20, 6, c: [1, 6], beta: 0.5), gemm(4, 20, 6, c: [4, 6]), gemm(4, 20, 6, c: [6], beta: 0),
         gemm(4, 20, 6, c: [4, 6], beta: -1.5, activationC: true), gemm(4, 20, 6, c: [6], activationC: true),
         gemm(4, 20, 1, c: [1]), gemm(6, 20, 35, c: [35], adds: true, clip: .relu),
         gemm(6, 20, 35, c: [6, 1], adds: true, clip: Bounds(-0.5, 0.5)),
-        matMul(.activation([3, 20]), .constant([20, 33])), matMul(.activation([2, 3, 257]), .constant([257, 5])),
-        matMul(.activation([2, 3, 4, 20]), .constant([20, 6])), matMul(.activation([20]), .constant([20, 6])),
+        matMul(.activation([3, 20]), .constant([20, 33])),
+        matMul(.activation([2, 3, 257]), .constant([257, 5])),
+        matMul(.activation([2, 3, 4, 20]), .constant([20, 6])),
+        matMul(.activation([20]), .constant([20, 6])),
         matMul(.activation([2, 3, 4, 5, 8]), .constant([8, 9])),
         matMul(.activation([3, 20]), .activation([20, 7])), matMul(.activation([20]), .activation([20])),
-        matMul(.activation([20]), .activation([3, 20, 4])), matMul(.activation([3, 4, 20]), .activation([20])),
-        matMul(.activation([2, 1, 4, 6]), .activation([3, 6, 5])), matMul(.activation([3, 1, 4, 6]), .activation([1, 2, 6, 5])),
-        matMul(.activation([2, 3, 4, 6]), .activation([2, 3, 6, 5])), matMul(.activation([4, 6]), .activation([2, 3, 6, 5])),
-        matMul(.activation([2, 1, 3, 4, 6]), .activation([2, 1, 6, 5])), matMul(.activation([2, 600]), .activation([600, 3])),
-        matMul(.constant([4, 6]), .activation([2, 6, 5])), matMul(.activation([2, 2, 1, 2, 3, 4]), .activation([3, 1, 4, 2])),
-        matMul(.activation([3, 4, 6]), .constant([3, 6, 5])), matMul(.activation([1, 3, 4, 6]), .constant([6])),
+        matMul(.activation([20]), .activation([3, 20, 4])),
+        matMul(.activation([3, 4, 20]), .activation([20])),
+        matMul(.activation([2, 1, 4, 6]), .activation([3, 6, 5])),
+        matMul(.activation([3, 1, 4, 6]), .activation([1, 2, 6, 5])),
+        matMul(.activation([2, 3, 4, 6]), .activation([2, 3, 6, 5])),
+        matMul(.activation([4, 6]), .activation([2, 3, 6, 5])),
+        matMul(.activation([2, 1, 3, 4, 6]), .activation([2, 1, 6, 5])),
+        matMul(.activation([2, 600]), .activation([600, 3])),
+        matMul(.constant([4, 6]), .activation([2, 6, 5])),
+        matMul(.activation([2, 2, 1, 2, 3, 4]), .activation([3, 1, 4, 2])),
+        matMul(.activation([3, 4, 6]), .constant([3, 6, 5])),
+        matMul(.activation([1, 3, 4, 6]), .constant([6])),
     ]
 
     // MARK: Functions of one number
 
     private static func unary(
-        _ name: String, _ fill: OperatorCase.Fill = .uniform(4), _ attributes: [String: Attribute] = [:], opset: Int = 17,
+        _ name: String, _ fill: OperatorCase.Fill = .uniform(4), _ attributes: [String: Attribute] = [:],
+        opset: Int = 17,
         extra: [OperatorCase.Input] = [], title: String = "", shapes: [[Int]] = [[2, 5, 3, 4], [37]],
         magnitude: (@Sendable (Double) -> Double)? = nil, _ f: @escaping @Sendable (Double) -> Double
     ) -> [OperatorCase] {
         shapes.map { dims in
-            var test = OperatorCase(name, title, opset: opset, attributes, [.activation(dims, fill)] + extra) {
+            var test = OperatorCase(name, title, opset: opset, attributes, [.activation(dims, fill)] + extra)
+            {
                 [Reference.unary($0[0]!, f, magnitude: magnitude)]
             }
             test.independent = dims[0] == 5
@@ -169,7 +214,9 @@ enum Cases {
         }
     }
 
-    private static let bound: [OperatorCase.Input] = [.constant([], .exactly([-0.5])), .constant([], .exactly([1.5]))]
+    private static let bound: [OperatorCase.Input] = [
+        .constant([], .exactly([-0.5])), .constant([], .exactly([1.5])),
+    ]
 
     static let activations: [OperatorCase] = {
         let many = [[5, 7, 3, 4], [41001], [3, 1], [2, 3, 2, 2, 2, 3], [1, 3, 1, 1]]
@@ -177,26 +224,40 @@ enum Cases {
         var cases: [OperatorCase] = []
         cases += unary("Relu", .away(from: [0]), shapes: many, relu)
         cases += unary("LeakyRelu", .away(from: [0]), ["alpha": .float(0.25)]) { $0 < 0 ? 0.25 * $0 : $0 }
-        cases += unary("LeakyRelu", .away(from: [0]), title: "default") { $0 < 0 ? Double(Float(0.01)) * $0 : $0 }
+        cases += unary("LeakyRelu", .away(from: [0]), title: "default") {
+            $0 < 0 ? Double(Float(0.01)) * $0 : $0
+        }
         cases += unary("Clip", .away(from: [-0.5, 1.5]), extra: bound) { min(max($0, -0.5), 1.5) }
         cases += unary("Clip", .away(from: [1.5]), extra: [.absent, bound[1]]) { min($0, 1.5) }
         cases += unary("Clip", .away(from: [-0.5]), extra: [bound[0]]) { max($0, -0.5) }
         cases += unary("Clip") { $0 }
-        cases += unary("Clip", .away(from: [0, 1.5]), ["min": .float(0), "max": .float(1.5)], opset: 7) { min(max($0, 0), 1.5) }
+        cases += unary(
+            "Clip", .uniform(4), ["min": .float(1), "max": .float(-1)], opset: 7, title: "crossed bounds"
+        ) { _ in -1 }
+        cases += unary("Clip", .away(from: [0, 1.5]), ["min": .float(0), "max": .float(1.5)], opset: 7) {
+            min(max($0, 0), 1.5)
+        }
         cases += unary("Sigmoid", .uniform(6), shapes: many) { 1 / (1 + exp(-$0)) }
-        cases += unary("HardSigmoid", .away(from: [-2.5, 2.5], low: -4, high: 4), magnitude: { abs($0) / 5 + 0.5 }) {
+        cases += unary(
+            "HardSigmoid", .away(from: [-2.5, 2.5], low: -4, high: 4), magnitude: { abs($0) / 5 + 0.5 }
+        ) {
             min(max(Double(Float(0.2)) * $0 + 0.5, 0), 1)
         }
         cases += unary(
-            "HardSigmoid", .away(from: [-1, 3], low: -4, high: 4), ["alpha": .float(0.25), "beta": .float(0.25)],
+            "HardSigmoid", .away(from: [-1, 3], low: -4, high: 4),
+            ["alpha": .float(0.25), "beta": .float(0.25)], title: "α ¼, β ¼",
             magnitude: { abs($0) / 4 + 0.25 }
         ) { min(max(0.25 * $0 + 0.25, 0), 1) }
-        cases += unary("HardSwish", .away(from: [-3, 3], low: -5, high: 5), magnitude: { abs($0) * (abs($0) / 6 + 0.5) }) {
+        cases += unary(
+            "HardSwish", .away(from: [-3, 3], low: -5, high: 5), magnitude: { abs($0) * (abs($0) / 6 + 0.5) }
+        ) {
             $0 * min(max($0 / 6 + 0.5, 0), 1)
         }
         cases += unary("Tanh") { tanh($0) }
         cases += unary("Elu", .away(from: [0])) { $0 < 0 ? expm1($0) : $0 }
-        cases += unary("Elu", .away(from: [0]), ["alpha": .float(0.5)], title: "α ½") { $0 < 0 ? 0.5 * expm1($0) : $0 }
+        cases += unary("Elu", .away(from: [0]), ["alpha": .float(0.5)], title: "α ½") {
+            $0 < 0 ? 0.5 * expm1($0) : $0
+        }
         cases += unary("Exp") { exp($0) }
         cases += unary("Log", .between(0.2, 5)) { log($0) }
         cases += unary("Sqrt", .between(0.2, 5)) { $0.squareRoot() }
@@ -204,9 +265,10 @@ enum Cases {
         cases += unary("Abs", .away(from: [0])) { abs($0) }
         cases += unary("Neg") { -$0 }
         for (x, slope) in [
-            ([2, 5, 3, 4], [5, 1, 1]), ([2, 5, 3, 4], [1]), ([2, 5, 3, 4], []), ([2, 5, 3, 4], [1, 5, 1, 1]),
+            ([2, 5, 3, 4], [5, 1, 1]), ([2, 5, 3, 4], [1]), ([2, 5, 3, 4], []),
+            ([2, 5, 3, 4], [1, 5, 1, 1]),
             ([2, 5, 3, 4], [5, 3, 4]), ([2, 5, 3, 4], [2, 5, 3, 4]), ([3, 7], [7]),
-        ] {
+        ] as [([Int], [Int])] {
             cases.append(
                 OperatorCase("PRelu", [.activation(x, .away(from: [0])), .constant(slope)]) { inputs in
                     [Reference.binary(inputs[0]!, inputs[1]!) { $0 < 0 ? $0 * $1 : $0 }]
@@ -221,9 +283,12 @@ enum Cases {
         typealias Pair = ([Int], [Int])
         let shapes: [Pair] = [
             ([2, 5, 3, 4], [2, 5, 3, 4]), ([2, 5, 3, 4], [5, 1, 1]), ([2, 5, 3, 4], []), ([], [2, 5, 3, 4]),
-            ([2, 5, 3, 4], [1]), ([2, 5, 1, 1], [2, 5, 3, 4]), ([2, 1, 3, 4], [2, 5, 3, 4]), ([1, 5, 3, 1], [2, 1, 1, 4]),
-            ([2, 5, 3, 4], [4]), ([2, 5, 3, 4], [3, 4]), ([2, 5, 3, 4], [5, 3, 4]), ([2, 1, 1, 4], [2, 5, 3, 4]),
-            ([3, 4], [4]), ([3, 1], [1, 4]), ([2, 3, 4], [3, 1]), ([2, 3, 4, 5, 2], [4, 1, 2]), ([2, 3, 2, 3, 2, 3], [2, 3, 1, 3]),
+            ([2, 5, 3, 4], [1]), ([2, 5, 1, 1], [2, 5, 3, 4]), ([2, 1, 3, 4], [2, 5, 3, 4]),
+            ([1, 5, 3, 1], [2, 1, 1, 4]),
+            ([2, 5, 3, 4], [4]), ([2, 5, 3, 4], [3, 4]), ([2, 5, 3, 4], [5, 3, 4]),
+            ([2, 1, 1, 4], [2, 5, 3, 4]),
+            ([3, 4], [4]), ([3, 1], [1, 4]), ([2, 3, 4], [3, 1]), ([2, 3, 4, 5, 2], [4, 1, 2]),
+            ([2, 3, 2, 3, 2, 3], [2, 3, 1, 3]),
             ([2, 1, 2, 1, 2, 1], [1, 3, 1, 3, 1, 3]), ([1], [1]), ([], []),
         ]
         var cases: [OperatorCase] = []
@@ -231,7 +296,7 @@ enum Cases {
             ("Add", { $0 + $1 }), ("Sub", { $0 - $1 }), ("Mul", { $0 * $1 }), ("Div", { $0 / $1 }),
         ]
         for (name, f) in operations {
-            for (a, b) in name == "Add" ? shapes : Array(shapes.enumerated().filter { $0.offset % 2 == 0 || $0.offset == 7 }.map(\.element)) {
+            for (i, (a, b)) in shapes.enumerated() where name == "Add" || i % 2 == 0 || i == 7 {
                 cases.append(
                     OperatorCase(name, [.activation(a), .activation(b, .between(0.5, 2))]) {
                         [Reference.binary($0[0]!, $0[1]!, f)]
@@ -250,14 +315,16 @@ enum Cases {
             OperatorCase("Mul", "long", [.activation([3, 41, 33, 17]), .activation([41, 1, 1])]) {
                 [Reference.binary($0[0]!, $0[1]!, *)]
             })
-        for inputs in [[[2, 5, 3, 4]], [[2, 5, 3, 4], [5, 1, 1], [4]], [[3], [2, 3], [1, 1, 1]]] {
+        for inputs in [[[2, 5, 3, 4]], [[2, 5, 3, 4], [5, 1, 1], [4]], [[3], [2, 3], [1, 1, 1]]] as [[[Int]]]
+        {
             cases.append(
                 OperatorCase("Sum", inputs.map { .activation($0) }) { tensors in
                     let sum = tensors.dropFirst().reduce(tensors[0]!) { Reference.binary($0, $1!, +) }
                     var magnitudes = sum
-                    magnitudes.magnitudes = tensors.dropFirst().reduce(Reference.unary(tensors[0]!, abs)) {
-                        Reference.binary($0, Reference.unary($1!, abs), +)
-                    }.values
+                    magnitudes.magnitudes =
+                        tensors.dropFirst().reduce(Reference.unary(tensors[0]!, abs)) {
+                            Reference.binary($0, Reference.unary($1!, abs), +)
+                        }.values
                     return [magnitudes]
                 })
         }
@@ -284,12 +351,17 @@ enum Cases {
         }
         let final = window
         var cases = [
-            OperatorCase("MaxPool", title, attributes, [.activation(x, .distinct)]) { [Reference.maxPool($0[0]!, final)] }
+            OperatorCase("MaxPool", title, attributes, [.activation(x, .distinct)]) {
+                [Reference.maxPool($0[0]!, final)]
+            }
         ]
         for countPads in [false, true] {
             attributes["count_include_pad"] = .int(countPads ? 1 : 0)
             cases.append(
-                OperatorCase("AveragePool", title + (countPads ? ", pads count" : ""), opset: 19, attributes, [.activation(x)]) {
+                OperatorCase(
+                    "AveragePool", title + (countPads ? ", pads count" : ""), opset: 19, attributes,
+                    [.activation(x)]
+                ) {
                     [Reference.averagePool($0[0]!, final, countPads: countPads)]
                 })
         }
@@ -297,15 +369,21 @@ enum Cases {
         return cases
     }
 
-    private static func reduction(_ x: [Int], _ axes: [Int]?, keep: Bool = true, opset: Int = 18, noop: Bool = false) -> [OperatorCase] {
+    private static func reduction(
+        _ x: [Int], _ axes: [Int]?, keep: Bool = true, opset: Int = 18, noop: Bool = false
+    ) -> [OperatorCase] {
         ["ReduceMean", "ReduceSum"].map { name in
             var attributes: [String: Attribute] = ["keepdims": .int(keep ? 1 : 0)]
             if noop { attributes["noop_with_empty_axes"] = .int(1) }
             var inputs: [OperatorCase.Input] = [.activation(x)]
             let axesAreInput = opset >= (name == "ReduceMean" ? 18 : 13)
-            if let axes { if axesAreInput { inputs.append(.ints(axes)) } else { attributes["axes"] = .ints(axes) } }
+            if let axes {
+                if axesAreInput { inputs.append(.ints(axes)) } else { attributes["axes"] = .ints(axes) }
+            }
             let all = axes ?? (noop ? [] : Array(x.indices))
-            return OperatorCase(name, keep ? "keeps, axes \(all)" : "axes \(all)", opset: opset, attributes, inputs) {
+            return OperatorCase(
+                name, keep ? "keeps, axes \(all)" : "axes \(all)", opset: opset, attributes, inputs
+            ) {
                 [Reference.reduce($0[0]!, axes: all, keep: keep, mean: name == "ReduceMean")]
             }
         }
@@ -318,10 +396,16 @@ enum Cases {
         cases += pool("overlap", [5, 17, 7, 7], [3, 3])
         cases += pool("asymmetric", [1, 3, 7, 6], [3, 2], strides: [1, 2], pads: [0, 1, 2, 0])
         cases += pool("ceil", [1, 16, 8, 7], [3, 3], strides: [2, 2], ceil: true)
-        cases += pool("ceil and pads", [1, 3, 6, 7], [3, 3], strides: [2, 3], pads: [1, 1, 1, 1], ceil: true)
-        cases += pool("ceil, last window dropped", [1, 3, 4, 5], [2, 2], strides: [3, 3], pads: [0, 1, 1, 1], ceil: true)
-        cases += pool("dilated", [1, 4, 9, 10], [3, 2], strides: [1, 2], pads: [1, 0, 1, 0], dilations: [2, 3])
-        cases += pool("dilated, ceil", [1, 4, 10, 9], [2, 2], strides: [3, 2], pads: [1, 1, 0, 0], dilations: [2, 2], ceil: true)
+        cases += pool(
+            "ceil and pads", [1, 3, 6, 7], [3, 3], strides: [2, 3], pads: [1, 1, 1, 1], ceil: true)
+        cases += pool(
+            "ceil, last window dropped", [1, 3, 4, 5], [2, 2], strides: [3, 3], pads: [0, 1, 1, 1], ceil: true
+        )
+        cases += pool(
+            "dilated", [1, 4, 9, 10], [3, 2], strides: [1, 2], pads: [1, 0, 1, 0], dilations: [2, 3])
+        cases += pool(
+            "dilated, ceil", [1, 4, 10, 9], [2, 2], strides: [3, 2], pads: [1, 1, 0, 0], dilations: [2, 2],
+            ceil: true)
         cases += pool("same upper", [1, 3, 7, 8], [3, 2], strides: [2, 2], autoPad: "SAME_UPPER")
         cases += pool("same lower", [1, 3, 7, 8], [3, 2], strides: [2, 2], autoPad: "SAME_LOWER")
         cases += pool("valid", [1, 3, 7, 8], [3, 2], strides: [2, 2], autoPad: "VALID")
@@ -361,24 +445,34 @@ enum Cases {
         var cases: [OperatorCase] = []
         for logarithm in [false, true] {
             for (x, axis, opset) in [
-                ([3, 10], nil, 13), ([3, 10], nil, 7), ([5, 1000], -1, 13), ([2, 5, 3, 4], 1, 13), ([2, 5, 3, 4], 2, 13),
-                ([2, 5, 3, 4], 3, 13), ([2, 5, 3, 4], 0, 13), ([2, 5, 3, 4], 1, 11), ([2, 5, 3, 4], 2, 11), ([2, 5, 3, 4], 0, 9),
-                ([2, 5, 3, 4], -1, 11), ([2, 3, 4], 1, 13), ([2, 3, 4], 1, 12), ([2, 2, 3, 2, 2], 2, 13), ([17], 0, 13),
+                ([3, 10], nil, 13), ([3, 10], nil, 7), ([5, 1000], -1, 13), ([2, 5, 3, 4], 1, 13),
+                ([2, 5, 3, 4], 2, 13),
+                ([2, 5, 3, 4], 3, 13), ([2, 5, 3, 4], 0, 13), ([2, 5, 3, 4], 1, 11), ([2, 5, 3, 4], 2, 11),
+                ([2, 5, 3, 4], 0, 9),
+                ([2, 5, 3, 4], -1, 11), ([2, 3, 4], 1, 13), ([2, 3, 4], 1, 12), ([2, 2, 3, 2, 2], 2, 13),
+                ([17], 0, 13),
                 ([2, 7, 1, 1], 1, 11), ([2, 7, 1, 1], 1, 13), ([2, 1, 4], 1, 13),
             ] as [([Int], Int?, Int)] {
                 let flattens = opset < 13
                 let resolved = axis ?? (flattens ? 1 : -1)
                 cases.append(
                     OperatorCase(
-                        logarithm ? "LogSoftmax" : "Softmax", "axis \(axis.map(String.init) ?? "default")", opset: opset,
+                        logarithm ? "LogSoftmax" : "Softmax", "axis \(axis.map(String.init) ?? "default")",
+                        opset: opset,
                         axis.map { ["axis": .int($0)] } ?? [:], [.activation(x, .uniform(4))]
-                    ) { [Reference.softmax($0[0]!, axis: resolved, flattens: flattens, logarithm: logarithm)] })
+                    ) {
+                        [Reference.softmax($0[0]!, axis: resolved, flattens: flattens, logarithm: logarithm)]
+                    })
                 cases[cases.count - 1].independent = x[0] == 5
             }
         }
-        for (size, x) in [(1, [1, 5, 2, 3]), (2, [1, 5, 2, 3]), (3, [5, 8, 2, 3]), (4, [1, 8, 2, 2]), (5, [2, 33, 3, 3]), (9, [1, 4, 2, 2])] {
+        for (size, x) in [
+            (1, [1, 5, 2, 3]), (2, [1, 5, 2, 3]), (3, [5, 8, 2, 3]), (4, [1, 8, 2, 2]), (5, [2, 33, 3, 3]),
+            (9, [1, 4, 2, 2]),
+        ] as [(Int, [Int])] {
             var test = OperatorCase(
-                "LRN", "size \(size)", ["size": .int(size), "alpha": .float(0.5), "beta": .float(0.75), "bias": .float(1.25)],
+                "LRN", "size \(size)",
+                ["size": .int(size), "alpha": .float(0.5), "beta": .float(0.75), "bias": .float(1.25)],
                 [.activation(x, .uniform(3))]
             ) { [Reference.lrn($0[0]!, size: size, alpha: 0.5, beta: 0.75, bias: 1.25)] }
             test.independent = x[0] == 5
@@ -434,17 +528,21 @@ enum Cases {
         shaped("Dropout", [3, 4], [3, 4], ["ratio": .float(0.5)], opset: 7)
         shaped("Cast", [5, 3, 3, 4], [5, 3, 3, 4], ["to": .int(1)])
         for (x, order) in [
-            ([2, 5, 3, 4], [0, 2, 3, 1]), ([2, 5, 3, 4], [0, 3, 1, 2]), ([2, 5, 3, 4], [3, 2, 1, 0]), ([2, 5, 3, 4], [1, 0, 3, 2]),
-            ([2, 5, 3, 4], [0, 1, 2, 3]), ([3, 4], [1, 0]), ([2, 3, 4], [1, 2, 0]), ([2, 2, 3, 2, 3], [4, 1, 3, 0, 2]),
+            ([2, 5, 3, 4], [0, 2, 3, 1]), ([2, 5, 3, 4], [0, 3, 1, 2]), ([2, 5, 3, 4], [3, 2, 1, 0]),
+            ([2, 5, 3, 4], [1, 0, 3, 2]),
+            ([2, 5, 3, 4], [0, 1, 2, 3]), ([3, 4], [1, 0]), ([2, 3, 4], [1, 2, 0]),
+            ([2, 2, 3, 2, 3], [4, 1, 3, 0, 2]),
             ([2, 3, 2, 3, 2, 2], [5, 0, 3, 1, 4, 2]), ([7], [0]), ([2, 1, 3, 1], [0, 3, 1, 2]),
-        ] {
+        ] as [([Int], [Int])] {
             cases.append(
                 OperatorCase("Transpose", "\(order)", ["perm": .ints(order)], [.activation(x)]) {
                     [Reference.transpose($0[0]!, order)]
                 })
         }
         cases.append(
-            OperatorCase("Transpose", "default", [.activation([2, 3, 5])]) { [Reference.transpose($0[0]!, [2, 1, 0])] })
+            OperatorCase("Transpose", "default", [.activation([2, 3, 5])]) {
+                [Reference.transpose($0[0]!, [2, 1, 0])]
+            })
         return cases
     }()
 
@@ -472,13 +570,19 @@ enum Cases {
         return OperatorCase("Slice", opset: opset, attributes, inputs) { [Reference.pick($0[0]!, final)] }
     }
 
-    private static func split(_ x: [Int], axis: Int, _ sizes: [Int], opset: Int, listed: Bool = true) -> OperatorCase {
+    private static func split(_ x: [Int], axis: Int, _ sizes: [Int], opset: Int, listed: Bool = true)
+        -> OperatorCase
+    {
         var attributes: [String: Attribute] = ["axis": .int(axis)]
         var inputs: [OperatorCase.Input] = [.activation(x)]
-        if listed { if opset >= 13 { inputs.append(.ints(sizes)) } else { attributes["split"] = .ints(sizes) } }
+        if listed {
+            if opset >= 13 { inputs.append(.ints(sizes)) } else { attributes["split"] = .ints(sizes) }
+        }
         if !listed && opset >= 18 { attributes["num_outputs"] = .int(sizes.count) }
         let along = axis < 0 ? axis + x.count : axis
-        return OperatorCase("Split", "axis \(axis) into \(sizes)", opset: opset, attributes, inputs, outputs: sizes.count) { tensors in
+        return OperatorCase(
+            "Split", "axis \(axis) into \(sizes)", opset: opset, attributes, inputs, outputs: sizes.count
+        ) { tensors in
             var start = 0
             return sizes.map { size in
                 defer { start += size }
@@ -488,7 +592,8 @@ enum Cases {
     }
 
     private static func pad(
-        _ x: [Int], _ pads: [Int], mode: String = "constant", value: Float? = nil, opset: Int = 13, axes: [Int]? = nil
+        _ x: [Int], _ pads: [Int], mode: String = "constant", value: Float? = nil, opset: Int = 13,
+        axes: [Int]? = nil
     ) -> OperatorCase {
         var attributes: [String: Attribute] = ["mode": .string(mode)]
         var inputs: [OperatorCase.Input] = [.activation(x)]
@@ -497,7 +602,9 @@ enum Cases {
             if let value { attributes["value"] = .float(value) }
         } else {
             inputs.append(.ints(pads))
-            if value != nil || axes != nil { inputs.append(value.map { .constant([], .exactly([$0])) } ?? .absent) }
+            if value != nil || axes != nil {
+                inputs.append(value.map { .constant([], .exactly([$0])) } ?? .absent)
+            }
             if let axes { inputs.append(.ints(axes)) }
         }
         var full = [Int](repeating: 0, count: 2 * x.count)
@@ -513,57 +620,83 @@ enum Cases {
 
     static let slices: [OperatorCase] = {
         var cases: [OperatorCase] = [
-            slice([2, 5, 7, 6], starts: [1, 2], ends: [5, -1], axes: [2, 3]), slice([2, 5, 7, 6], starts: [1], ends: [4], axes: [1]),
+            slice([2, 5, 7, 6], starts: [1, 2], ends: [5, -1], axes: [2, 3]),
+            slice([2, 5, 7, 6], starts: [1], ends: [4], axes: [1]),
             slice([2, 5, 7, 6], starts: [0, 1, 2, 0], ends: [2, 5, 100, 6], steps: [1, 2, 3, 5]),
             slice([2, 5, 7, 6], starts: [-1, 4], ends: [Int.min, 0], axes: [-1, 1], steps: [-1, -2]),
-            slice([2, 5, 7, 6], starts: [-1, -1, -1, -1], ends: [-100, -100, -100, -100], steps: [-1, -1, -1, -1]),
+            slice(
+                [2, 5, 7, 6], starts: [-1, -1, -1, -1], ends: [-100, -100, -100, -100],
+                steps: [-1, -1, -1, -1]),
             slice([2, 5, 7, 6], starts: [0, 0], ends: [Int.max, Int.max], axes: [2, 3], steps: [2, 2]),
-            slice([9], starts: [-3], ends: [Int.max]), slice([9], starts: [8], ends: [-10], axes: [0], steps: [-3]),
-            slice([3, 8], starts: [100], ends: [0], axes: [1], steps: [-3]), slice([3, 8], starts: [1, 3], ends: [3, 4]),
+            slice([9], starts: [-3], ends: [Int.max]),
+            slice([9], starts: [8], ends: [-10], axes: [0], steps: [-3]),
+            slice([3, 8], starts: [100], ends: [0], axes: [1], steps: [-3]),
+            slice([3, 8], starts: [1, 3], ends: [3, 4]),
             slice([2, 2, 3, 2, 3], starts: [1, 2], ends: [2, -4], axes: [2, 4], steps: [1, -1]),
-            slice([2, 5, 7, 6], starts: [1, -3], ends: [4, 7], axes: [1, 2], opset: 9), slice([3, 8], starts: [1], ends: [2], opset: 7),
+            slice([2, 5, 7, 6], starts: [1, -3], ends: [4, 7], axes: [1, 2], opset: 9),
+            slice([3, 8], starts: [1], ends: [2], opset: 7),
             slice([4, 6, 9, 5], starts: [2], ends: [4]),
-            split([2, 6, 3, 4], axis: 1, [2, 3, 1], opset: 17), split([2, 6, 3, 4], axis: 1, [3, 3], opset: 11),
-            split([2, 6, 3, 4], axis: -1, [1, 3], opset: 13), split([2, 6, 3, 4], axis: 0, [1, 1], opset: 13, listed: false),
-            split([2, 7], axis: 1, [3, 3, 1], opset: 18, listed: false), split([8, 3], axis: 0, [8], opset: 9),
-            pad([2, 5, 3, 4], [0, 0, 1, 2, 0, 0, 3, 1]), pad([2, 5, 3, 4], [1, 2, 0, 0, 0, 1, 0, 2], value: 1.5),
+            split([2, 6, 3, 4], axis: 1, [2, 3, 1], opset: 17),
+            split([2, 6, 3, 4], axis: 1, [3, 3], opset: 11),
+            split([2, 6, 3, 4], axis: -1, [1, 3], opset: 13),
+            split([2, 6, 3, 4], axis: 0, [1, 1], opset: 13, listed: false),
+            split([2, 7], axis: 1, [3, 3, 1], opset: 18, listed: false),
+            split([8, 3], axis: 0, [8], opset: 9),
+            pad([2, 5, 3, 4], [0, 0, 1, 2, 0, 0, 3, 1]),
+            pad([2, 5, 3, 4], [1, 2, 0, 0, 0, 1, 0, 2], value: 1.5),
             pad([2, 5, 3, 4], [0, 0, 1, 2, 0, 0, 2, 1], value: -2, opset: 7), pad([7], [2, 3], value: 0.5),
-            pad([2, 5, 3, 4], [2, 1, 1, 2], axes: [-1, 2]), pad([2, 5, 3, 4], [2, 1, 1, 2], value: 3, opset: 18, axes: [3, 1]),
+            pad([2, 5, 3, 4], [2, 1, 1, 2], axes: [-1, 2]),
+            pad([2, 5, 3, 4], [2, 1, 1, 2], value: 3, opset: 18, axes: [3, 1]),
             pad([2, 5, 3, 4], [0, 0, 0, 0, 0, 0, 0, 0]),
         ]
         for mode in ["reflect", "edge", "wrap"] {
             let opset = mode == "wrap" ? 19 : 13
             cases += [
                 pad([2, 5, 4, 5], [0, 0, 1, 2, 0, 0, 3, 1], mode: mode, opset: opset),
-                pad([3, 3, 3, 3], [2, 1, 0, 2, 1, 2, 2, 0], mode: mode, opset: opset), pad([6], [3, 2], mode: mode, opset: opset),
-                pad([2, 3, 4], [0, 2, 0, 1, 0, 3], mode: mode, opset: opset), pad([5, 4], [4, 0, 0, 3], mode: mode, opset: opset),
+                pad([3, 3, 3, 3], [2, 1, 0, 2, 1, 2, 2, 0], mode: mode, opset: opset),
+                pad([6], [3, 2], mode: mode, opset: opset),
+                pad([2, 3, 4], [0, 2, 0, 1, 0, 3], mode: mode, opset: opset),
+                pad([5, 4], [4, 0, 0, 3], mode: mode, opset: opset),
             ]
         }
         cases.append(pad([3, 2], [7, 0, 9, 5], mode: "edge"))
         for (shapes, axis) in [
-            ([[2, 5, 3, 4], [2, 1, 3, 4], [2, 33, 3, 4]], 1), ([[2, 5, 3, 4], [1, 5, 3, 4]], 0), ([[2, 5, 3, 4], [2, 5, 3, 1]], 3),
-            ([[2, 5, 3, 4], [2, 5, 2, 4]], -2), ([[3], [4], [1]], 0), ([[2, 3], [2, 4]], 1), ([[2, 3, 2, 2, 3], [2, 3, 2, 4, 3]], 3),
+            ([[2, 5, 3, 4], [2, 1, 3, 4], [2, 33, 3, 4]], 1), ([[2, 5, 3, 4], [1, 5, 3, 4]], 0),
+            ([[2, 5, 3, 4], [2, 5, 3, 1]], 3),
+            ([[2, 5, 3, 4], [2, 5, 2, 4]], -2), ([[3], [4], [1]], 0), ([[2, 3], [2, 4]], 1),
+            ([[2, 3, 2, 2, 3], [2, 3, 2, 4, 3]], 3),
             ([[2, 5, 3, 4]], 1), ([[2, 20, 9, 10], [2, 31, 9, 10]], 1),
-        ] {
+        ] as [([[Int]], Int)] {
             cases.append(
                 OperatorCase("Concat", "axis \(axis)", ["axis": .int(axis)], shapes.map { .activation($0) }) {
                     [Reference.concat($0.map { $0! }, axis: axis)]
                 })
         }
         cases.append(
-            OperatorCase("Concat", "with a constant", ["axis": .int(1)], [.constant([1, 2, 2, 3]), .activation([1, 3, 2, 3])]) {
+            OperatorCase(
+                "Concat", "with a constant", ["axis": .int(1)],
+                [.constant([1, 2, 2, 3]), .activation([1, 3, 2, 3])]
+            ) {
                 [Reference.concat($0.map { $0! }, axis: 1)]
             })
-        for (x, axis, index) in [([2, 5, 3, 4], 1, 3), ([2, 5, 3, 4], -1, -2), ([2, 5, 3, 4], 0, 1), ([3, 4], 1, 0), ([7], 0, -1), ([2, 3, 2, 2, 3], 2, 1)] {
-            let along = axis < 0 ? axis + x.count : axis, at = index < 0 ? index + x[along] : index
+        for (x, axis, index) in [
+            ([2, 5, 3, 4], 1, 3), ([2, 5, 3, 4], -1, -2), ([2, 5, 3, 4], 0, 1), ([3, 4], 1, 0), ([7], 0, -1),
+            ([2, 3, 2, 2, 3], 2, 1),
+        ] as [([Int], Int, Int)] {
+            let along = axis < 0 ? axis + x.count : axis
+            let at = index < 0 ? index + x[along] : index
             cases.append(
-                OperatorCase("Gather", "axis \(axis)", ["axis": .int(axis)], [.activation(x), .scalar(index)]) {
+                OperatorCase(
+                    "Gather", "axis \(axis)", ["axis": .int(axis)], [.activation(x), .scalar(index)]
+                ) {
                     var part = Reference.pick($0[0]!, [along: [at]])
                     part.dims.remove(at: along)
                     return [part]
                 })
             cases.append(
-                OperatorCase("Gather", "axis \(axis)", ["axis": .int(axis)], [.activation(x), .ints([index])]) {
+                OperatorCase(
+                    "Gather", "axis \(axis)", ["axis": .int(axis)], [.activation(x), .ints([index])]
+                ) {
                     [Reference.pick($0[0]!, [along: [at]])]
                 })
         }
@@ -573,17 +706,27 @@ enum Cases {
     // MARK: Constants
 
     static let constants: [OperatorCase] = [
-        OperatorCase("Constant", "tensor", ["value": .tensor(HostTensor([2, 2], .floats([1, 2, 3, 4])))], []) { _ in
+        OperatorCase(
+            "Constant", "tensor", ["value": .tensor(HostTensor([2, 2], .floats([1, 2, 3, 4])))], []
+        ) { _ in
             [Tensor([2, 2], [1, 2, 3, 4])]
         },
         OperatorCase("Constant", "float", ["value_float": .float(0.5)], []) { _ in [Tensor([], [0.5])] },
         OperatorCase("Constant", "int", ["value_int": .int(7)], []) { _ in [Tensor([], [7])] },
         OperatorCase("Constant", "ints", ["value_ints": .ints([7, 8])], []) { _ in [Tensor([2], [7, 8])] },
-        OperatorCase("Constant", "floats", ["value_floats": .floats([7, 8])], []) { _ in [Tensor([2], [7, 8])] },
+        OperatorCase("Constant", "floats", ["value_floats": .floats([7, 8])], []) { _ in
+            [Tensor([2], [7, 8])]
+        },
         OperatorCase("ConstantOfShape", [.ints([2, 3])]) { _ in [Tensor(zeros: [2, 3])] },
-        OperatorCase("ConstantOfShape", ["value": .tensor(HostTensor([1], .floats([2.5])))], [.ints([2])]) { _ in [Tensor([2], [2.5, 2.5])] },
-        OperatorCase("ConstantOfShape", "ints", ["value": .tensor(HostTensor(ints: [3]))], [.ints([1, 2])]) { _ in [Tensor([1, 2], [3, 3])] },
+        OperatorCase("ConstantOfShape", ["value": .tensor(HostTensor([1], .floats([2.5])))], [.ints([2])]) {
+            _ in [Tensor([2], [2.5, 2.5])]
+        },
+        OperatorCase("ConstantOfShape", "ints", ["value": .tensor(HostTensor(ints: [3]))], [.ints([1, 2])]) {
+            _ in [Tensor([1, 2], [3, 3])]
+        },
         OperatorCase("Shape", [.activation([2, 5, 3, 4])]) { _ in [Tensor([4], [2, 5, 3, 4])] },
-        OperatorCase("Shape", "part", ["start": .int(1), "end": .int(-1)], [.activation([2, 5, 3, 4])]) { _ in [Tensor([2], [5, 3])] },
+        OperatorCase("Shape", "part", ["start": .int(1), "end": .int(-1)], [.activation([2, 5, 3, 4])]) { _ in
+            [Tensor([2], [5, 3])]
+        },
     ]
 }

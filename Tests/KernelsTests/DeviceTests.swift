@@ -1,13 +1,15 @@
 // Whether the devices are there that the other tests compare.
 
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @Suite struct DeviceTests {
     @Test func anOpenCLDeviceIsThere() {
         if let problem = Devices.openCLProblem { Issue.record(Comment(rawValue: problem)) }
-        #expect(Devices.openCL.count == 2 * Devices.inventory.devices.count, "Each device is tested in both shapes.")
+        #expect(
+            Devices.openCL.count == 2 * Devices.inventory.devices.count,
+            "Each device is tested in both shapes.")
     }
 
     @Test func everyInstructionSetIsThere() throws {

@@ -1,8 +1,8 @@
 // One use of an operator, and running it: forward and backward, on any device.
 
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 struct OperatorCase: Sendable, CustomTestStringConvertible {
     enum Fill: Sendable {
@@ -51,19 +51,21 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
         self.init(name, title, opset: opset, [:], inputs, reference)
     }
     init(
-        _ name: String, opset: Int = 17, _ attributes: [String: Attribute], _ inputs: [Input], _ reference: @escaping Exact
+        _ name: String, opset: Int = 17, _ attributes: [String: Attribute], _ inputs: [Input],
+        _ reference: @escaping Exact
     ) {
         self.init(name, "", opset: opset, attributes, inputs, reference)
     }
     init(
-        _ name: String, _ title: String, opset: Int = 17, _ attributes: [String: Attribute], _ inputs: [Input],
+        _ name: String, _ title: String, opset: Int = 17, _ attributes: [String: Attribute],
+        _ inputs: [Input],
         outputs: Int = 1, _ reference: @escaping Exact
     ) {
         (self.name, self.opset, self.attributes, self.inputs) = (name, opset, attributes, inputs)
         (self.outputs, self.reference) = (outputs, reference)
         let shapes = inputs.map { input -> String in
             switch input {
-            case .activation(let dims, _): Shape(dims).description
+            case .activation(let dims, _): dims.isEmpty ? "scalar" : Shape(dims).description
             case .constant(let dims, _): "constant " + Shape(dims).description
             case .ints(let ints): "\(ints)"
             case .scalar(let int): "\(int)"
@@ -85,7 +87,8 @@ enum Numbers: CaseIterable {
     func change(_ values: inout [Float], _ random: inout CounterRandom) {
         let odd: [Float] = [
             0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 1e-40, -3e-39, .leastNormalMagnitude,
-            -.leastNormalMagnitude, 1e-20, -1e-20, 3e38, -3e38, .greatestFiniteMagnitude, 1e20, -1e19, 88.8, -104, 0.5,
+            -.leastNormalMagnitude, 1e-20, -1e-20, 3e38, -3e38, .greatestFiniteMagnitude, 1e20, -1e19, 88.8,
+            -104, 0.5,
             -3, 3, 6, 1,
         ]
         let wild: [Float] = [.infinity, -.infinity, .nan]
@@ -110,7 +113,7 @@ struct PreparedCase {
     var fills: [OperatorCase.Fill] = []
     /// Numbers of the constants in double precision, nil where an activation is.
     var constants: [Tensor?] = []
-    var activations: [Int] = [] // which inputs are activations
+    var activations: [Int] = []  // which inputs are activations
     var residual: Value?
     var outputs: [Operand] = []
     var cotangents: [Value] = []
@@ -175,7 +178,9 @@ struct PreparedCase {
                     } else {
                         try op.gradient(&tape, node, input: input)
                     }
-                #expect(tape.shape(value) == tape.shape(operands[input]!), "\(test.testDescription): gradient's shape")
+                #expect(
+                    tape.shape(value) == tape.shape(operands[input]!),
+                    "\(test.testDescription): gradient's shape")
                 gradients.append((o, input, value))
             }
         }
@@ -200,7 +205,9 @@ struct PreparedCase {
         let executor = try device.device.load(tape, keeping: kept)
         return try sets.map { numbers in
             for (value, values) in zip(written, numbers) {
-                try tape.shape(value).memoryOrder(values).withUnsafeBufferPointer { try executor.write(value, from: $0) }
+                try tape.shape(value).memoryOrder(values).withUnsafeBufferPointer {
+                    try executor.write(value, from: $0)
+                }
             }
             try executor.run(0..<tape.steps.count)
             return try kept.map { tape.shape($0).rowMajor(try executor.memoryOrder($0)) }
@@ -212,7 +219,8 @@ extension OperatorCase.Fill {
     func numbers(_ count: Int, _ random: inout CounterRandom) -> [Float] {
         switch self {
         case .uniform(let scale): return (0..<count).map { _ in random.float(-scale, scale) }
-        case .distinct: return (0..<count).shuffled(using: &random).map { (Float($0) + 0.5) / Float(count) * 8 - 4 }
+        case .distinct:
+            return (0..<count).shuffled(using: &random).map { (Float($0) + 0.5) / Float(count) * 8 - 4 }
         case .between(let low, let high): return (0..<count).map { _ in random.float(low, high) }
         case .exactly(let values): return values
         case .away(let kinks, let low, let high):

@@ -8,19 +8,24 @@
 
 import Foundation
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @Suite struct OperatorTests {
     @Test func everyOperatorHasCases() {
         for type in OperatorList.all {
             let cases = Cases.all.filter { $0.name == type.name }
             #expect(!cases.isEmpty, "\(type.name) has no case.")
-            let hasActivation = cases.contains { $0.inputs.contains { if case .activation = $0 { true } else { false } } }
+            let hasActivation = cases.contains {
+                $0.inputs.contains { if case .activation = $0 { true } else { false } }
+            }
             #expect(!type.hasGradient || hasActivation, "The gradient of \(type.name) has no case.")
         }
-        for test in Cases.all { #expect(OperatorList[test.name] != nil, "There is no operator \(test.name).") }
-        #expect(Set(Cases.all.map(\.testDescription)).count == Cases.all.count, "Two cases have the same name.")
+        for test in Cases.all {
+            #expect(OperatorList[test.name] != nil, "There is no operator \(test.name).")
+        }
+        let names = Dictionary(grouping: Cases.all, by: \.testDescription)
+        #expect(names.filter { $1.count > 1 }.keys.sorted() == [], "Cases have names of their own.")
     }
 
     @Test(arguments: Cases.all)
@@ -36,7 +41,9 @@ import TestSupport
             for (set, numbers) in Numbers.allCases.enumerated() {
                 for (i, (a, b)) in zip(results[set], others[set]).enumerated() {
                     if let difference = bitDifference(a, b) {
-                        let what = i < prepared.outputs.count ? "output \(i)" : "gradient \(i - prepared.outputs.count)"
+                        let what =
+                            i < prepared.outputs.count
+                            ? "output \(i)" : "gradient \(i - prepared.outputs.count)"
                         Issue.record("\(what), \(numbers) numbers, \(first) and \(other): \(difference)")
                     }
                 }
@@ -48,7 +55,8 @@ import TestSupport
     func imagesAreIndependent(_ test: OperatorCase) throws {
         guard case .activation(let dims, _) = test.inputs[0] else { return }
         let count = dims[0]
-        let whole = try PreparedCase(test), one = try PreparedCase(test, images: 1)
+        let whole = try PreparedCase(test)
+        let one = try PreparedCase(test, images: 1)
         let numbers = whole.numbers(.extreme, seed: test.testDescription)
         func image(_ i: Int, of all: [Float]) -> [Float] {
             Array(all[(all.count / count * i)..<(all.count / count * (i + 1))])
@@ -61,6 +69,24 @@ import TestSupport
                     if let difference = bitDifference(image(i, of: all), single) {
                         Issue.record("Image \(i) of \(count) and alone, \(device): \(difference)")
                     }
+                }
+            }
+        }
+    }
+
+    /// The tiles of the GPU shape that a CPU does not take of itself.
+    @Test(arguments: Devices.tiles)
+    func largeTiles(_ device: TestDevice) throws {
+        for test in Cases.convolutions where !test.title.contains("many") && !test.title.contains("depthwise")
+        {
+            let prepared = try PreparedCase(test)
+            let numbers = prepared.numbers(.extreme, seed: test.testDescription)
+            let (expected, got) = (
+                try prepared.run([numbers], on: Devices.all[0])[0], try prepared.run([numbers], on: device)[0]
+            )
+            for (a, b) in zip(expected, got) {
+                if let difference = bitDifference(a, b) {
+                    Issue.record("\(test.testDescription): \(difference)")
                 }
             }
         }
@@ -88,11 +114,15 @@ import TestSupport
                 let op = try #require(OperatorList[name]).init(Attributes(opset: test.opset, test.attributes))
                 guard let folded = try op.fold(inputs) else { continue }
                 let exact = test.reference(
-                    try inputs.map { input in try input.map { Tensor($0.shape.dims, try $0.floats().map(Double.init)) } })
+                    try inputs.map { input in
+                        try input.map { Tensor($0.shape.dims, try $0.floats().map(Double.init)) }
+                    })
                 try #require(folded.count == exact.count)
                 for (a, b) in zip(folded, exact) {
                     #expect(a.shape.dims == b.dims, "\(test.testDescription)")
-                    if name != "Div" { #expect(try a.floats().map(Double.init) == b.values, "\(test.testDescription)") }
+                    if name != "Div" {
+                        #expect(try a.floats().map(Double.init) == b.values, "\(test.testDescription)")
+                    }
                 }
             }
         }
@@ -115,7 +145,9 @@ import TestSupport
                 exact[0].magnitudes[i] += abs(Double(term))
             }
         }
-        if let clip = test.clip { exact[0].values = exact[0].values.map { min(max($0, Double(clip.low)), Double(clip.high)) } }
+        if let clip = test.clip {
+            exact[0].values = exact[0].values.map { min(max($0, Double(clip.low)), Double(clip.high)) }
+        }
 
         var next = 0
         for (o, output) in prepared.outputs.enumerated() {
@@ -135,7 +167,9 @@ import TestSupport
             let got = results[next + g]
             let r = cotangents[cotangents.startIndex + gradient.output].map(Double.init)
             if let known = test.gradient, gradient.input == 0 {
-                compare(got, known(inputs, Tensor(exact[gradient.output].dims, r)), tolerance: test.tolerance, "gradient")
+                compare(
+                    got, known(inputs, Tensor(exact[gradient.output].dims, r)), tolerance: test.tolerance,
+                    "gradient")
             } else {
                 compareWithDifferences(test, inputs, r, gradient.output, gradient.input, got)
             }
@@ -147,7 +181,8 @@ import TestSupport
             Issue.record("\(what) has \(got.count) numbers instead of \(exact.values.count).")
             return
         }
-        var worst = 0.0, at = 0
+        var worst = 0.0
+        var at = 0
         for i in got.indices {
             let error = abs(Double(got[i]) - exact.values[i])
             let allowed = exact.magnitudes[i] * 0x1p-24 + 0x1p-149
@@ -156,7 +191,8 @@ import TestSupport
         }
         #expect(
             worst <= tolerance,
-            "\(what)[\(at)] is \(got[at]) instead of \(exact.values[at]): an error of \(worst) · 2⁻²⁴ Σ|terms|")
+            "\(what)[\(at)] is \(got[at]) instead of \(exact.values[at]): an error of \(worst) · 2⁻²⁴ Σ|terms|"
+        )
     }
 
     private func compareWithDifferences(
@@ -170,7 +206,8 @@ import TestSupport
             return zip(test.reference(all)[output].values, r).reduce(0) { $0 + $1.0 * $1.1 }
         }
         func slope(_ direction: (Int) -> Double) -> Double {
-            var up = inputs[input]!, down = up
+            var up = inputs[input]!
+            var down = up
             for i in up.values.indices {
                 up.values[i] += h * direction(i)
                 down.values[i] -= h * direction(i)

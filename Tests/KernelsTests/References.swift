@@ -5,7 +5,8 @@ import Foundation
 enum Reference {
     /// The pads (top, left, bottom, right) and extents of a window, as ONNX defines them.
     struct Window: Sendable {
-        var kernel: [Int], strides = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1], autoPad = "NOTSET", ceil = false
+        var kernel: [Int], strides = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1], autoPad = "NOTSET",
+            ceil = false
 
         func place(_ size: [Int]) -> (pads: [Int], out: [Int]) {
             var pads = autoPad == "VALID" ? [0, 0, 0, 0] : self.pads
@@ -30,7 +31,8 @@ enum Reference {
 
     /// Calls `body` for each product of a convolution: positions in y, x and w.
     private static func products(
-        _ x: [Int], _ w: [Int], _ window: Window, groups: Int, out: [Int], pads: [Int], _ body: (Int, Int, Int) -> Void
+        _ x: [Int], _ w: [Int], _ window: Window, groups: Int, out: [Int], pads: [Int],
+        _ body: (Int, Int, Int) -> Void
     ) {
         let perGroup = w[0] / groups
         for n in 0..<x[0] {
@@ -63,10 +65,10 @@ enum Reference {
         var y = Tensor(zeros: [x.dims[0], w.dims[0], out[0], out[1]])
         y.values.withUnsafeMutableBufferPointer { sums in
             y.magnitudes.withUnsafeMutableBufferPointer { magnitudes in
-                x.values.withUnsafeBufferPointer { x_ in
-                    w.values.withUnsafeBufferPointer { w_ in
+                x.values.withUnsafeBufferPointer { inputs in
+                    w.values.withUnsafeBufferPointer { weights in
                         products(x.dims, w.dims, window, groups: groups, out: out, pads: pads) { y, x, w in
-                            let term = x_[x] * w_[w]
+                            let term = inputs[x] * weights[w]
                             sums[y] += term
                             magnitudes[y] += abs(term)
                         }
@@ -89,10 +91,10 @@ enum Reference {
         var g = Tensor(zeros: x.dims)
         g.values.withUnsafeMutableBufferPointer { sums in
             g.magnitudes.withUnsafeMutableBufferPointer { magnitudes in
-                r.values.withUnsafeBufferPointer { r_ in
-                    w.values.withUnsafeBufferPointer { w_ in
+                r.values.withUnsafeBufferPointer { cotangents in
+                    w.values.withUnsafeBufferPointer { weights in
                         products(x.dims, w.dims, window, groups: groups, out: out, pads: pads) { y, x, w in
-                            let term = r_[y] * w_[w]
+                            let term = cotangents[y] * weights[w]
                             sums[x] += term
                             magnitudes[x] += abs(term)
                         }
@@ -106,7 +108,8 @@ enum Reference {
     static func batchNormalization(_ i: [Tensor], epsilon: Double) -> Tensor {
         let (x, scale, bias, mean, variance) = (i[0], i[1].values, i[2].values, i[3].values, i[4].values)
         return Tensor(sums: x.dims) { index, add in
-            let c = index[1], factor = scale[c] / (variance[c] + epsilon).squareRoot()
+            let c = index[1]
+            let factor = scale[c] / (variance[c] + epsilon).squareRoot()
             add(x[index] * factor)
             add(-mean[c] * factor)
             add(bias[c])
@@ -114,11 +117,15 @@ enum Reference {
     }
 
     static func gemm(_ i: [Tensor?], alpha: Double, beta: Double, transA: Bool, transB: Bool) -> Tensor {
-        let a = i[0]!, b = i[1]!, c = i.count > 2 ? i[2] : nil
+        let a = i[0]!
+        let b = i[1]!
+        let c = i.count > 2 ? i[2] : nil
         let k = a.dims[transA ? 0 : 1]
         return Tensor(sums: [a.dims[transA ? 1 : 0], b.dims[transB ? 0 : 1]]) { index, add in
             for t in 0..<k {
-                add(alpha * a[transA ? [t, index[0]] : [index[0], t]] * b[transB ? [index[1], t] : [t, index[1]]])
+                add(
+                    alpha * a[transA ? [t, index[0]] : [index[0], t]]
+                        * b[transB ? [index[1], t] : [t, index[1]]])
             }
             if let c { add(beta * c.broadcast(index)) }
         }
@@ -140,14 +147,16 @@ enum Reference {
         }
         var y = Tensor(sums: batch + [m, n]) { index, add in
             for t in 0..<k {
-                add(p[part(p.dims, index) + [index[rank], t]] * q[part(q.dims, index) + [t, index[rank + 1]]])
+                add(
+                    p[part(p.dims, index) + [index[rank], t]] * q[part(q.dims, index) + [t, index[rank + 1]]])
             }
         }
         y.dims = batch + (a.dims.count == 1 ? [] : [m]) + (b.dims.count == 1 ? [] : [n])
         return y
     }
 
-    static func unary(_ x: Tensor, _ f: (Double) -> Double, magnitude: ((Double) -> Double)? = nil) -> Tensor {
+    static func unary(_ x: Tensor, _ f: (Double) -> Double, magnitude: ((Double) -> Double)? = nil) -> Tensor
+    {
         var y = Tensor(x.dims, x.values.map(f))
         if let magnitude { y.magnitudes = x.values.map(magnitude) }
         return y
@@ -164,8 +173,11 @@ enum Reference {
     }
 
     /// The cells of the window of output (oy, ox) that lie on the image, and how many cells the padded image has there.
-    private static func cells(_ w: Window, _ size: [Int], _ pads: [Int], _ o: [Int]) -> (cells: [[Int]], padded: Int) {
-        var cells: [[Int]] = [], padded = 0
+    private static func cells(_ w: Window, _ size: [Int], _ pads: [Int], _ o: [Int]) -> (
+        cells: [[Int]], padded: Int
+    ) {
+        var cells: [[Int]] = []
+        var padded = 0
         for ky in 0..<w.kernel[0] {
             for kx in 0..<w.kernel[1] {
                 let y = o[0] * w.strides[0] - pads[0] + ky * w.dilations[0]
@@ -178,14 +190,16 @@ enum Reference {
     }
 
     static func maxPool(_ x: Tensor, _ w: Window) -> Tensor {
-        let size = Array(x.dims[2...]), (pads, out) = w.place(size)
+        let size = Array(x.dims[2...])
+        let (pads, out) = w.place(size)
         return Tensor([x.dims[0], x.dims[1]] + out) { i in
             cells(w, size, pads, [i[2], i[3]]).cells.map { x[[i[0], i[1]] + $0] }.max() ?? -.infinity
         }
     }
 
     static func averagePool(_ x: Tensor, _ w: Window, countPads: Bool) -> Tensor {
-        let size = Array(x.dims[2...]), (pads, out) = w.place(size)
+        let size = Array(x.dims[2...])
+        let (pads, out) = w.place(size)
         return Tensor(sums: [x.dims[0], x.dims[1]] + out) { i, add in
             let (cells, padded) = cells(w, size, pads, [i[2], i[3]])
             for cell in cells { add(x[[i[0], i[1]] + cell] / Double(countPads ? padded : cells.count)) }
@@ -215,17 +229,20 @@ enum Reference {
             x.dims = [dims[..<axis].reduce(1, *), dims[axis...].reduce(1, *)]
             along = 1
         }
-        var y = Tensor(zeros: x.dims), i = 0
+        var y = Tensor(zeros: x.dims)
+        var i = 0
         forEachIndex(x.dims) { index in
             let row = (0..<x.dims[along]).map { j -> Double in
                 var at = index
                 at[along] = j
                 return x[at]
             }
-            let largest = row.max()!, sum = row.map { exp($0 - largest) }.reduce(0, +)
+            let largest = row.max()!
+            let sum = row.map { exp($0 - largest) }.reduce(0, +)
             let shifted = x[index] - largest
             y.values[i] = logarithm ? shifted - log(sum) : exp(shifted) / sum
-            y.magnitudes[i] = logarithm ? abs(shifted) + log(sum) : y.values[i] * (1 + abs(shifted))
+            // The sum's own rounding error is one of the logarithm, however small that is.
+            y.magnitudes[i] = logarithm ? abs(shifted) + log(sum) + 1 : y.values[i] * (1 + abs(shifted))
             i += 1
         }
         y.dims = dims
@@ -234,7 +251,8 @@ enum Reference {
 
     static func lrn(_ x: Tensor, size: Int, alpha: Double, beta: Double, bias: Double) -> Tensor {
         Tensor(x.dims) { i in
-            let first = max(0, i[1] - (size - 1) / 2), last = min(x.dims[1] - 1, i[1] + size / 2)
+            let first = max(0, i[1] - (size - 1) / 2)
+            let last = min(x.dims[1] - 1, i[1] + size / 2)
             var sum = 0.0
             for c in first...last { sum += pow(x[[i[0], c, i[2], i[3]]], 2) }
             return x[i] / pow(bias + alpha / Double(size) * sum, beta)
@@ -267,7 +285,8 @@ enum Reference {
 
     /// The indices that Python's start:end:step takes.
     static func slice(_ extent: Int, _ start: Int, _ end: Int, _ step: Int) -> [Int] {
-        var from = start < 0 ? start + extent : start, to = end < 0 ? end + extent : end
+        var from = start < 0 ? start + extent : start
+        var to = end < 0 ? end + extent : end
         (from, to) =
             step > 0
             ? (min(max(from, 0), extent), min(max(to, 0), extent))
@@ -287,7 +306,8 @@ enum Reference {
         return Tensor((0..<rank).map { x.dims[$0] + pads[$0] + pads[$0 + rank] }) { i in
             var from = i
             for d in 0..<rank {
-                let n = x.dims[d], j = i[d] - pads[d]
+                let n = x.dims[d]
+                let j = i[d] - pads[d]
                 switch mode {
                 case "edge": from[d] = min(max(j, 0), n - 1)
                 case "reflect": from[d] = j < 0 ? -j : j >= n ? 2 * (n - 1) - j : j

@@ -21,15 +21,27 @@ package enum Devices {
     }
 
     /// Each OpenCL device that can keep the promise, with each shape of the kernels.
-    package static let openCL: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.flatMap { device in
+    package static let openCL: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.flatMap
+    { device in
         KernelShape.allCases.map { shape in
             let opened = try! OpenCL(device, shape: shape)
             return TestDevice(
-                device: .openCL(opened), description: "\(opened.description), kernels for a \(shape.rawValue)")
+                device: .openCL(opened), description: "\(opened.description), kernels for a \(shape.rawValue)"
+            )
         }
     }
 
     package static let all = cpus + openCL
+
+    /// The first OpenCL device with kernels for a GPU and tiles of each size.
+    package static let tiles: [TestDevice] =
+        openCL.isEmpty
+        ? []
+        : [64, 128].map { tile in
+            let opened = try! OpenCL(
+                inventory.devices.first { OpenCL.missing($0).isEmpty }!, shape: .gpu, tile: tile)
+            return TestDevice(device: .openCL(opened), description: "\(opened.description), tiles of \(tile)")
+        }
 
     /// Why there is no OpenCL device, as a full sentence; nil if there is one.
     package static var openCLProblem: String? {

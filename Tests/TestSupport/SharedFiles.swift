@@ -9,11 +9,14 @@ package enum SharedFiles {
             .deletingLastPathComponent()
         let shared = root.deletingLastPathComponent().appending(path: "shared")
         var isFolder: ObjCBool = false
-        return FileManager.default.fileExists(atPath: shared.path, isDirectory: &isFolder) && isFolder.boolValue
+        return FileManager.default.fileExists(atPath: shared.path, isDirectory: &isFolder)
+            && isFolder.boolValue
             ? shared : nil
     }()
 
     package static func file(_ name: String) -> URL? {
-        folder.map { $0.appending(path: name) }.flatMap { FileManager.default.fileExists(atPath: $0.path) ? $0 : nil }
+        folder.map { $0.appending(path: name) }.flatMap {
+            FileManager.default.fileExists(atPath: $0.path) ? $0 : nil
+        }
     }
 }

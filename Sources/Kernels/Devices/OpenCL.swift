@@ -22,10 +22,16 @@ package final class OpenCL: Sendable {
     package let device: CLDevice
     package let shape: KernelShape
     let context: CLContext
+    private let fixedTile: Int?
+    private let nativeDivision: Bool
     private let programs = Mutex<[String: CLProgram]>([:])
 
-    /// - Parameter shape: the kernels' shape; what suits the device if nil.
-    package init(_ device: CLDevice, shape: KernelShape? = nil) throws {
+    /// The defaults suit the device; everything else gives the same bits, and is there for tests.
+    /// - Parameters:
+    ///   - shape: the kernels' shape.
+    ///   - tile: the side of the GPU shape's tiles: 32, 64 or 128.
+    ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
+    package init(_ device: CLDevice, shape: KernelShape? = nil, tile: Int? = nil, nativeDivision: Bool = true) throws {
         let missing = OpenCL.missing(device)
         guard missing.isEmpty else {
             throw DeviceError(
@@ -34,6 +40,8 @@ package final class OpenCL: Sendable {
         }
         self.device = device
         self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
+        fixedTile = tile
+        self.nativeDivision = nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
         context = try CLContext(device: device)
     }
 
@@ -64,7 +72,7 @@ package final class OpenCL: Sendable {
     /// not run.
     func kernel(_ name: String, in family: String, options: String = "") throws -> CLKernel {
         var all = "-cl-std=CL1.2 -DWB_KERNEL_\(name)=1"
-        if device.floatConfiguration.contains(.correctlyRoundedDivideSqrt) {
+        if nativeDivision {
             all += " -cl-fp32-correctly-rounded-divide-sqrt -DWB_NATIVE_DIV=1"
         }
         if !options.isEmpty { all += " " + options }
@@ -80,6 +88,7 @@ package final class OpenCL: Sendable {
 
     /// Side of the square tile of outputs that a work-group of the GPU shape computes.
     func tile(rows: Int, columns: Int) -> Int {
+        if let fixedTile { return fixedTile }
         // A CPU runs this shape only to test it, and small groups are what it can bear.
         if device.kind == .cpu { return 32 }
         let items = device.maxWorkGroupSize
@@ -129,6 +138,7 @@ package final class OpenCLExecutor: Executor {
     private let frame: OpenCLFrame
     private let queue: CLQueue
     private let launches: [[CLLaunch]] // of each step
+    private let borrowed: [Block] // memory that buffers use
     package let arenaBytes: Int
 
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
@@ -144,19 +154,27 @@ package final class OpenCLExecutor: Executor {
         }
         arenaBytes = arena.size * 4
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
-        var buffers: [CLBuffer?] = []
+        var buffers: [CLBuffer?] = [], borrowed: [Block] = []
         for (storage, source) in tape.sources.enumerated() {
             let bytes = max(4, tape.sizes[storage] * 4)
             switch source {
             case .constant(let block):
-                let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
-                try queue.write(UnsafeRawBufferPointer(start: block.pointer, count: block.count * 4), to: buffer)
-                buffers.append(buffer)
+                let memory = UnsafeMutableRawBufferPointer(start: block.pointer, count: bytes)
+                if device.device.sharesHostMemory {
+                    // Such a device reads the host's memory where it lies.
+                    borrowed.append(block)
+                    buffers.append(try CLBuffer(context: device.context, borrowing: memory, flags: .readOnly))
+                } else {
+                    let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
+                    try queue.write(UnsafeRawBufferPointer(memory), to: buffer)
+                    buffers.append(buffer)
+                }
             case .input: buffers.append(try CLBuffer(context: device.context, byteCount: bytes))
             case .step:
                 buffers.append(try arena.offsets[storage].map { try memory!.part(offset: $0 * 4, byteCount: bytes) })
             }
         }
+        self.borrowed = borrowed
         frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
         let frame = frame
         launches = try tape.steps.map { try $0.launches(frame) }

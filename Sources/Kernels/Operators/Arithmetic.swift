@@ -103,7 +103,6 @@ package struct Div: Arithmetic {
 package struct Sum: Operator {
     package static let name = "Sum"
     package static let formula = "y = a + b + ..., added from left to right"
-    package static let opsets = 8...22
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         var sum = try tape.value(required(inputs, 0, "data_0"))

@@ -46,7 +46,6 @@ private struct Pooling: Sendable {
 package struct MaxPool: Operator {
     package static let name = "MaxPool"
     package static let formula = "y = largest of a window; the gradient goes to the first of equals"
-    package static let opsets = 8...22
     private let pooling: Pooling
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package let gradientNeeds: GradientNeeds = .inputs

@@ -153,6 +153,12 @@ package struct Dropout: Passing {
     package static let name = "Dropout"
     package static let formula = "y = x: nothing is dropped at inference"
     package init(_ attributes: Attributes) throws {}
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+        guard try constant(inputs, 2, "training_mode")?.ints().first ?? 0 == 0 else {
+            throw OperatorError("is in training mode; export the network for inference")
+        }
+        return shape
+    }
 }
 
 package struct Cast: Passing {

@@ -2,6 +2,7 @@
 
 import CLRuntime
 import CMicrokernels
+import Dispatch
 
 /// The extents of a convolution, without the data.
 package struct ConvolutionShape: Sendable, Hashable {
@@ -69,9 +70,13 @@ package struct PackedWeights: Sendable {
         let channels = shape.inputChannels / shape.groups, columns = shape.outputChannels / shape.groups
         let panel = Int(WB_PANEL), panels = (columns + panel - 1) / panel
         block = Block(count: shape.groups * panels * taps * channels * panel) { to in
-            for group in 0..<shape.groups {
-                for column in 0..<columns {
-                    let at = to + (group * panels + column / panel) * taps * channels * panel + column % panel
+            // Each iteration writes a panel of its own, and `weight` only reads.
+            nonisolated(unsafe) let (to, weight) = (to, weight)
+            DispatchQueue.concurrentPerform(iterations: shape.groups * panels) { index in
+                let (group, first) = (index / panels, index % panels * panel)
+                let start = to + index * taps * channels * panel
+                for column in first..<min(first + panel, columns) {
+                    let at = start + (column - first)
                     for channel in 0..<channels {
                         for tap in 0..<taps {
                             at[(tap * channels + channel) * panel] = weight(group * columns + column, tap, channel)
@@ -220,7 +225,7 @@ extension Tape {
             Convolution(
                 shape: shape, x: x, weights: constant([weights.block.count], weights.block),
                 bias: bias.map { constant([$0.count], $0) }, residual: epilogue.residual,
-                zeros: zeros(max(64, shape.inputChannels)), y: y, clip: epilogue.clip))
+                zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip))
         return y
     }
 }

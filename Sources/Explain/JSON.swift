@@ -1,0 +1,98 @@
+// JSON whose keys keep the order in which they were written, so that people can read it and programs can compare it.
+
+/// A JSON value.
+package indirect enum JSON: Sendable {
+    case null
+    case bool(Bool)
+    case int(Int)
+    /// Written with the fewest digits that give the same binary32 back; null if it is not finite.
+    case float(Float)
+    case double(Double)
+    case string(String)
+    case array([JSON])
+    case object([(String, JSON)])
+
+    package init(_ text: String?) { self = text.map(JSON.string) ?? .null }
+    package init(_ number: Int?) { self = number.map(JSON.int) ?? .null }
+    package init(_ number: Float?) { self = number.map(JSON.float) ?? .null }
+    package init(_ texts: [String]) { self = .array(texts.map(JSON.string)) }
+    package init(_ numbers: [Int]) { self = .array(numbers.map(JSON.int)) }
+
+    /// The text, indented, with a line feed at its end.
+    package var text: String {
+        var text = ""
+        write(to: &text, indent: "")
+        return text + "\n"
+    }
+
+    private var isSimple: Bool {
+        switch self {
+        case .array(let items): items.isEmpty
+        case .object(let entries): entries.isEmpty
+        default: true
+        }
+    }
+
+    private func write(to text: inout String, indent: String) {
+        switch self {
+        case .null: text += "null"
+        case .bool(let value): text += value ? "true" : "false"
+        case .int(let value): text += String(value)
+        case .float(let value): text += value.isFinite ? "\(value)" : "null"
+        case .double(let value): text += value.isFinite ? "\(value)" : "null"
+        case .string(let value): JSON.quote(value, to: &text)
+        case .array(let items):
+            // Short lists of plain values stay on one line.
+            if items.allSatisfy(\.isSimple) && items.count <= 8 {
+                text += "["
+                for (i, item) in items.enumerated() {
+                    if i > 0 { text += ", " }
+                    item.write(to: &text, indent: indent)
+                }
+                text += "]"
+                return
+            }
+            let inner = indent + "  "
+            text += "[\n"
+            for (i, item) in items.enumerated() {
+                text += (i > 0 ? ",\n" : "") + inner
+                item.write(to: &text, indent: inner)
+            }
+            text += "\n\(indent)]"
+        case .object(let entries):
+            // So do small objects of plain values.
+            let flat = entries.count <= 6 && !indent.isEmpty && entries.allSatisfy(\.1.isSimple)
+            let inner = indent + "  "
+            text += flat ? "{" : "{\n"
+            for (i, (key, value)) in entries.enumerated() {
+                if i > 0 { text += flat ? ", " : ",\n" }
+                if !flat { text += inner }
+                JSON.quote(key, to: &text)
+                text += ": "
+                value.write(to: &text, indent: inner)
+            }
+            text += flat ? "}" : "\n\(indent)}"
+        }
+    }
+
+    private static func quote(_ value: String, to text: inout String) {
+        text += "\""
+        for scalar in value.unicodeScalars {
+            switch scalar {
+            case "\"": text += "\\\""
+            case "\\": text += "\\\\"
+            case "\n": text += "\\n"
+            case "\t": text += "\\t"
+            case "\r": text += "\\r"
+            default:
+                if scalar.value < 0x20 || scalar.value == 0x7F {
+                    let digits = String(scalar.value, radix: 16)
+                    text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                } else {
+                    text.unicodeScalars.append(scalar)
+                }
+            }
+        }
+        text += "\""
+    }
+}

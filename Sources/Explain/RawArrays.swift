@@ -1,0 +1,136 @@
+// Raw arrays in, raw arrays out, as files.
+
+import Foundation
+import Imaging
+import Inference
+import Kernels
+
+extension Model {
+    /// What `runFile` wrote.
+    package struct RawResult: Sendable {
+        package let name: String, file: String
+        package let shape: [Int]
+    }
+
+    /// Feeds the network the array in a .npy file and writes values of it as .npy files.
+    /// - Parameters:
+    ///   - names: values of the network; `all` for each of them; nil for its output.
+    ///   - gradient: a class, by index or name: the gradient of its logit is written as gradient.npy.
+    ///   - source: the value with respect to which; the input if nil.
+    /// - Returns: the device, and what was written.
+    package func runFile(
+        _ input: String, outputs names: [String]?, gradient: String?, of source: String? = nil, device: DeviceChoice, threads: Int?,
+        shape: KernelShape?,
+        directory: String, overwrite: Bool
+    ) throws -> (device: String, note: String?, files: [RawResult]) {
+        try ResultWriter.checkWritable(directory)
+        let target = try gradient.map { text in
+            let choice = ClassChoice(text)
+            guard let index = try choice.index(in: self, classes: classes()) else {
+                throw ExplainError(
+                    .classChoice,
+                    "A gradient needs one class, an index or a name; “\(text)” depends on the picture.")
+            }
+            return index
+        }
+        let array: NPYArray
+        do { array = try NPYArray.load(path: input) } catch { throw ExplainError(error, .input) }
+        let wanted = names == ["all"] ? network.valueNames : names
+        if !overwrite {
+            // What will be written is known before anything is computed.
+            let all = (wanted ?? [network.outputName]) + (target == nil ? [] : ["gradient"])
+            let present = Model.fileNames(all).filter {
+                FileManager.default.fileExists(atPath: Paths.join(directory, $0))
+            }
+            if let first = present.first {
+                let others = present.count == 1 ? "" : " and \(present.count - 1) more"
+                throw ExplainError(
+                    .output,
+                    "The directory '\(directory)' already holds results (\(first)\(others)); choose another --output, "
+                        + "or replace them with --force.")
+            }
+        }
+        let opened = try device.open(threads: threads, shape: shape)
+        let tensors: [NamedTensor]
+        do {
+            tensors = try network.run(
+                array.values, dims: array.shape, outputs: wanted, gradient: target, target: source, on: opened.device)
+        } catch let error as NetworkError where error.kind == .input {
+            throw ExplainError(.input, "\(input): \(error.description)")
+        } catch {
+            throw ExplainError(error, .device)
+        }
+        try ResultWriter.makeDirectory(directory)
+        var results: [RawResult] = []
+        for (tensor, file) in zip(tensors, Model.fileNames(tensors.map(\.name))) {
+            let path = Paths.join(directory, file)
+            do {
+                try NPYArray(shape: tensor.shape.dims, values: tensor.values).write(
+                    to: path, overwrite: overwrite)
+            } catch {
+                throw ExplainError(error, .output)
+            }
+            results.append(RawResult(name: tensor.name, file: file, shape: tensor.shape.dims))
+        }
+        return (opened.device.description, opened.note, results)
+    }
+
+    /// A file name for each value, all different.
+    private static func fileNames(_ names: [String]) -> [String] {
+        var taken: Set<String> = []
+        return names.map { value in
+            let base = ResultWriter.fileName(value, fallback: "value")
+            var name = base
+            var number = 1
+            while !taken.insert(name).inserted {
+                number += 1
+                name = "\(base)-\(number)"
+            }
+            return name + ".npy"
+        }
+    }
+
+    /// How many classes the network tells apart.
+    package func classes() throws -> Int {
+        try layers().first { $0.output == network.logitsName }.map { $0.shape.count / max(1, $0.shape.dims[0]) } ?? 0
+    }
+
+    /// What the network takes for a picture, in row-major order [C, H, W].
+    package func tensor(_ picture: Picture) throws -> [Float] {
+        switch picture {
+        case .array(let values, _): return values
+        case .file(let path):
+            do {
+                let planes = try preprocessing.apply(RGBImage.load(path: path)).tensor
+                if channels == 3 { return planes }
+                let cells = planes.count / 3
+                return (0..<cells).map { (planes[$0] + planes[cells + $0] + planes[2 * cells + $0]) / 3 }
+            } catch {
+                throw ExplainError(error, .input)
+            }
+        }
+    }
+
+    var channels: Int {
+        (try? network.inputShape(batch: 1, height: inputHeight, width: inputWidth)).flatMap {
+            $0.rank == 4 ? $0.dims[1] : nil
+        } ?? 1
+    }
+
+    /// Reproducible noise in place of pictures: numbers from −2 to 2, about where normalised pixels lie.
+    package func noise(_ count: Int) -> [Picture] {
+        let size = channels * inputHeight * inputWidth
+        return (0..<count).map { picture in
+            .array(
+                (0..<size).map { i in
+                    // SplitMix64 of the position.
+                    var z =
+                        (UInt64(picture) << 32 | UInt64(i)) &* 0x9E37_79B9_7F4A_7C15 &+ 0x9E37_79B9_7F4A_7C15
+                    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+                    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+                    z ^= z >> 31
+                    return Float(z >> 40) / 4_194_304 - 2
+                }, name: "noise \(picture + 1)")
+        }
+    }
+}

@@ -1,0 +1,396 @@
+// Results as files: overlays, heat maps, raw maps, a sheet for each picture, and results.json.
+
+import Dispatch
+import Foundation
+import Imaging
+import Synchronization
+
+/// Writes what an `ExplanationSession` finds into a directory.
+///
+/// For each picture, `STEM` being its file name without the extension (`-2`, `-3`, … are added where two pictures share one):
+/// - `STEM.METHOD.CLASS.png`: the heat map over the picture;
+/// - `STEM.METHOD.CLASS.heatmap.npy`: the heat map, binary32, [height, width] of the network's input, 0 … 1;
+/// - `STEM.METHOD.CLASS.map.npy`: the raw map, binary32, at the layer's resolution, in the method's own unit;
+/// - `STEM.compare.png`: the picture and all of its explanations side by side.
+///
+/// `CLASS` is the index of the class; a method that knows no class leaves it out (`STEM.fem.png`). `results.json` describes
+/// everything. A file is complete or not there at all, and one that is there already is only replaced if `overwrite` says so.
+///
+/// ```swift
+/// let writer = try ResultWriter(directory: "results", pictures: pictures, options: options)
+/// let session = try ExplanationSession(Model(path: "resnet50.onnx"), options: options)
+/// try session.explain(pictures) { index, result in try writer.write(index, result) }
+/// try writer.finish(session)
+/// ```
+public final class ResultWriter: Sendable {
+    /// What the heat map is laid over.
+    public enum Background: String, Sendable, CaseIterable {
+        /// The part of the picture that the network saw, at the network's size.
+        case view
+        /// The whole picture at its own size; what the network did not see is darkened.
+        case photo
+    }
+
+    public let directory: String
+    /// Names of the files of each picture, without what distinguishes methods.
+    public let stems: [String]
+    private let pictures: [Picture]
+    private let background: Background
+    private let overwrite: Bool
+
+    private struct State {
+        var records: [Int: JSON] = [:]
+        var failure: ExplainError?
+        var isThere = false
+    }
+    private let state = Mutex(State())
+    private let group = DispatchGroup()
+    private let queue = DispatchQueue(label: "whitebox.results", attributes: .concurrent)
+    // Pictures that wait to be written; more would only fill the memory.
+    private let waiting = DispatchSemaphore(value: 16)
+
+    /// Checks, before anything is computed, that the results can be written.
+    /// - Parameters:
+    ///   - directory: made, with those above it, when the first file is written.
+    ///   - pictures: all that will be written.
+    ///   - options: those of the session.
+    ///   - background: what the heat maps are laid over.
+    ///   - overwrite: whether files that are there already are replaced.
+    /// - Throws: `ExplainError` of kind `output`: the directory cannot be written to, or holds results of these names.
+    public init(
+        directory: String, pictures: [Picture], options: Options, background: Background = .view,
+        overwrite: Bool = false
+    ) throws {
+        self.directory = directory
+        self.pictures = pictures
+        self.background = background
+        self.overwrite = overwrite
+        stems = ResultWriter.stems(pictures)
+        try ResultWriter.checkWritable(directory)
+        if !overwrite { try checkConflicts(options) }
+    }
+
+    /// The first of `whitebox-results`, `whitebox-results-2`, … that does not exist in the working directory.
+    public static func freshDirectory(_ base: String = "whitebox-results") -> String {
+        let files = FileManager.default
+        return files.fileExists(atPath: base)
+            ? (2...).lazy.map { "\(base)-\($0)" }.first { !files.fileExists(atPath: $0) }! : base
+    }
+
+    private static func stems(_ pictures: [Picture]) -> [String] {
+        var taken: Set<String> = []
+        return pictures.map { picture in
+            var stem = Paths.name(picture.name)
+            if case .file = picture { stem = Paths.stem(picture.name) }
+            stem = fileName(stem, fallback: "image")
+            // File systems allow 255 bytes, and something follows.
+            while stem.utf8.count > 180 { stem.removeLast() }
+            var name = stem
+            var number = 1
+            while !taken.insert(name).inserted {
+                number += 1
+                name = "\(stem)-\(number)"
+            }
+            return name
+        }
+    }
+
+    /// `name` with what cannot stand in a file name replaced by `_`.
+    package static func fileName(_ name: String, fallback: String) -> String {
+        var scalars = String.UnicodeScalarView()
+        for scalar in name.unicodeScalars {
+            let bad = scalar == "/" || scalar == "\\" || scalar.value < 0x20 || scalar.value == 0x7F
+            scalars.append(bad || (scalar == "." && scalars.isEmpty) ? "_" : scalar)
+        }
+        return scalars.isEmpty ? fallback : String(scalars)
+    }
+
+    // MARK: Before
+
+    /// The directory, or the nearest above it that exists, must be one that can be written to.
+    package static func checkWritable(_ directory: String) throws {
+        var path = directory.isEmpty ? "." : directory
+        var isDirectory: ObjCBool = false
+        while !FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) {
+            let parent = Paths.parent(path)
+            if parent == path { break }
+            path = parent
+        }
+        guard isDirectory.boolValue else {
+            throw ExplainError(
+                .output,
+                "The results cannot be written to '\(directory)', because '\(path)' is a file; choose another --output."
+            )
+        }
+        guard FileManager.default.isWritableFile(atPath: path) else {
+            throw ExplainError(
+                .output,
+                "The results cannot be written to '\(directory)', because '\(path)' is not writable; choose another --output."
+            )
+        }
+    }
+
+    package static func makeDirectory(_ directory: String) throws {
+        do {
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        } catch {
+            throw ExplainError(
+                .output, "The directory '\(directory)' cannot be made; choose another --output.")
+        }
+    }
+
+    private func checkConflicts(_ options: Options) throws {
+        let present = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        let names = Set(stems)
+        let endings = [".heatmap.npy", ".map.npy", ".png"]
+        let conflicts = present.filter { file in
+            if file == "results.json" { return true }
+            guard let ending = endings.first(where: { file.hasSuffix($0) }) else { return false }
+            let whole = file.dropLast(ending.count)
+            if ending == ".png" && whole.hasSuffix(".compare") {
+                return names.contains(String(whole.dropLast(8)))
+            }
+            for method in options.methods {
+                if whole.hasSuffix("." + method) && names.contains(String(whole.dropLast(method.count + 1))) {
+                    return true
+                }
+                guard let dot = whole.lastIndex(of: "."), let index = Int(whole[whole.index(after: dot)...])
+                else { continue }
+                if case .index(let wanted) = options.classChoice, wanted != index { continue }
+                let front = whole[..<dot]
+                if front.hasSuffix("." + method) && names.contains(String(front.dropLast(method.count + 1))) {
+                    return true
+                }
+            }
+            return false
+        }.sorted()
+        guard let first = conflicts.first else { return }
+        let others = conflicts.count == 1 ? "" : " and \(conflicts.count - 1) more"
+        throw ExplainError(
+            .output,
+            "The directory '\(directory)' already holds results (\(first)\(others)); choose another --output, "
+                + "or replace them with --force.")
+    }
+
+    // MARK: During
+
+    /// Names of the files of an explanation, within the directory.
+    public func files(_ index: Int, _ explanation: Explanation) -> (
+        map: String, heatmap: String, overlay: String
+    ) {
+        let base = "\(stems[index]).\(explanation.method)" + (explanation.classIndex.map { ".\($0)" } ?? "")
+        return (base + ".map.npy", base + ".heatmap.npy", base + ".png")
+    }
+
+    /// The name of a picture's comparison sheet, within the directory.
+    public func sheet(_ index: Int) -> String { stems[index] + ".compare.png" }
+
+    /// Takes the result of picture `index` of those that the writer was made for; the files are written while the caller goes on.
+    /// - Throws: `ExplainError` of kind `output` if a file could not be written, perhaps one of an earlier picture.
+    public func write(_ index: Int, _ result: Result<ImageExplanation, ExplainError>) throws {
+        try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            state.records[index] = ResultDocument.image(
+                pictures[index].name, result, files: { self.files(index, $0) })
+            guard case .success = result, !state.isThere else { return }
+            try ResultWriter.makeDirectory(directory)
+            state.isThere = true
+        }
+        guard case .success(let image) = result else { return }
+        waiting.wait()
+        queue.async(group: group) {
+            defer { self.waiting.signal() }
+            do {
+                try self.writeFiles(index, image)
+            } catch {
+                self.state.withLock { $0.failure = $0.failure ?? ExplainError(.output, "\(error)") }
+            }
+        }
+    }
+
+    private func writeFiles(_ index: Int, _ image: ImageExplanation) throws {
+        func write(_ bytes: [UInt8], _ name: String) throws {
+            try AtomicFile.write(
+                bytes, to: Paths.join(directory, name), overwrite: overwrite)
+        }
+        let view =
+            image.view?.image
+            ?? image.explanations.first.map {
+                RGBImage(width: $0.heatmap.width, height: $0.heatmap.height, colour: (128, 128, 128))
+            }
+        guard let view else { return }
+        var items = [
+            ComparisonSheet.Item(
+                picture: view, title: Paths.name(image.name),
+                subtitle: image.predictions.first.map { ResultWriter.caption($0.label, $0.probability) })
+        ]
+        for explanation in image.explanations {
+            let names = files(index, explanation)
+            let heat = Plane(explanation.heatmap)
+            try write(NPYArray(Plane(explanation.map)).npyData, names.map)
+            try write(NPYArray(heat).npyData, names.heatmap)
+            // Where there is nothing to see the picture stays as it is.
+            let small = explanation.blank == nil ? Overlay.overlay(photo: view, heat: heat) : view
+            var picture = small
+            if background == .photo, let photo = image.photo, let region = image.view?.region {
+                picture = Overlay.overlayOnPhoto(
+                    photo: photo, heat: heat, region: region, opacity: explanation.blank == nil ? 0.5 : 0)
+            }
+            try write(picture.pngData(fast: true), names.overlay)
+            let what =
+                explanation.label.map { ResultWriter.caption($0, explanation.probability) }
+                ?? "whatever the class"
+            items.append(
+                ComparisonSheet.Item(
+                    picture: small, title: explanation.title,
+                    subtitle: explanation.blank == nil ? what : "blank: \(what)"))
+        }
+        if image.explanations.isEmpty { return }
+        try write(ComparisonSheet(items: items).render().pngData(fast: true), sheet(index))
+    }
+
+    private static func caption(_ label: String, _ probability: Float?) -> String {
+        guard let probability, probability.isFinite else { return label }
+        return label + (probability < 0.005 ? " < 1 %" : " \(Int((probability * 100).rounded())) %")
+    }
+
+    // MARK: After
+
+    /// Waits for the files of all pictures and writes `results.json`; nothing at all if no picture could be explained.
+    /// - Returns: the text of `results.json`.
+    @discardableResult
+    public func finish(_ session: ExplanationSession) throws -> String {
+        group.wait()
+        let text = try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            let records = state.records.sorted { $0.key < $1.key }.map(\.value)
+            return try ResultDocument.text(session, images: records, background: background)
+        }
+        guard state.withLock({ $0.isThere }) else { return text }
+        do {
+            let path = Paths.join(directory, "results.json")
+            try AtomicFile.write(Array(text.utf8), to: path, overwrite: overwrite)
+        } catch {
+            throw ExplainError(.output, "\(error)")
+        }
+        return text
+    }
+
+    /// Waits until no file is being written any more. `finish` does so too; call this before giving up.
+    public func wait() { group.wait() }
+}
+
+extension Plane {
+    init(_ grid: Grid2D) { self.init(width: grid.width, height: grid.height, values: grid.values) }
+}
+
+/// The form of results.json.
+package enum ResultDocument {
+    /// The whole document. Nothing in it but `device` depends on where it was computed.
+    package static func text(
+        _ session: ExplanationSession, images: [JSON], background: ResultWriter.Background = .view
+    ) throws -> String {
+        let model = session.model
+        let options = session.options
+        let choice =
+            switch options.classChoice {
+            case .top(let n): "top\(n)"
+            case .index(let i): "\(i)"
+            case .label(let label): label
+            }
+        return JSON.object([
+            ("whitebox", .string(Whitebox.version)),
+            ("device", .string(session.device)),
+            ("deviceNote", JSON(session.deviceNote)),
+            (
+                "model",
+                .object([
+                    ("file", .string(model.path)), ("sha256", .string(try model.sha256())),
+                    ("source", JSON(model.source)),
+                    ("license", JSON(model.license)), ("classes", .int(session.classes)),
+                    ("input", JSON([model.inputHeight, model.inputWidth])),
+                ])
+            ),
+            ("preprocessing", preprocessing(model)),
+            (
+                "layer",
+                .object([
+                    ("name", .string(session.layer.name)), ("operator", .string(session.layer.type)),
+                    ("index", .int(session.layer.index)), ("reason", .string(session.layer.reason)),
+                ])
+            ),
+            (
+                "options",
+                .object([
+                    ("methods", JSON(options.methods)), ("class", .string(choice)),
+                    ("layer", .string(options.layer)),
+                    ("femThreshold", .float(options.femThreshold)), ("overlay", .string(background.rawValue)),
+                ])
+            ),
+            ("seed", .int(0)),
+            ("images", .array(images)),
+        ]).text
+    }
+
+    private static func preprocessing(_ model: Model) -> JSON {
+        let p = model.preprocessing
+        let resize: JSON =
+            switch p.resize {
+            case .shortSide(let n): .object([("shortSide", .int(n))])
+            case .exact(let width, let height): .object([("width", .int(width)), ("height", .int(height))])
+            case .none: .string("none")
+            }
+        return .object([
+            ("source", .string(model.preprocessingSource)), ("resize", resize),
+            ("interpolation", .string(p.interpolation.rawValue)),
+            (
+                "crop",
+                p.crop.map { .object([("width", .int($0.width)), ("height", .int($0.height))]) } ?? .null
+            ),
+            ("colours", .string(p.colours.rawValue)), ("divisor", .float(p.divisor)),
+            ("mean", .array(p.mean.map(JSON.float))), ("std", .array(p.std.map(JSON.float))),
+        ])
+    }
+
+    /// One picture.
+    /// - Parameter files: names of the files of an explanation; nil if none are written.
+    package static func image(
+        _ name: String, _ result: Result<ImageExplanation, ExplainError>,
+        files: ((Explanation) -> (map: String, heatmap: String, overlay: String))?
+    ) -> JSON {
+        switch result {
+        case .failure(let error):
+            return .object([
+                ("image", .string(name)), ("size", .null), ("error", .string(error.description)),
+                ("predictions", .array([])),
+                ("explanations", .array([])),
+            ])
+        case .success(let image):
+            let predictions = image.predictions.map {
+                JSON.object([
+                    ("index", .int($0.index)), ("label", .string($0.label)), ("logit", .float($0.logit)),
+                    ("probability", .float($0.probability)),
+                ])
+            }
+            var entries: [(String, JSON)] = [
+                ("image", .string(name)), ("size", image.size.map { JSON([$0.width, $0.height]) } ?? .null),
+                ("error", .null),
+                ("predictions", .array(predictions)),
+            ]
+            if let files {
+                let explanations = image.explanations.map { explanation in
+                    let names = files(explanation)
+                    return JSON.object([
+                        ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
+                        ("label", JSON(explanation.label)), ("probability", JSON(explanation.probability)),
+                        ("layer", .string(explanation.layer)), ("blank", JSON(explanation.blank)),
+                        ("map", .string(names.map)),
+                        ("heatmap", .string(names.heatmap)), ("overlay", .string(names.overlay)),
+                    ])
+                }
+                entries.append(("explanations", .array(explanations)))
+            }
+            return .object(entries)
+        }
+    }
+}

@@ -1,0 +1,310 @@
+// The commands that check and measure: `run`, `verify`, `bench`.
+
+import ArgumentParser
+import Explain
+import Foundation
+
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Feed a network a raw array and write what it computes, to compare it with anything.",
+        discussion:
+            "Each value is written as NAME.npy (binary32), what cannot stand in a file name replaced by _.")
+
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var device: DeviceOptions
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("The network's input, [N, C, H, W], a .npy file.", valueName: "file"))
+    var input: String
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("The folder to write into.", valueName: "folder"))
+    var output: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Names of values, separated by commas, or all; if left out, the network's output.",
+            valueName: "names"))
+    var outputs: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Also write gradient.npy: the gradient of this class's logit (see --wrt).",
+            valueName: "class"))
+    var gradient: String?
+
+    @Option(help: ArgumentHelp("The value with respect to which; if left out, the input.", valueName: "name"))
+    var wrt: String?
+
+    @Flag(help: "Replace files that are there already.")
+    var force = false
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        let model = try model.load()
+        let result = try model.runFile(
+            input, outputs: outputs.map(list), gradient: gradient, of: wrt, device: device.choice,
+            threads: device.threads,
+            shape: device.shape, directory: output, overwrite: force)
+        if let note = result.note { NoteHandler.logger.notice("\(note)") }
+        if json {
+            let files = result.files.map {
+                JSON.object([
+                    ("name", .string($0.name)), ("shape", JSON($0.shape)), ("file", .string($0.file)),
+                ])
+            }
+            print(
+                JSON.object([
+                    ("whitebox", .string(Whitebox.version)), ("device", .string(result.device)),
+                    ("model", .string(model.path)),
+                    ("outputs", .array(files)),
+                ]).text, terminator: "")
+            return
+        }
+        Report.table(
+            result.files.map {
+                [
+                    $0.name, $0.shape.map(String.init).joined(separator: "×"),
+                    Paths.join(output, $0.file),
+                ]
+            })
+    }
+}
+
+struct VerifyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", abstract: "Check that every device computes the same bits.",
+        discussion: """
+            Runs every layer forward and backward, and then whole explanations in batches of 1 and 3, on the CPU (each instruction set, one
+            and many threads) and on each OpenCL device (kernels made for CPUs and for GPUs), and compares bit patterns. Without images,
+            noise is used. Ends with 1 if there is a difference, with 8 if there is no OpenCL device and `--device cpu` was not asked for.
+            """)
+
+    @Argument(help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"))
+    var images: [String] = []
+    @OptionGroup var model: ModelOptions
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "auto (everything), cpu (only that), or opencl:N (that, against the CPU).", valueName: "device"))
+    var device = "auto"
+
+    @Option(help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
+    var threads: Int?
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func validate() throws {
+        guard DeviceChoice(device) != nil else {
+            throw ValidationError("There is no device “\(device)”; choose auto, cpu, opencl or opencl:N.")
+        }
+        guard threads.map({ (1...1024).contains($0) }) ?? true else {
+            throw ValidationError("--threads must be between 1 and 1024, and is \(threads!).")
+        }
+    }
+
+    func run() throws {
+        let choice = DeviceChoice(device)!
+        let cpus = DeviceVariant.cpu(threads: threads)
+        var others = Array(cpus.dropFirst())
+        var leftOut: [String] = []
+        switch choice {
+        case .cpu: break
+        case .auto:
+            let found = try DeviceVariant.openCL()
+            (others, leftOut) = (others + found.variants, found.leftOut)
+            guard !found.variants.isEmpty else {
+                throw ExplainError(
+                    .device, leftOut.joined(separator: " ") + " To check the CPU alone, add `--device cpu`.")
+            }
+        case .openCL(let n):
+            let found = try DeviceVariant.openCL(only: n)
+            (others, leftOut) = (found.variants, found.leftOut)
+            guard !found.variants.isEmpty else {
+                throw ExplainError(.device, leftOut.joined(separator: " ") + ".")
+            }
+        }
+        let model = try model.load()
+        let pictures = images.isEmpty ? model.noise(3) : try Pictures.find(images)
+        let start = Benchmark.now()
+        let check = try DeviceCheck(model, pictures: pictures, reference: cpus[0])
+        if !json {
+            print("Model      \(model.path)")
+            print("Pictures   \(images.isEmpty ? "noise" : pictures.map(\.name).joined(separator: ", "))")
+            print("Reference  \(cpus[0].title)")
+        }
+        var records: [JSON] = []
+        var differs = false
+        var numbers = 0
+        try check.check(others) { variant, outcome in
+            differs = differs || outcome.difference != nil
+            numbers += outcome.numbers
+            if json {
+                records.append(
+                    .object([
+                        ("device", .string(variant.title)), ("values", .int(outcome.values)),
+                        ("numbers", .int(outcome.numbers)),
+                        ("maps", .int(outcome.maps)), ("difference", JSON(outcome.difference)),
+                    ]))
+            } else if let difference = outcome.difference {
+                print("  ✗ \(variant.title): \(difference)")
+            } else {
+                print("  ✓ \(variant.title): \(outcome.values) values, \(outcome.maps) maps")
+            }
+            fflush(nil)
+        }
+        for reason in leftOut { NoteHandler.logger.warning("Not checked: \(reason)") }
+        if json {
+            print(
+                JSON.object([
+                    ("whitebox", .string(Whitebox.version)), ("model", .string(model.path)),
+                    ("reference", .string(cpus[0].title)),
+                    ("same", .bool(!differs)), ("devices", .array(records)), ("leftOut", JSON(leftOut)),
+                ]).text, terminator: "")
+        } else if differs {
+            print("The bits differ.")
+        } else {
+            print("All bits are the same: \(numbers) numbers in \(Report.time(Benchmark.now() - start)).")
+        }
+        if differs { throw ExitCode(1) }
+    }
+}
+
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench", abstract: "Measure how fast explanations are computed.",
+        discussion:
+            "Times are medians over rounds. Without images, noise in the network's input format is used, and nothing is decoded."
+    )
+
+    @Argument(help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"))
+    var images: [String] = []
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var method: MethodOptions
+    @OptionGroup var device: DeviceOptions
+
+    @Option(help: ArgumentHelp("Batch sizes, separated by commas.", valueName: "n,…"))
+    var batch = "1,8,32"
+
+    @Option(help: ArgumentHelp("How often each batch is repeated.", valueName: "n"))
+    var rounds = 5
+
+    @Flag(help: "Print a table of all steps, for each batch size.")
+    var layers = false
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    private var batches: [Int] { list(batch).compactMap(Int.init) }
+
+    func validate() throws {
+        guard !batches.isEmpty, batches.count == list(batch).count,
+            batches.allSatisfy({ (1...1024).contains($0) })
+        else {
+            throw ValidationError(
+                "--batch must be numbers between 1 and 1024 with commas between them, such as 1,8,32, and is “\(batch)”."
+            )
+        }
+        guard (1...1000).contains(rounds) else {
+            throw ValidationError("--rounds must be between 1 and 1000, and is \(rounds).")
+        }
+    }
+
+    func run() throws {
+        var options = Options()
+        try method.apply(to: &options)
+        device.apply(to: &options)
+        let start = Benchmark.now()
+        let model = try model.load()
+        let benchmark = Benchmark(options: options, rounds: rounds, loading: Benchmark.now() - start)
+        let pictures = images.isEmpty ? model.noise(8) : try Pictures.find(images)
+        if !json { print("Model    \(model.path), read in \(Report.time(benchmark.loading))") }
+        var rows: [Benchmark.Row] = []
+        for batch in batches {
+            let row = try benchmark.run(model, pictures: pictures, batch: batch, steps: layers)
+            rows.append(row)
+            if layers && !json { steps(row) }
+        }
+        if json {
+            print(
+                JSON.object([
+                    ("whitebox", .string(Whitebox.version)), ("model", .string(model.path)),
+                    ("device", .string(rows[0].device)), ("methods", JSON(options.methods)),
+                    ("loadMilliseconds", .double(benchmark.loading * 1e3)), ("rounds", .int(rounds)),
+                    ("batches", .array(rows.map(record))),
+                ]).text, terminator: "")
+            return
+        }
+        print("Device   \(rows[0].device)")
+        print("Methods  \(options.methods.joined(separator: ", "))")
+        print(
+            "Milliseconds; decode for one image, the others for a batch; peak is the process's memory in MiB."
+        )
+        let head = [
+            "batch", "images/s", "plan", "first", "whole", "decode", "forward", "gradient", "maps", "peak",
+        ]
+        Report.table(
+            [head]
+                + rows.map { row in
+                    ["\(row.batch)", Report.number(row.imagesPerSecond, digits: 1)]
+                        + [
+                            row.plan, row.firstRun, row.batchTime, row.decode, row.forward, row.gradient,
+                            row.maps,
+                        ]
+                        .map { Report.number($0, digits: 2) } + [row.peakMemory.map { "\($0 >> 20)" } ?? "?"]
+                }, right: Set(head.indices))
+    }
+
+    private func record(_ row: Benchmark.Row) -> JSON {
+        var entries: [(String, JSON)] = [
+            ("batch", .int(row.batch)), ("imagesPerSecond", .double(row.imagesPerSecond)),
+            (
+                "milliseconds",
+                .object([
+                    ("plan", .double(row.plan)), ("firstRun", .double(row.firstRun)),
+                    ("whole", .double(row.batchTime)),
+                    ("decode", .double(row.decode)), ("forward", .double(row.forward)),
+                    ("gradient", .double(row.gradient)),
+                    ("maps", .double(row.maps)),
+                ])
+            ),
+            ("peakMemory", JSON(row.peakMemory)), ("workingMemory", .int(row.workingMemory)),
+        ]
+        if layers {
+            entries.append(
+                (
+                    "steps",
+                    .array(
+                        row.steps.map {
+                            .object([
+                                ("label", .string($0.label)), ("kernel", .string($0.kernel)),
+                                ("milliseconds", .double($0.milliseconds)),
+                                ("operations", .int($0.operations)),
+                            ])
+                        })
+                ))
+        }
+        return .object(entries)
+    }
+
+    private func steps(_ row: Benchmark.Row) {
+        print("Batch \(row.batch), each step waited for:")
+        let total = row.steps.map(\.milliseconds).reduce(0, +)
+        Report.table(
+            [["step", "kernel", "ms", "share", "GFLOP/s"]]
+                + row.steps.map { step in
+                    [
+                        step.label, step.kernel, Report.number(step.milliseconds, digits: 3),
+                        Report.number(step.milliseconds / total * 100, digits: 1) + " %",
+                        step.operations == 0
+                            ? ""
+                            : Report.number(Double(step.operations) / step.milliseconds * 1e-6, digits: 1),
+                    ]
+                } + [["sum", "", Report.number(total, digits: 3)]], right: [2, 3, 4])
+    }
+}

@@ -1,0 +1,235 @@
+// `app explain` and `app classify`.
+
+import ArgumentParser
+import Explain
+import Foundation
+
+struct ExplainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "explain",
+        abstract: "Explain photographs: heat maps, overlays, and what the network says.",
+        discussion: """
+            Writes for each picture
+              STEM.METHOD.CLASS.png          the heat map over the picture
+              STEM.METHOD.CLASS.heatmap.npy  0 … 1, at the network's input size
+              STEM.METHOD.CLASS.map.npy      raw, at the layer's resolution
+              STEM.compare.png               the picture and all heat maps
+            and results.json. A method that knows no class leaves CLASS out.
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"))
+    var images: [String] = []
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var method: MethodOptions
+    @OptionGroup var device: DeviceOptions
+
+    @Option(help: ArgumentHelp("How many images are computed at a time.", valueName: "n"))
+    var batch = 8
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Where results go; if left out, whitebox-results, or whitebox-results-2, … if that is there.",
+            valueName: "folder"))
+    var output: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What the heat map is laid over: view (what the network saw) or photo (the whole picture).",
+            valueName: "what"))
+    var overlay = "view"
+
+    @Flag(help: "Replace results that are there already.")
+    var force = false
+
+    @Flag(help: "Print results.json instead of text.")
+    var json = false
+
+    func validate() throws {
+        guard (1...1024).contains(batch) else {
+            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
+        }
+        guard ResultWriter.Background(rawValue: overlay) != nil else {
+            throw ValidationError("--overlay must be view or photo, and is “\(overlay)”.")
+        }
+    }
+
+    func run() throws {
+        let start = Benchmark.now()
+        let pictures = try Pictures.find(images)
+        var options = Options()
+        try method.apply(to: &options)
+        device.apply(to: &options)
+        options.batch = Pictures.batch(batch, of: pictures.count)
+        let directory = output ?? (force ? "whitebox-results" : ResultWriter.freshDirectory())
+        let writer = try ResultWriter(
+            directory: directory, pictures: pictures, options: options,
+            background: ResultWriter.Background(rawValue: overlay)!, overwrite: force)
+        let session = try ExplanationSession(try model.load(), options: options)
+        if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
+        if !json { Report.head(session) }
+
+        let progress = ProgressBar(total: pictures.count)
+        progress.show(0)
+        var failures: [ExplainError] = []
+        defer { writer.wait() }
+        do {
+            try session.explain(pictures) { index, result in
+                try writer.write(index, result)
+                progress.hide()
+                switch result {
+                case .failure(let error):
+                    failures.append(error)
+                    Report.failure(error)
+                case .success(let image):
+                    guard !json else { break }
+                    Report.predictions(image)
+                    for explanation in image.explanations {
+                        let what =
+                            explanation.classIndex.map { "\($0) \(explanation.label ?? "")" }
+                            ?? "whatever the class"
+                        print(
+                            "  \(explanation.title), \(what): \(path(directory, writer.files(index, explanation).overlay))"
+                        )
+                        if let blank = explanation.blank { print("    This map is blank: \(blank).") }
+                    }
+                    print("  Side by side: \(path(directory, writer.sheet(index)))")
+                    print(
+                        "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
+                    )
+                }
+                progress.show(index + 1)
+            }
+        } catch {
+            progress.hide()
+            throw error
+        }
+        progress.hide()
+        let text = try writer.finish(session)
+        if json {
+            print(text, terminator: "")
+        } else if failures.count < pictures.count {
+            let done = pictures.count - failures.count
+            print(
+                "\(done) of \(pictures.count) image\(pictures.count == 1 ? "" : "s") explained in "
+                    + "\(Report.time(Benchmark.now() - start)); see \(path(directory, "results.json"))")
+        }
+        try Report.end(failures, of: pictures.count)
+    }
+
+    private func path(_ directory: String, _ name: String) -> String {
+        Paths.join(directory, name)
+    }
+}
+
+struct ClassifyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "classify", abstract: "Print the five most probable classes of photographs.")
+
+    @Argument(
+        help: ArgumentHelp(
+            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"))
+    var images: [String] = []
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var device: DeviceOptions
+
+    @Option(help: ArgumentHelp("How many images are computed at a time.", valueName: "n"))
+    var batch = 8
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func validate() throws {
+        guard (1...1024).contains(batch) else {
+            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
+        }
+    }
+
+    func run() throws {
+        let pictures = try Pictures.find(images)
+        var options = Options()
+        options.methods = []
+        device.apply(to: &options)
+        options.batch = Pictures.batch(batch, of: pictures.count)
+        let session = try ExplanationSession(try model.load(), options: options)
+        if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
+        let progress = ProgressBar(total: pictures.count)
+        var failures: [ExplainError] = []
+        var records: [JSON] = []
+        try session.explain(pictures) { index, result in
+            progress.hide()
+            if json { records.append(ResultDocument.image(pictures[index].name, result, files: nil)) }
+            switch result {
+            case .failure(let error):
+                failures.append(error)
+                Report.failure(error)
+            case .success(let image): if !json { Report.predictions(image) }
+            }
+            progress.show(index + 1)
+        }
+        progress.hide()
+        if json { print(try ResultDocument.text(session, images: records), terminator: "") }
+        try Report.end(failures, of: pictures.count)
+    }
+}
+
+/// What both print.
+enum Report {
+    static func head(_ session: ExplanationSession) {
+        print("Model   \(session.model.path), preprocessing \(session.model.preprocessingSource)")
+        print("Device  \(session.device)")
+        print(
+            "Layer   \(session.layer.index) “\(session.layer.name)” (\(session.layer.type)), \(session.layer.reason)"
+        )
+    }
+
+    static func predictions(_ image: ImageExplanation) {
+        print("\(image.name)" + (image.size.map { " (\($0.width)×\($0.height))" } ?? ""))
+        for prediction in image.predictions {
+            print(
+                "  " + percent(prediction.probability) + "  " + pad("\(prediction.index)", 4, right: true)
+                    + "  " + prediction.label)
+        }
+    }
+
+    static func failure(_ error: ExplainError) {
+        fflush(nil)
+        FileHandle.standardError.write(Data("app: \(error.description)\n".utf8))
+    }
+
+    /// Some failed, or all.
+    static func end(_ failures: [ExplainError], of count: Int) throws {
+        guard let first = failures.first else { return }
+        throw ExitCode(failures.count < count ? 2 : first.kind.rawValue)
+    }
+
+    static func time(_ seconds: Double) -> String {
+        seconds < 1
+            ? number(seconds * 1e3, digits: seconds < 0.1 ? 1 : 0) + " ms" : number(seconds, digits: 2) + " s"
+    }
+
+    static func percent(_ probability: Float) -> String {
+        pad(number(Double(probability) * 100, digits: 1), 5, right: true) + " %"
+    }
+
+    static func number(_ value: Double, digits: Int) -> String { String(format: "%.\(digits)f", value) }
+
+    static func pad(_ text: String, _ width: Int, right: Bool = false) -> String {
+        let space = String(repeating: " ", count: max(0, width - text.count))
+        return right ? space + text : text + space
+    }
+
+    /// Columns as wide as their widest cell; `right` says which are numbers.
+    static func table(_ rows: [[String]], right: Set<Int> = []) {
+        guard let columns = rows.map(\.count).max() else { return }
+        let widths = (0..<columns).map { c in rows.map { c < $0.count ? $0[c].count : 0 }.max() ?? 0 }
+        for row in rows {
+            let line = row.enumerated().map { c, cell in
+                c == columns - 1 && !right.contains(c) ? cell : pad(cell, widths[c], right: right.contains(c))
+            }.joined(separator: "  ")
+            print(line.replacing(#/ +$/#, with: ""))
+        }
+    }
+}

@@ -1,0 +1,181 @@
+// The commands that list what there is: `layers`, `devices`, `methods`, `operators`.
+
+import ArgumentParser
+import CLRuntime
+import Explain
+import Foundation
+import Inference
+import Kernels
+
+struct LayersCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "layers", abstract: "List a network's layers, and the one that is explained by default.")
+
+    @OptionGroup var model: ModelOptions
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        let model = try model.load()
+        // A network without a grid has layers all the same.
+        let automatic = Result { try model.layer("auto") }
+        let index = (try? automatic.get())?.layer.index
+        if json {
+            let layers = try model.layers().map {
+                JSON.object([
+                    ("index", .int($0.index)), ("name", .string($0.name)), ("operator", .string($0.type)),
+                    ("output", .string($0.output)), ("shape", JSON($0.shape.dims)),
+                    ("parameters", .int($0.parameters)),
+                ])
+            }
+            let reason: String? =
+                switch automatic {
+                case .success(let choice): choice.reason
+                case .failure(let error): "\(error)"
+                }
+            print(
+                JSON.object([
+                    ("model", .string(model.path)), ("automatic", JSON(index)), ("reason", JSON(reason)),
+                    ("layers", .array(layers)),
+                ]).text, terminator: "")
+            return
+        }
+        let rows = try model.layers().map {
+            [
+                $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.shape.description,
+                $0.parameters == 0 ? "" : "\($0.parameters)",
+            ]
+        }
+        Report.table([["", "index", "name", "operator", "shape", "parameters"]] + rows, right: [1, 5])
+        switch automatic {
+        case .success(let choice):
+            print("* “\(choice.layer.name)” is explained by default: \(choice.reason).")
+        case .failure(let error): print("No layer is explained by default. \(error)")
+        }
+    }
+}
+
+struct DevicesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "devices", abstract: "List the devices that can compute.",
+        discussion: """
+            A device can be used if it keeps the promise of equal bits: fused multiply-add, subnormal numbers, rounding to nearest,
+            infinities and NaN. `auto` takes the first usable GPU, else the CPU.
+            """)
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        let inventory = CLInventory.discover()
+        let sets = CPU.instructionSets
+        if json {
+            let devices = inventory.devices.map { device in
+                JSON.object([
+                    ("name", .string("opencl:\(device.index)")), ("device", .string(device.name)),
+                    ("platform", .string(device.platform.name)), ("vendor", .string(device.vendor)),
+                    ("driver", .string(device.driverVersion)), ("version", .string(device.version)),
+                    ("type", .string(device.kind.rawValue)), ("units", .int(device.computeUnits)),
+                    ("memory", .int(device.globalMemory)), ("largestBuffer", .int(device.maxAllocation)),
+                    ("rounding", .string(device.floatConfiguration.description)),
+                    ("usable", .bool(device.isAvailable && OpenCL.missing(device).isEmpty)),
+                    ("missing", JSON(OpenCL.missing(device))),
+                ])
+            }
+            print(
+                JSON.object([
+                    (
+                        "cpu",
+                        .object([("instructionSets", JSON(sets)), ("threads", .int(CPU.cores))])
+                    ),
+                    ("opencl", .array(devices)), ("library", JSON(inventory.library)),
+                    ("unavailable", JSON(inventory.unavailableReason)),
+                    ("problems", JSON(inventory.problems.map(\.message))),
+                ]).text, terminator: "")
+            return
+        }
+        print("cpu")
+        print(
+            "  instruction set  \(sets[0])"
+                + (sets.count > 1 ? " (also \(sets.dropFirst().joined(separator: ", ")))" : ""))
+        print("  threads          \(CPU.cores)")
+        for device in inventory.devices {
+            let missing = OpenCL.missing(device)
+            print("opencl:\(device.index)  \(device.name)")
+            print("  platform         \(device.platform.name), \(device.platform.version)")
+            print("  driver           \(device.driverVersion), \(device.version)")
+            print("  type             \(device.kind.rawValue)")
+            print("  units            \(device.computeUnits), \(device.clockMHz) MHz")
+            print(
+                "  memory           \(mebibytes(device.globalMemory)), \(mebibytes(device.maxAllocation)) in one buffer"
+            )
+            print("  rounding         \(device.floatConfiguration)")
+            print(
+                "  same bits        "
+                    + (!device.isAvailable
+                        ? "no: the device is not available now"
+                        : missing.isEmpty
+                            ? "yes" : "no: the device lacks \(missing.joined(separator: " and "))"))
+        }
+        if let reason = inventory.unavailableReason { print("opencl\n  none             \(reason)") }
+        for problem in inventory.problems { NoteHandler.logger.warning("\(problem.message)") }
+    }
+
+    private func mebibytes(_ bytes: Int) -> String { "\(bytes >> 20) MiB" }
+}
+
+struct MethodsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "methods", abstract: "List the methods of explanation, with their formulas and papers.")
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        if json {
+            let methods = ExplainerList.all.map {
+                JSON.object([
+                    ("name", .string($0.name)), ("title", .string($0.title)),
+                    ("formula", .string($0.formula)),
+                    ("source", .string($0.source)), ("classSpecific", .bool($0.isClassSpecific)),
+                ])
+            }
+            print(JSON.array(methods).text, terminator: "")
+            return
+        }
+        let rows = ExplainerList.all.map {
+            [$0.name, $0.title, $0.isClassSpecific ? "yes" : "no", $0.formula, $0.source]
+        }
+        Report.table([["name", "title", "class", "formula", "source"]] + rows)
+    }
+}
+
+struct OperatorsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "operators", abstract: "List the ONNX operators that networks may use.")
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        let all = OperatorList.all.sorted { $0.name < $1.name }
+        if json {
+            let operators = all.map {
+                JSON.object([
+                    ("name", .string($0.name)), ("forward", .bool(true)), ("gradient", .bool($0.hasGradient)),
+                    ("opsets", JSON([$0.opsets.lowerBound, $0.opsets.upperBound])),
+                    ("formula", .string($0.formula)),
+                ])
+            }
+            print(JSON.array(operators).text, terminator: "")
+            return
+        }
+        let rows = all.map {
+            [
+                $0.name, "yes", $0.hasGradient ? "yes" : "no",
+                "\($0.opsets.lowerBound)–\($0.opsets.upperBound)", $0.formula,
+            ]
+        }
+        Report.table([["operator", "forward", "gradient", "opsets", "formula"]] + rows)
+    }
+}

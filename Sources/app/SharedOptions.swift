@@ -1,0 +1,167 @@
+// Options that several commands share.
+
+import ArgumentParser
+import Explain
+import Foundation
+import Kernels
+import Logging
+
+struct ModelOptions: ParsableArguments {
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "The network, an ONNX file; if left out, models/efficientnet-lite0.onnx.", valueName: "model"))
+    var model: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How pictures are prepared: imagenet, lite, caffe, tf, none, or a JSON file; if left out, as the model says, else imagenet.",
+            valueName: "preset|file"))
+    var preprocess: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Class names, one per line; if left out, those that the model carries.", valueName: "file"))
+    var labels: String?
+
+    func load() throws -> Model {
+        try Model(path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels)
+    }
+
+    /// The default model, in the working directory, else beside or above the program.
+    private static func standardModel() throws -> String {
+        let name = "models/efficientnet-lite0.onnx"
+        if FileManager.default.fileExists(atPath: name) { return name }
+        if let program = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") {
+            var folder = Paths.parent(program)
+            // From .build/PLATFORM/release up to the project.
+            for _ in 0..<5 {
+                let path = Paths.join(folder, name)
+                if FileManager.default.fileExists(atPath: path) { return path }
+                folder = Paths.parent(folder)
+            }
+        }
+        throw ExplainError(
+            .model,
+            "No model was named, and there is no \(name); name one with --model, or let `make models` get two."
+        )
+    }
+}
+
+struct DeviceOptions: ParsableArguments {
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "auto (a GPU if there is one, else the CPU), cpu, or opencl:N (see `app devices`).",
+            valueName: "device"))
+    var device = "auto"
+
+    @Option(help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
+    var threads: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "For tests: the OpenCL kernels' shape, cpu or gpu; if left out, what suits the device.",
+            valueName: "shape"))
+    var kernels: String?
+
+    func validate() throws {
+        guard DeviceChoice(device) != nil else {
+            throw ValidationError("There is no device “\(device)”; choose auto, cpu, opencl or opencl:N.")
+        }
+        guard threads.map({ (1...1024).contains($0) }) ?? true else {
+            throw ValidationError("--threads must be between 1 and 1024, and is \(threads!).")
+        }
+        guard kernels.map({ KernelShape(rawValue: $0) != nil }) ?? true else {
+            throw ValidationError("--kernels must be cpu or gpu, and is “\(kernels!)”.")
+        }
+    }
+
+    var choice: DeviceChoice { DeviceChoice(device)! }
+    var shape: KernelShape? { kernels.flatMap(KernelShape.init(rawValue:)) }
+
+    func apply(to options: inout Options) {
+        options.device = choice
+        options.threads = threads
+        options.kernelShape = shape
+    }
+}
+
+struct MethodOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Methods, separated by commas: \(Options.methods.joined(separator: ", ")).", valueName: "names"))
+    var method = "gradcam"
+
+    @Option(
+        name: .customLong("class"), parsing: .unconditional,
+        help: ArgumentHelp("The class to explain: top1, top3, an index, or a name.", valueName: "class"))
+    var classChoice = "top1"
+
+    @Option(
+        help: ArgumentHelp(
+            "The layer to map: auto, an index, or a name (see `app layers`).", valueName: "layer"))
+    var layer = "auto"
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "FEM: how many standard deviations above its mean a channel must be to count.", valueName: "k"))
+    var femK: Float = 2
+
+    func apply(to options: inout Options) throws {
+        options.methods = list(method)
+        guard !options.methods.isEmpty else {
+            throw ExplainError(
+                .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")
+        }
+        options.classChoice = ClassChoice(classChoice)
+        options.layer = layer
+        options.femThreshold = femK
+    }
+}
+
+/// The parts of a list with commas.
+func list(_ text: String) -> [String] {
+    text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+}
+
+/// Notes on stderr.
+struct NoteHandler: LogHandler {
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.notice
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        FileHandle.standardError.write(Data("\(event.level): \(event.message)\n".utf8))
+    }
+
+    static let logger = Logger(label: "app") { _ in NoteHandler() }
+}
+
+/// A bar on stderr, if that is a terminal and there is something to wait for.
+struct ProgressBar {
+    private let total: Int
+    private let isShown: Bool
+
+    init(total: Int) {
+        self.total = total
+        isShown = total > 1 && isatty(STDERR_FILENO) == 1
+    }
+
+    func show(_ done: Int) {
+        guard isShown else { return }
+        let filled = 30 * done / total
+        let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
+        FileHandle.standardError.write(Data("\r\(bar) \(done)/\(total)\u{1B}[K".utf8))
+    }
+
+    /// Makes room for a line of text.
+    func hide() {
+        guard isShown else { return }
+        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+    }
+}

@@ -1,0 +1,98 @@
+import Explain
+import Foundation
+import Testing
+
+@Suite struct HelpTests {
+    @Test func overview() throws {
+        let place = try Place()
+        let help = try place.run("--help")
+        #expect(help.code == 0 && help.err.isEmpty)
+        #expect(help.out == Self.text)
+        #expect(try place.run("help").out == Self.text)
+        #expect(try place.run([]).out == Self.text)
+        #expect(try place.run("--version").out == "whitebox 0.1.0\n")
+    }
+
+    static let model = ["--model", "--preprocess", "--labels"],
+        device = ["--device", "--threads", "--kernels"]
+    static let method = ["--method", "--class", "--layer", "--fem-k"]
+    static let options: [(command: String, options: [String])] = [
+        (
+            "explain",
+            model + device + method + ["--batch", "--output", "--overlay", "--force", "--json", "<image>"]
+        ),
+        ("classify", model + device + ["--batch", "--json", "<image>"]),
+        ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
+        ("operators", ["--json"]),
+        ("run", model + device + ["--input", "--output", "--outputs", "--gradient", "--force", "--json"]),
+        ("verify", model + ["--device", "--threads", "--json", "<image>"]),
+        ("bench", model + device + method + ["--batch", "--rounds", "--layers", "--json", "<image>"]),
+    ]
+
+    @Test(arguments: options.indices) func everyOptionIsInTheHelpAndInTheDocumentation(_ index: Int) throws {
+        let place = try Place()
+        let (command, options) = Self.options[index]
+        let help = try place.run("help", command)
+        #expect(help.code == 0)
+        let words = help.out.split { " \n,.()[]".contains($0) }
+        let shown = Set(words.filter { $0.hasPrefix("--") && $0.count > 2 }.map(String.init))
+        for option in options { #expect(help.out.contains(option), "`app help \(command)` lacks \(option)") }
+        let known = Set(options).union(["--version", "--help"])
+        #expect(shown.isSubset(of: known), "undocumented: \(shown.subtracting(known))")
+        let root = Paths.parent(Paths.parent(Paths.parent(#filePath)))
+        let page = try String(contentsOfFile: root + "/Documentation/CommandLine.md", encoding: .utf8)
+        #expect(page.contains("## `app \(command)"))
+        for option in options where option != "<image>" {
+            #expect(page.contains("`\(option)"), "CommandLine.md lacks \(option)")
+        }
+    }
+
+    static let text = """
+        OVERVIEW: Shows which pixels made an image classifier say what it said.
+
+        Reads a trained network (ONNX) and photographs (PNG, JPEG), on the CPU or on
+        any OpenCL device, with the same bits.
+
+          app photo.jpg                    explains a photograph
+          app photos --method gradcam,fem  explains a folder, by two methods
+
+        EXIT CODES
+          0   everything worked
+          1   `verify` found a difference
+          2   some images failed, others succeeded
+          3   an image or an array is missing, broken, or not what it should be
+          4   a model is missing, broken, or contradicts itself
+          5   a model uses operators or features that are not supported
+          6   there is no such layer, or it cannot be mapped
+          7   there is no such class
+          8   the device is not there, or not able
+          9   a method cannot be applied to this layer or with these options
+          10  a result cannot be written, or is there already
+          11  a preprocessing or label file is broken
+          64  the command line is wrong
+
+        USAGE: app <subcommand>
+
+        OPTIONS:
+          --version               Show the version.
+          -h, --help              Show help information.
+
+        SUBCOMMANDS:
+          explain (default)       Explain photographs: heat maps, overlays, and what
+                                  the network says.
+          classify                Print the five most probable classes of photographs.
+          layers                  List a network's layers, and the one that is
+                                  explained by default.
+          devices                 List the devices that can compute.
+          methods                 List the methods of explanation, with their formulas
+                                  and papers.
+          operators               List the ONNX operators that networks may use.
+          run                     Feed a network a raw array and write what it
+                                  computes, to compare it with anything.
+          verify                  Check that every device computes the same bits.
+          bench                   Measure how fast explanations are computed.
+
+          See 'app help <subcommand>' for detailed help.
+
+        """
+}

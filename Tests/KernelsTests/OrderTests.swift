@@ -1,0 +1,130 @@
+// The documented order of the terms, written out once more in Swift: sums must have exactly these bits, not only the same ones
+// everywhere, so that a version of the program can be compared with the next.
+
+import Kernels
+import TestSupport
+import Testing
+
+@Suite struct OrderTests {
+    /// Chunks of 256 terms, each from +0 by fused multiply-adds, added in ascending order.
+    private func product(_ terms: [(Float, Float)]) -> Float {
+        let chunks = stride(from: 0, to: terms.count, by: 256).map { start in
+            terms[start..<min(start + 256, terms.count)].reduce(Float(0)) { $0.addingProduct($1.0, $1.1) }
+        }
+        return chunks.dropFirst().reduce(chunks[0], +)
+    }
+
+    /// Sixteen lanes, then halves onto halves.
+    private func tree(_ terms: [Float]) -> Float {
+        var lanes = [Float](repeating: 0, count: 16)
+        for (i, term) in terms.enumerated() { lanes[i % 16] += term }
+        for half in [8, 4, 2, 1] { for i in 0..<half { lanes[i] += lanes[i + half] } }
+        return lanes[0]
+    }
+
+    private func numbers(_ count: Int, _ name: String) -> [Float] {
+        var random = CounterRandom(name)
+        return (0..<count).map { _ in random.float() }
+    }
+
+    private func run(_ tape: Tape, _ x: Value, _ rowMajor: [Float], _ y: Value, _ device: TestDevice) throws
+        -> [Float]
+    {
+        let executor = try device.device.load(tape, keeping: [y])
+        try tape.shape(x).memoryOrder(rowMajor).withUnsafeBufferPointer { try executor.write(x, from: $0) }
+        try executor.run(0..<tape.steps.count)
+        return tape.shape(y).rowMajor(try executor.memoryOrder(y))
+    }
+
+    static let devices = [Devices.all[0]] + Devices.openCL
+
+    @Test(arguments: devices, [1, 3, 60])
+    func convolution(_ device: TestDevice, groups: Int) throws {
+        let (c, h, w, outputs, kernel) = (60, 4, 5, groups == 60 ? 60 : 6, groups == 60 ? 17 : 3)
+        let (x, weights) = (
+            numbers(c * h * w, "x"), numbers(outputs * c / groups * kernel * kernel, "weights")
+        )
+        let pad = kernel / 2
+        var tape = Tape()
+        let input = tape.input([1, c, h, w])
+        let conv = try Conv(
+            Attributes(opset: 13, ["pads": .ints([pad, pad, pad, pad]), "group": .int(groups)]))
+        let filters = HostTensor([outputs, c / groups, kernel, kernel], .floats(weights))
+        let y = try tape.value(conv.forward(&tape, [.value(input), .host(filters)], outputs: 1)[0])
+        var expected: [Float] = []
+        forEachIndex([outputs, h, w]) { i in
+            var terms: [(Float, Float)] = []
+            forEachIndex([kernel, kernel, c / groups]) { k in
+                let (iy, ix) = (i[1] + k[0] - pad, i[2] + k[1] - pad)
+                let inside = iy >= 0 && iy < h && ix >= 0 && ix < w
+                let channel = i[0] / (outputs / groups) * (c / groups) + k[2]
+                terms.append(
+                    (
+                        inside ? x[(channel * h + iy) * w + ix] : 0,
+                        weights[((i[0] * (c / groups) + k[2]) * kernel + k[0]) * kernel + k[1]]
+                    ))
+            }
+            expected.append(product(terms))
+        }
+        #expect(bitDifference(try run(tape, input, x, y, device), expected) == nil)
+    }
+
+    @Test(arguments: devices)
+    func means(_ device: TestDevice) throws {
+        let x = numbers(7 * 9 * 11, "means")
+        var tape = Tape()
+        let input = tape.input([1, 7, 9, 11])
+        let y = tape.spatialMean(input)
+        let expected = (0..<7).map { tree(Array(x[($0 * 99)..<($0 * 99 + 99)])) / 99 }
+        #expect(bitDifference(try run(tape, input, x, y, device), expected) == nil)
+    }
+
+    @Test(arguments: devices)
+    func products(_ device: TestDevice) throws {
+        let (m, k, n) = (3, 700, 4)
+        let (a, b) = (numbers(m * k, "a"), numbers(k * n, "b"))
+        var tape = Tape()
+        let input = tape.input([m, k])
+        let other = tape.constant([k, n], Block(b))
+        let y = try tape.value(
+            MatMul(Attributes(opset: 13)).forward(&tape, [.value(input), .value(other)], outputs: 1)[0])
+        var expected: [Float] = []
+        forEachIndex([m, n]) { i in
+            expected.append(product((0..<k).map { (a[i[0] * k + $0], b[$0 * n + i[1]]) }))
+        }
+        #expect(bitDifference(try run(tape, input, a, y, device), expected) == nil)
+    }
+
+    /// Windows from left to right and top to bottom, forward; and the windows over a pixel in the same order, backward.
+    @Test(arguments: devices)
+    func averagePools(_ device: TestDevice) throws {
+        let (x, r) = (numbers(3 * 8 * 8, "x"), numbers(3 * 6 * 6, "r"))
+        let pool = try AveragePool(Attributes(opset: 13, ["kernel_shape": .ints([3, 3])]))
+        var tape = Tape()
+        let input = tape.input([1, 3, 8, 8])
+        let y = try pool.forward(&tape, [.value(input)], outputs: 1)[0]
+        var expected: [Float] = []
+        forEachIndex([3, 6, 6]) { i in
+            var sum: Float = 0
+            forEachIndex([3, 3]) { sum += x[(i[0] * 8 + i[1] + $0[0]) * 8 + i[2] + $0[1]] }
+            expected.append(sum / 9)
+        }
+        #expect(bitDifference(try run(tape, input, x, tape.value(y), device), expected) == nil)
+
+        var back = Tape()
+        let source = back.input([1, 3, 8, 8])
+        let cotangent = back.input([1, 3, 6, 6])
+        let dx = try pool.gradient(
+            &back, LoweredNode(inputs: [.value(source)], output: y, cotangent: cotangent), input: 0)
+        var gradient: [Float] = []
+        forEachIndex([3, 8, 8]) { i in
+            var sum: Float = 0
+            forEachIndex([6, 6]) { o in
+                let (dy, dx) = (i[1] - o[0], i[2] - o[1])
+                if 0...2 ~= dy && 0...2 ~= dx { sum += r[(i[0] * 6 + o[0]) * 6 + o[1]] / 9 }
+            }
+            gradient.append(sum)
+        }
+        #expect(bitDifference(try run(back, cotangent, r, dx, device), gradient) == nil)
+    }
+}

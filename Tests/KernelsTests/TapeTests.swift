@@ -1,0 +1,189 @@
+// Tapes: memory that is used again, stages, dead steps, views, and the grids that steps walk over.
+
+import CMicrokernels
+import Kernels
+import TestSupport
+import Testing
+
+@Suite struct TapeTests {
+    static let devices = [Devices.all[0], Devices.all[1]] + Devices.openCL
+
+    private func write(_ executor: any Executor, _ tape: Tape, _ value: Value, _ rowMajor: [Float]) throws {
+        try tape.shape(value).memoryOrder(rowMajor).withUnsafeBufferPointer {
+            try executor.write(value, from: $0)
+        }
+    }
+    private func read(_ executor: any Executor, _ tape: Tape, _ value: Value) throws -> [Float] {
+        tape.shape(value).rowMajor(try executor.memoryOrder(value))
+    }
+
+    /// Random computations, also written in Swift: no value is overwritten while somebody still needs it.
+    @Test(arguments: 0..<12)
+    func liveValuesNeverOverlap(_ seed: Int) throws {
+        var random = CounterRandom("tape \(seed)")
+        var tape = Tape()
+        // Row-major numbers of each value.
+        var values: [(value: Value, numbers: [Float])] = []
+        let shapes: [Shape] = [[2, 3, 4, 5], [2, 60], [120], [2, 12, 1, 5, 1], [4, 3, 2, 5]]
+        let numbers = (0..<120).map { _ in random.float() }
+        let input = tape.input(shapes[0])
+        values.append((input, numbers))
+        let constant = (0..<120).map { _ in random.float() }
+        values.append((tape.constant(shapes[0], Block(shapes[0].memoryOrder(constant))), constant))
+        for _ in 0..<50 {
+            // Mostly recent values, so that old ones die.
+            let back = random.index(below: 3) == 0 ? values.count : min(4, values.count)
+            let (x, a) = values[values.count - 1 - random.index(below: back)]
+            switch random.index(below: 6) {
+            case 0:
+                let (z, b) = values[values.count - 1 - random.index(below: back)]
+                let same = tape.reshape(z, to: tape.shape(x))
+                values.append((tape.map(WB_MAP_add, x, same), zip(a, b).map(+)))
+            case 1: values.append((tape.map(WB_MAP_scale, x, a: -0.75), a.map { $0 * -0.75 }))
+            case 2:
+                values.append((tape.map(WB_MAP_clip, x, a: -0.5, b: 0.5), a.map { min(max($0, -0.5), 0.5) }))
+            case 3, 4: values.append((tape.reshape(x, to: shapes[random.index(below: shapes.count)]), a))
+            default:
+                let dims = tape.shape(x).dims
+                let order = Array(dims.indices).shuffled(using: &random)
+                let exact = Reference.transpose(Tensor(dims, a.map(Double.init)), order)
+                values.append((tape.transpose(x, order), exact.values.map(Float.init)))
+            }
+        }
+        let kept = values.enumerated().filter { $0.offset % 9 == 5 || $0.offset == values.count - 1 }.map(
+            \.element)
+        for device in Self.devices {
+            let executor = try device.device.load(tape, keeping: kept.map(\.value))
+            #expect(executor.arenaBytes < tape.steps.count * 512, "Memory is used again.")
+            try write(executor, tape, input, numbers)
+            try executor.run(0..<tape.steps.count)
+            for (value, expected) in kept {
+                let difference = bitDifference(try read(executor, tape, value), expected)
+                #expect(difference == nil, "\(device)")
+            }
+        }
+    }
+
+    @Test(arguments: devices)
+    func stagesCanRunAgain(_ device: TestDevice) throws {
+        var tape = Tape()
+        let x = tape.input([100])
+        let doubled = tape.map(WB_MAP_scale, x, a: 2)
+        let shifted = tape.map(WB_MAP_add, doubled, x)
+        _ = tape.map(WB_MAP_multiply, shifted, shifted)  // lives in the first stage only
+        tape.beginStage()
+        let w = tape.input([100])
+        let sum = tape.map(WB_MAP_add, shifted, w)
+        let product = tape.map(WB_MAP_multiply, sum, doubled)
+        let result = tape.map(WB_MAP_subtract, product, sum)
+        #expect(tape.stageCount == 2 && tape.stage(0) == 0..<3 && tape.stage(1) == 3..<6)
+
+        let executor = try device.device.load(tape, keeping: [result])
+        let numbers = (0..<100).map(Float.init)
+        try write(executor, tape, x, numbers)
+        try executor.run(tape.stage(0))
+        for factor: Float in [1, 5, 1] {
+            try write(executor, tape, w, numbers.map { $0 * factor })
+            for _ in 0..<2 {
+                try executor.run(tape.stage(1))
+                let expected = numbers.map { (n: Float) -> Float in
+                    let sum = 3 * n + factor * n
+                    return sum * 2 * n - sum
+                }
+                #expect(try read(executor, tape, result) == expected)
+            }
+        }
+    }
+
+    @Test(arguments: devices)
+    func deadStepsGo(_ device: TestDevice) throws {
+        var tape = Tape()
+        let x = tape.input([2, 3, 2, 2])
+        tape.label = "a"
+        let a = tape.map(WB_MAP_scale, x, a: 3)
+        tape.label = "dead"
+        let dead = tape.map(WB_MAP_exp, a)
+        tape.label = "filled"
+        let filled = tape.fill([2, 5, 2, 2], with: 7)
+        tape.copy(
+            a, into: filled,
+            grid: Grid(dims: [2, 3, 2, 2], x: Shape([2, 3, 2, 2]).strides, y: Shape([2, 5, 2, 2]).strides))
+        tape.beginStage()
+        tape.label = "dead"
+        _ = tape.map(WB_MAP_add, dead, dead)
+        tape.label = "last"
+        let last = tape.map(WB_MAP_add, tape.view(filled, as: [2, 5, 2, 2]), tape.constant([], Block([0.5])))
+        tape.dropDeadSteps(keeping: [last])
+        #expect(tape.labels == ["a", "filled", "filled", "last"])
+        #expect(tape.stage(0) == 0..<3 && tape.stage(1) == 3..<4)
+
+        let executor = try device.device.load(tape, keeping: [last])
+        let numbers = (0..<24).map(Float.init)
+        try write(executor, tape, x, numbers)
+        try executor.run(0..<4)
+        let border = [Float](repeating: 7.5, count: 8)
+        let tripled = numbers.map { (n: Float) -> Float in n * 3 + 0.5 }
+        let expected = Array(tripled[..<12]) + border + Array(tripled[12...]) + border
+        #expect(try read(executor, tape, last) == expected)
+    }
+
+    @Test(arguments: devices)
+    func sumsToTheShapeOfAnOperand(_ device: TestDevice) throws {
+        let numbers = (0..<120).map(Float.init)
+        for target: Shape in [
+            [2, 3, 4, 5], [3, 1, 1], [1, 3, 4, 1], [5], [], [1], [2, 1, 1, 1], [4, 5], [1, 1, 1, 1],
+        ] {
+            var tape = Tape()
+            let x = tape.input([2, 3, 4, 5])
+            let y = tape.sum(x, to: target)
+            let executor = try device.device.load(tape, keeping: [y])
+            try write(executor, tape, x, numbers)
+            try executor.run(0..<tape.steps.count)
+            var expected = Tensor(zeros: target.dims)
+            var i = 0
+            forEachIndex([2, 3, 4, 5]) { index in
+                let at = zip(index.suffix(target.rank), target.dims).map { $1 == 1 ? 0 : $0 }
+                expected.values[expected.place(at)] += Double(i)
+                i += 1
+            }
+            #expect(tape.shape(y) == target)
+            #expect(try read(executor, tape, y) == expected.values.map(Float.init), "to \(target)")
+        }
+    }
+
+    @Test func sketchesHoldShapesOnly() throws {
+        var tape = Tape(sketch: true)
+        let x = tape.input([1, 3, 8, 8])
+        let conv = try Conv(Attributes(opset: 13, ["strides": .ints([2, 2])]))
+        let weights = HostTensor([4, 3, 3, 3], .deferred { throw OperatorError("reads its weights") })
+        let y = try conv.forward(&tape, [.value(x), .host(weights)], outputs: 1)
+        #expect(tape.shape(y[0]) == [1, 4, 3, 3] && tape.steps.isEmpty)
+    }
+
+    @Test func gridsAreAsSimpleAsTheyCanBe() {
+        let images: Shape = [2, 3, 4, 5]
+        #expect(Grid(images, x: images).raw.rank == 1)
+        #expect(Grid(images, x: images, z: []).raw.rank == 1)
+        let channels = Grid(images, x: images, z: [3, 1, 1])
+        #expect(channels.raw.rank == 2 && channels.raw.dims.5 == 3 && channels.raw.dims.4 == 40)
+        #expect(channels.raw.z.5 == 1 && channels.raw.z.4 == 0 && channels.raw.y.4 == 3)
+        #expect(Grid(images, x: [2, 3, 1, 1]).raw.rank == 3)
+        #expect(Grid([1, 1, 1], x: [1, 1, 1]).raw.rank == 1)
+        #expect(Grid([7, 1, 1, 9], x: [7, 1, 1, 9]).raw.rank == 1)
+        let six: Shape = [2, 3, 2, 3, 2, 3]
+        #expect(Grid(six, x: six, z: [2, 1, 2, 1, 2, 1]).raw.rank == 6)
+        #expect(Grid(six, x: six).count == 216)
+    }
+
+    @Test func shapesKnowTheirMemory() {
+        let shape: Shape = [2, 3, 4, 5]
+        let rows = (0..<120).map(Float.init)
+        #expect(shape.strides == [60, 1, 15, 3] && !shape.isRowMajor)
+        #expect(shape.rowMajor(shape.memoryOrder(rows)) == rows)
+        #expect(shape.memoryOrder(rows)[1] == 20)
+        #expect(
+            Shape([2, 1, 4, 5]).isRowMajor && Shape([2, 9, 1, 1]).isRowMajor && Shape([2, 3, 4]).isRowMajor)
+        #expect(Shape.broadcast([3, 1], [2, 1, 4]) == [2, 3, 4] && Shape.broadcast([3], [4]) == nil)
+        #expect(Shape.broadcast([], [0]) == [0])
+    }
+}
