@@ -47,9 +47,15 @@ let package = Package(
         .testTarget(
             name: "KernelsTests", dependencies: ["CLRuntime", "CMicrokernels", "Kernels", "TestSupport"]),
         .testTarget(name: "ONNXTests", dependencies: ["ONNX", "TestSupport"]),
-        .testTarget(name: "InferenceTests", dependencies: ["Inference", "TestSupport"]),
+        .testTarget(
+            name: "InferenceTests",
+            dependencies: [
+                "Explain", "Inference", "Kernels", "ONNX", "TestSupport",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ]),
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),
-        .testTarget(name: "ExplainTests", dependencies: ["Explain", "TestSupport"]),
+        .testTarget(
+            name: "ExplainTests", dependencies: ["Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport"]),
         .testTarget(name: "AppTests", dependencies: ["app", "Explain", "Imaging", "ONNX", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6],

@@ -29,6 +29,7 @@ public enum ClassChoice: Sendable, Equatable {
     func index(in model: Model, classes: Int) throws -> Int? {
         switch self {
         case .top(let n):
+            guard n >= 1 else { throw ExplainError(.classChoice, "There is no top \(n); the least is top1.") }
             guard n <= classes else { throw ExplainError(.classChoice, "The network has \(classes) classes, so there is no top \(n).") }
             return nil
         case .index(let i):

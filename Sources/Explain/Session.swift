@@ -76,6 +76,13 @@ public final class ExplanationSession {
             }
             classes = shape.dims[1]
             let activation = try plan.value(choice.layer.output)
+            let found = plan.tape.shape(activation).dims
+            guard found == [batch] + choice.layer.shape.dims.dropFirst() else {
+                throw ExplainError(
+                    .layer,
+                    "\(model.path): The layer “\(choice.layer.name)” has the shape \(Shape(found)) for \(batch) pictures, which is not one grid of "
+                        + "cells for each picture, so no map can be made of it.")
+            }
 
             // First what needs no class, with the forward pass; then, once for each class, what does.
             var outputs: [MethodOutputs?] = methods.map { _ in nil }

@@ -50,8 +50,8 @@ extension Network {
     /// The layer that `auto` takes: the last activation with a grid larger than 1×1 on the way to the score.
     package func automaticLayer(_ layers: [Layer]) throws -> LayerChoice {
         var ancestors: Set<String> = [logitsName], fromInput: Set<String> = [inputName]
-        for node in nodes.reversed() where node.outputs.contains(where: ancestors.contains) { ancestors.formUnion(node.inputs) }
-        for node in nodes where node.inputs.contains(where: fromInput.contains) { fromInput.formUnion(node.outputs) }
+        for node in nodes.reversed() where node.outputs.contains(where: ancestors.contains) { ancestors.formUnion(node.reads) }
+        for node in nodes where node.inputs.contains(where: fromInput.contains) { fromInput.formUnion(node.makes) }
         guard
             let layer = layers.last(where: {
                 $0.isSpatial && $0.shape.dims[2] * $0.shape.dims[3] > 1 && ancestors.contains($0.output)
@@ -62,7 +62,7 @@ extension Network {
                 .noSuchLayer,
                 "\(model.path): The network has no activation with a grid larger than 1×1 on the way to its score, so there is nothing to map.")
         }
-        let next = nodes.first { $0.inputs.contains(layer.output) && ancestors.contains($0.outputs[0]) }
+        let next = nodes.first { $0.inputs.contains(layer.output) && $0.outputs.contains(where: ancestors.contains) }
         let grid = "\(layer.shape.dims[2])×\(layer.shape.dims[3])"
         return LayerChoice(
             layer: layer,

@@ -12,7 +12,7 @@ package struct NetworkNode: Sendable {
     package let name: String
     package let type: String
     let operation: any Operator
-    let inputs: [String] // "" where an input is left out
+    fileprivate(set) var inputs: [String] // "" where an input is left out
     let outputs: [String]
     /// Numbers that were trained.
     package let parameters: Int
@@ -20,6 +20,10 @@ package struct NetworkNode: Sendable {
     var mergedInto: Int?
     /// That normalisation, for the gradient of this node's own output.
     var normalisation: BatchNormalization?
+
+    /// The values that it reads and makes, without what is left out.
+    var reads: [String] { inputs.filter { !$0.isEmpty } }
+    var makes: [String] { outputs.filter { !$0.isEmpty } }
 }
 
 /// A network that can run and be differentiated.
@@ -55,6 +59,9 @@ package struct Network: Sendable {
             throw fail(.unsupported, "The input “\(input.name)” must be a tensor of floating-point numbers with a stated rank.")
         }
         inputName = input.name
+        guard dims.count <= Shape.maximumRank else {
+            throw fail(.unsupported, "The input “\(input.name)” has \(dims.count) dimensions; the limit is \(Shape.maximumRank).")
+        }
         inputDims = dims.map(\.size)
         if let bad = inputDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
             throw fail(.invalid, "The input “\(input.name)” has a dimension of \(bad).")
@@ -63,18 +70,6 @@ package struct Network: Sendable {
         outputName = output.name
 
         var constants = graph.initializers.mapValues { Network.hostTensor($0) }
-        // A batch size that the exporter wrote into the file is not meant.
-        if let batch = inputDims[0] {
-            for node in graph.nodes where node.opType == "Reshape" && node.inputs.count > 1 {
-                let name = node.inputs[1]
-                guard let shape = constants[name], shape.isInteger, var wanted = try? shape.ints(), wanted.count > 1,
-                    wanted[0] == batch
-                else { continue }
-                wanted[0] = 0
-                constants[name] = HostTensor(ints: wanted)
-            }
-        }
-
         // Every node gets its operator, or is on the list of what is missing.
         var nodes: [NetworkNode] = [], problems: [(node: ONNXNode, problem: String)] = []
         for node in graph.nodes {
@@ -85,12 +80,14 @@ package struct Network: Sendable {
                 guard operatorType.opsets.contains(model.opset) else {
                     throw OperatorError("is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)")
                 }
+                // A name that is left out at the end might as well not be there.
+                func given(_ names: [String]) -> [String] { Array(names.reversed().drop { $0.isEmpty }.reversed()) }
                 let attributes = Attributes(
                     opset: model.opset, node.attributes.mapValues { Network.attribute($0) })
                 nodes.append(
                     NetworkNode(
                         name: node.name, type: node.opType, operation: try operatorType.init(attributes),
-                        inputs: node.inputs, outputs: node.outputs,
+                        inputs: given(node.inputs), outputs: given(node.outputs),
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(0, +)))
             } catch {
                 problems.append((node, "\(error)"))
@@ -107,6 +104,7 @@ package struct Network: Sendable {
         }
 
         try Network.foldConstants(&nodes, &constants, path: model.path)
+        if let batch = inputDims[0] { Network.openBatch(&nodes, &constants, of: batch) }
         Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
         var producers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() { for output in node.outputs where !output.isEmpty { producers[output] = i } }
@@ -121,7 +119,10 @@ package struct Network: Sendable {
             guard ["Softmax", "LogSoftmax", "Identity", "Dropout"].contains(node.type)
                 || (node.type == "Sigmoid" && logits == outputName)
             else { break }
-            logits = node.inputs[0]
+            guard let source = node.inputs.first, !source.isEmpty else {
+                throw fail(.invalid, "The node “\(node.name)” (\(node.type)) lacks its input.")
+            }
+            logits = source
         }
         logitsName = logits
         scoreIsSigmoid = producers[outputName].map { nodes[$0].type == "Sigmoid" } ?? false
@@ -148,13 +149,28 @@ package struct Network: Sendable {
         }
     }
 
+    /// A batch size that the exporter wrote into the shapes of the file is not meant: each Reshape to it keeps the first
+    /// dimension instead.
+    private static func openBatch(_ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], of batch: Int) {
+        for (i, node) in nodes.enumerated() where node.type == "Reshape" && node.inputs.count > 1 {
+            guard let shape = constants[node.inputs[1]], shape.isInteger, var wanted = try? shape.ints(), wanted.count > 1,
+                wanted[0] == batch, (node.operation as? Reshape)?.zeroKeeps ?? false
+            else { continue }
+            wanted[0] = 0
+            // Others may read the same constant and mean it.
+            let name = "\(node.inputs[1]) for \(node.outputs.first ?? node.name)"
+            constants[name] = HostTensor(ints: wanted)
+            nodes[i].inputs[1] = name
+        }
+    }
+
     /// Nodes that depend on constants only are computed once, here.
     private static func foldConstants(
         _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], path: String
     ) throws {
         var left: [NetworkNode] = []
         for node in nodes {
-            let inputs = node.inputs.map { $0.isEmpty ? nil : constants[$0] }
+            let inputs = node.inputs.map { constants[$0] }
             guard zip(node.inputs, inputs).allSatisfy({ $0.isEmpty || $1 != nil }) else {
                 left.append(node)
                 continue
@@ -171,7 +187,11 @@ package struct Network: Sendable {
 
     private static func compute(_ node: NetworkNode, _ inputs: [HostTensor?]) throws -> [HostTensor] {
         var tape = Tape()
+        for input in inputs { _ = try input?.shape.checked() }
         let results = try node.operation.forward(&tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count)
+        for result in results {
+            guard try tape.shape(result).checked().count <= 1 << 26 else { throw OperatorError("makes a constant of shape \(tape.shape(result)), which is too large") }
+        }
         let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
         let executor = CPUExecutor(tape, keeping: values, on: try CPU(threads: 1))
         executor.run(tape.stage(0))
@@ -197,16 +217,17 @@ package struct Network: Sendable {
             for output in node.outputs { makers[output] = i }
         }
         for (i, node) in nodes.enumerated() {
-            guard let normalisation = node.operation as? BatchNormalization, let from = makers[node.inputs[0]],
-                let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil,
-                readers[node.inputs[0]] == 1, !kept.contains(node.inputs[0]),
+            guard let normalisation = node.operation as? BatchNormalization, node.outputs.count == 1,
+                let source = node.inputs.first, let from = makers[source],
+                let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil, nodes[from].inputs.count > 1,
+                readers[source] == 1, !kept.contains(source),
                 nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),
                 let affine = try? normalisation.affine(node.inputs.map { constants[$0].map(Operand.host) }),
                 let weights = constants[nodes[from].inputs[1]], weights.shape.dims.first == affine.scale.count
             else { continue }
             nodes[i] = NetworkNode(
                 name: node.name, type: node.type, operation: convolution.merging(scale: affine.scale, shift: affine.shift),
-                inputs: nodes[from].inputs, outputs: [node.outputs[0]], parameters: node.parameters)
+                inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
             nodes[from].mergedInto = i
             nodes[from].normalisation = normalisation
         }

@@ -44,7 +44,7 @@ package struct Planner {
         var needed = wanted
         for (i, node) in network.nodes.enumerated().reversed() where node.outputs.contains(where: needed.contains) {
             running[i] = true
-            needed.formUnion(node.inputs)
+            needed.formUnion(node.reads)
         }
         self.running = running
 
@@ -54,14 +54,14 @@ package struct Planner {
             let path = network.path(from: differentiated)
             for i in path where running[i] {
                 let node = network.nodes[i]
-                if node.operation.gradientNeeds.contains(.inputs) { keep.formUnion(node.inputs) }
-                if node.operation.gradientNeeds.contains(.output) { keep.formUnion(node.outputs) }
+                if node.operation.gradientNeeds.contains(.inputs) { keep.formUnion(node.reads) }
+                if node.operation.gradientNeeds.contains(.output) { keep.formUnion(node.makes) }
             }
         }
         self.stored = keep
         var readers: [String: [Int]] = [:]
         for (i, node) in network.nodes.enumerated() where running[i] {
-            for name in Set(node.inputs) { readers[name, default: []].append(i) }
+            for name in Set(node.reads) { readers[name, default: []].append(i) }
         }
         self.readers = readers
 
@@ -122,10 +122,13 @@ package struct Planner {
                 return
             }
         }
-        for name in node.inputs { try flush(name) }
+        for name in node.inputs {
+            try flush(name)
+            guard name.isEmpty || operands[name] != nil else { throw OperatorError("reads “\(name)”, which is not computed") }
+        }
         let inputs = node.inputs.map { operand($0) }
         if let operation = node.operation as? any FusingOperator, fuses(node) {
-            let shape = try operation.outputShape(tape, inputs)
+            let shape = try operation.outputShape(tape, inputs).checked()
             pending[node.outputs[0]] = Pending(operation: operation, inputs: inputs, residual: nil, shape: shape, label: node.name)
             return
         }
@@ -134,7 +137,7 @@ package struct Planner {
         if zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty, let folded = try node.operation.fold(hosts) {
             return try finish(node, folded.map(Operand.host))
         }
-        try finish(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count { !$0.isEmpty }))
+        try finish(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
     }
 
     /// Whether the node's only reader may become part of its last step.
@@ -147,13 +150,8 @@ package struct Planner {
 
     private mutating func finish(_ node: NetworkNode, _ results: [Operand]) throws {
         for (name, result) in zip(node.outputs, results) {
-            let shape = tape.shape(result)
-            guard shape.rank <= Shape.maximumRank else {
-                throw OperatorError("makes a tensor of rank \(shape.rank); the limit is \(Shape.maximumRank)")
-            }
-            guard shape.dims.allSatisfy({ $0 > 0 && $0 < 1 << 31 }),
-                shape.dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max)
-            else { throw OperatorError("makes a tensor of shape \(shape), which is empty or too large; take a smaller batch or picture") }
+            // The arithmetic of shapes may well come to an empty list.
+            if case .host = result {} else { _ = try tape.shape(result).checked() }
             operands[name] = result
         }
     }
@@ -188,7 +186,8 @@ package struct Planner {
     package mutating func gradients(seed: Value, of targets: [String]) throws -> [String: Value] {
         let path = network.path(from: Set(targets))
         var active = Set(targets)
-        for i in path { active.formUnion(network.nodes[i].outputs) }
+        for i in path { active.formUnion(network.nodes[i].makes) }
+        for name in targets { active.formUnion(network.mergedOutputs(of: name)) }
         var cotangents: [String: Value] = [network.logitsName: seed]
 
         /// Contributions are added in the order in which the walk meets them: from the last reader of a value to the first.
@@ -205,11 +204,17 @@ package struct Planner {
                     let lowered = LoweredNode(
                         inputs: node.inputs.map { operand($0) }, output: operands[output]!, cotangent: dy)
                     for (k, name) in node.inputs.enumerated() where active.contains(name) {
-                        if let split = node.operation as? Split {
-                            add(try split.gradient(&tape, lowered, part: part, of: node.outputs.count), to: name)
-                        } else {
-                            add(try node.operation.gradient(&tape, lowered, input: k), to: name)
+                        let dx =
+                            if let split = node.operation as? Split {
+                                try split.gradient(&tape, lowered, part: part, of: node.outputs.count)
+                            } else {
+                                try node.operation.gradient(&tape, lowered, input: k)
+                            }
+                        // An operator may be given more inputs than it knows.
+                        guard tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
+                            throw OperatorError("has no gradient with respect to its input \(k)")
                         }
+                        add(dx, to: name)
                     }
                 }
             } catch let problem as OperatorError {
@@ -224,7 +229,7 @@ package struct Planner {
                 let normalisation = network.nodes[i].normalisation,
                 let dy = cotangents[network.nodes[into].outputs[0]]
             {
-                let inputs = network.normalisationInputs(of: i).map { operand($0) }
+                let inputs = network.normalisationInputs(of: i).map { network.constants[$0].map(Operand.host) }
                 result[target] = try normalisation.gradient(
                     &tape, LoweredNode(inputs: inputs, output: .value(dy), cotangent: dy), input: 0)
             } else if let dy = cotangents[target] {
@@ -251,7 +256,8 @@ extension Network {
         guard !dims.contains(0) else {
             throw NetworkError(.input, "\(model.path): The input “\(inputName)” has open dimensions other than batch, height and width.")
         }
-        guard dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max) else {
+        // A gigabyte.
+        guard dims.reduce(1.0, { $0 * Double($1) }) <= Double(1 << 28) else {
             throw NetworkError(.input, "\(model.path): An input of shape \(Shape(dims)) is too large.")
         }
         return Shape(dims)
@@ -260,20 +266,24 @@ extension Network {
     /// The nodes on ways from values to the logits, in order.
     func path(from names: Set<String>) -> [Int] {
         var reached = names, forward: [Int] = []
-        for name in names {
-            // A merged convolution's output lives on as that of the normalisation.
-            if let i = producers[name], let into = nodes[i].mergedInto { reached.formUnion(nodes[into].outputs) }
-        }
-        for (i, node) in nodes.enumerated() where node.mergedInto == nil && node.inputs.contains(where: reached.contains) {
-            reached.formUnion(node.outputs)
+        for name in names { reached.formUnion(mergedOutputs(of: name)) }
+        // The shape of a value does not change with its numbers, so no way leads through Shape.
+        for (i, node) in nodes.enumerated()
+        where node.mergedInto == nil && type(of: node.operation).hasGradient && node.inputs.contains(where: reached.contains) {
+            reached.formUnion(node.makes)
             forward.append(i)
         }
         var needed: Set<String> = [logitsName], path: [Int] = []
         for i in forward.reversed() where nodes[i].outputs.contains(where: needed.contains) {
             path.append(i)
-            needed.formUnion(nodes[i].inputs)
+            needed.formUnion(nodes[i].reads)
         }
         return path.reversed()
+    }
+
+    /// A merged convolution's output lives on as that of the normalisation.
+    fileprivate func mergedOutputs(of name: String) -> [String] {
+        producers[name].flatMap { nodes[$0].mergedInto }.map { nodes[$0].makes } ?? []
     }
 
     /// The inputs of the batch normalisation that node `index` was merged with.

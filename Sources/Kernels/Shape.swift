@@ -13,6 +13,17 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     /// The largest rank that a tensor may have.
     package static let maximumRank = 6
 
+    /// The shape of something that kernels can compute: nothing of it is empty, and its elements are counted in 32 bits.
+    package func checked() throws -> Shape {
+        guard rank <= Shape.maximumRank else {
+            throw OperatorError("makes a tensor of rank \(rank); the limit is \(Shape.maximumRank)")
+        }
+        guard dims.allSatisfy({ $0 > 0 }), dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max) else {
+            throw OperatorError("makes a tensor of shape \(self), which is empty or too large; take a smaller batch or picture")
+        }
+        return self
+    }
+
     package var rank: Int { dims.count }
     package var count: Int { dims.reduce(1, *) }
     package var description: String { dims.map(String.init).joined(separator: "×") }
@@ -56,7 +67,7 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
         return to
     }
 
-    /// The shape that two shapes broadcast to, or nil if they do not.
+    /// The shape that two shapes broadcast to, or nil if they do not, or to more than kernels can compute.
     package static func broadcast(_ a: Shape, _ b: Shape) -> Shape? {
         var dims = [Int](repeating: 1, count: max(a.rank, b.rank))
         for i in 0..<dims.count {
@@ -65,7 +76,7 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
             guard p == q || p == 1 || q == 1 else { return nil }
             dims[dims.count - 1 - i] = p == 1 ? q : p
         }
-        return Shape(dims)
+        return try? Shape(dims).checked()
     }
 
     /// This shape's strides seen from a shape that it broadcasts to: 0 where one element serves a whole dimension.

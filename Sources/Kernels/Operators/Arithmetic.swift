@@ -11,6 +11,7 @@ protocol Arithmetic: Operator {
 extension Arithmetic {
     func operands(_ tape: Tape, _ inputs: [Operand?]) throws -> (Operand, Operand) {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
+        guard inputs.count == 2 else { throw OperatorError("has \(inputs.count) inputs, where two are needed") }
         guard Shape.broadcast(tape.shape(a), tape.shape(b)) != nil else {
             throw OperatorError("combines shapes that do not fit: \(tape.shape(a)) and \(tape.shape(b))")
         }

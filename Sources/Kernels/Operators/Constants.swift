@@ -32,7 +32,10 @@ package struct ConstantOfShape: Operator {
     package static let opsets = 9...22
     private let number: HostTensor
 
-    package init(_ attributes: Attributes) throws { number = try attributes.tensor("value") ?? HostTensor([1], .floats([0])) }
+    package init(_ attributes: Attributes) throws {
+        number = try attributes.tensor("value") ?? HostTensor([1], .floats([0]))
+        guard number.shape.count == 1 else { throw OperatorError("has a “value” of \(number.shape.count) numbers, where one is needed") }
+    }
     package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
         guard let first = inputs.first, let dims = try first?.ints() else { throw OperatorError("lacks its shape") }
         guard dims.allSatisfy({ $0 >= 0 && $0 < 1 << 24 }), dims.count <= Shape.maximumRank else {
@@ -41,7 +44,7 @@ package struct ConstantOfShape: Operator {
         var count = 1
         for d in dims {
             count *= d
-            guard count <= 1 << 28 else { throw OperatorError("makes a tensor of shape \(dims), which is too large") }
+            guard count <= 1 << 24 else { throw OperatorError("makes a tensor of shape \(dims), which is too large") }
         }
         let shape = Shape(dims)
         if number.isInteger { return [HostTensor(shape, .ints(Array(repeating: try number.ints()[0], count: count)))] }

@@ -225,7 +225,7 @@ func constant(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Host
 
 /// `axis` counted from the front.
 func normalised(_ axis: Int, rank: Int) throws -> Int {
-    guard axis >= -rank, axis < max(rank, 1) else {
+    guard axis >= -rank, axis < rank else {
         throw OperatorError("names the axis \(axis) of a tensor of rank \(rank)")
     }
     return axis < 0 ? axis + rank : axis

@@ -21,13 +21,17 @@ private struct Pooling: Sendable {
         let x = try image(input).dims
         let kernel = window.kernel!
         let (pads, out) = try window.place([x[2], x[3]], kernel: kernel, ceil: ceil)
+        let output = try Shape([x[0], x[1], out[0], out[1]]).checked()
+        guard x[2] + pads[2] < Int32.max, x[3] + pads[3] < Int32.max else {
+            throw OperatorError("has the pads \(pads), which are too large")
+        }
         func int(_ i: Int) -> Int32 { Int32(i) }
         let raw = wb_pool(
             n: int(x[0]), h: int(x[2]), w: int(x[3]), c: int(x[1]), oh: int(out[0]), ow: int(out[1]), kh: int(kernel[0]),
             kw: int(kernel[1]), stride_h: int(window.strides[0]), stride_w: int(window.strides[1]), pad_h: int(pads[0]),
             pad_w: int(pads[1]), dilation_h: int(window.dilations[0]), dilation_w: int(window.dilations[1]),
             count_pads: countPads ? 1 : 0, padded_h: int(x[2] + pads[2]), padded_w: int(x[3] + pads[3]))
-        return (raw, [x[0], x[1], out[0], out[1]])
+        return (raw, output)
     }
 
     func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ inputs: [Operand?]) throws -> [Operand] {

@@ -40,6 +40,9 @@ struct Window: Sendable {
         var output = [0, 0]
         for d in 0..<2 {
             let reach = dilations[d] * (kernel[d] - 1) + 1
+            guard reach < 1 << 24, kernel[0] * kernel[1] < 1 << 24 else {
+                throw OperatorError("has a window of \(kernel[0])×\(kernel[1]) with dilations \(dilations), which is too large")
+            }
             switch autoPad {
             case "SAME_UPPER", "SAME_LOWER":
                 output[d] = (size[d] + strides[d] - 1) / strides[d]
@@ -105,7 +108,7 @@ package struct Conv: FusingOperator {
         }
         let (pads, out) = try window.place([x[2], x[3]], kernel: [w[2], w[3]])
         return ConvolutionShape(
-            input: input, output: [x[0], w[0], out[0], out[1]], kernel: [w[2], w[3]], strides: window.strides,
+            input: input, output: try Shape([x[0], w[0], out[0], out[1]]).checked(), kernel: [w[2], w[3]], strides: window.strides,
             pads: [pads[0], pads[1]], dilations: window.dilations, groups: groups)
     }
 
@@ -256,6 +259,7 @@ package struct Gemm: FusingOperator {
         let (rows, terms) = transA ? (a.dims[1], a.dims[0]) : (a.dims[0], a.dims[1])
         let (inner, columns) = transB ? (b.shape.dims[1], b.shape.dims[0]) : (b.shape.dims[0], b.shape.dims[1])
         guard terms == inner else { throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)") }
+        _ = try Shape([rows, columns]).checked()
         var weights = try b.floats()
         if !transB { weights = RowProduct.transpose(weights, rows: terms, columns: columns) }
         if alpha != 1 { weights = weights.map { $0 * alpha } }
@@ -265,7 +269,7 @@ package struct Gemm: FusingOperator {
     package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
         let a = tape.shape(try required(inputs, 0, "A")), b = tape.shape(try required(inputs, 1, "B"))
         guard a.rank == 2, b.rank == 2 else { throw OperatorError("multiplies \(a) by \(b)") }
-        return [a.dims[transA ? 1 : 0], b.dims[transB ? 0 : 1]]
+        return try Shape([a.dims[transA ? 1 : 0], b.dims[transB ? 0 : 1]]).checked()
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {
@@ -326,7 +330,7 @@ package struct MatMul: Operator {
             batch.rank <= 4
         else { throw OperatorError("multiplies \(a) by \(b), which do not fit") }
         let output = batch.dims + (a.rank == 1 ? [] : [m]) + (b.rank == 1 ? [] : [n])
-        return Plan(a: p, b: q, batch: batch.dims, m: m, k: k, n: n, output: Shape(output))
+        return Plan(a: p, b: q, batch: batch.dims, m: m, k: k, n: n, output: try Shape(output).checked())
     }
 
     /// op(a) · op(b) with strides; `a` and `b` have rank 2 at least, and either can be read transposed.

@@ -74,7 +74,7 @@ package struct Concat: Operator {
         }
         var dims = first.dims
         dims[axis] = total
-        return (axis, starts, Shape(dims))
+        return (axis, starts, try Shape(dims).checked())
     }
 
     package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
@@ -123,10 +123,12 @@ package struct Slice: Operator {
         guard starts.count == ends.count, axes.map({ $0.count == starts.count }) ?? true,
             steps.map({ $0.count == starts.count }) ?? true, starts.count <= shape.rank
         else { throw OperatorError("has starts, ends, axes and steps of different lengths") }
+        let named = try starts.indices.map { try normalised(axes?[$0] ?? $0, rank: shape.rank) }
+        guard Set(named).count == named.count else { throw OperatorError("names an axis twice: \(axes ?? [])") }
         return try starts.indices.map { i in
-            let axis = try normalised(axes?[i] ?? i, rank: shape.rank), extent = shape.dims[axis]
+            let axis = named[i], extent = shape.dims[axis]
             let step = steps?[i] ?? 1
-            guard step != 0, abs(step) < 1 << 31 else { throw OperatorError("has the step \(step)") }
+            guard step != 0, (-1 << 31...1 << 31).contains(step) else { throw OperatorError("has the step \(step)") }
             func place(_ index: Int, _ low: Int, _ high: Int) -> Int { min(max(index < 0 ? index + extent : index, low), high) }
             let start = step > 0 ? place(starts[i], 0, extent) : place(starts[i], 0, extent - 1)
             let end = step > 0 ? place(ends[i], 0, extent) : place(ends[i], -1, extent - 1)
@@ -164,11 +166,11 @@ package struct Split: Operator {
     private func ranges(_ shape: Shape, _ inputs: [Operand?], outputs: Int) throws -> [SliceRange] {
         let axis = try normalised(self.axis, rank: shape.rank), extent = shape.dims[axis]
         var sizes = opset >= 13 ? try constant(inputs, 1, "split")?.ints() : listed
-        if sizes == nil {
+        if sizes == nil, outputs > 0 {
             let size = (extent + outputs - 1) / outputs
             sizes = (0..<outputs).map { min(size, extent - $0 * size) }
         }
-        guard let sizes, sizes.count == outputs, sizes.allSatisfy({ $0 > 0 }), sizes.reduce(0, +) == extent else {
+        guard let sizes, sizes.count == outputs, sizes.allSatisfy({ $0 > 0 && $0 <= extent }), sizes.reduce(0, +) == extent else {
             throw OperatorError("splits \(extent) elements into \(sizes ?? []) for \(outputs) outputs")
         }
         var start = 0
@@ -289,7 +291,8 @@ package struct Pad: Operator {
         if mode == .constant {
             let number = try constant(inputs, 2, "constant_value")?.floats().first ?? self.number
             let shape = tape.shape(x)
-            let y = tape.fill(Shape(shape.dims.indices.map { pads[$0].before + shape.dims[$0] + pads[$0].after }), with: number)
+            let padded = try Shape(shape.dims.indices.map { pads[$0].before + shape.dims[$0] + pads[$0].after }).checked()
+            let y = tape.fill(padded, with: number)
             tape.place(x, into: y, shape.dims.indices.map { SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0]) })
             return [.value(y)]
         }
@@ -297,7 +300,7 @@ package struct Pad: Operator {
             let shape = tape.shape(x), extent = shape.dims[axis]
             var dims = shape.dims
             dims[axis] += pad.before + pad.after
-            let y = tape.value(Shape(dims))
+            let y = tape.value(try Shape(dims).checked())
             tape.place(x, into: y, [SliceRange(axis: axis, start: pad.before, step: 1, count: extent)])
             for (to, from) in borders(extent, pad, axis: axis) { tape.place(tape.slice(x, [from]), into: y, [to]) }
             x = y

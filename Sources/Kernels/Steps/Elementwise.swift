@@ -23,6 +23,7 @@ package struct Elementwise: Step {
     package var operations: Int { grid.count }
 
     package func run(_ cpu: CPUFrame) {
+        if grid.count == 0 { return }
         let (px, py) = (cpu.pointer(x), cpu.pointer(y))
         let pz = z.map(cpu.pointer) ?? px
         let map = cpu.functions.map!

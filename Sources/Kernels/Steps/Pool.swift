@@ -14,7 +14,9 @@ package struct Pool: Step {
     package var kernel: String { kind.rawValue }
     package var reads: [Value] { inputs }
     package var writes: [Value] { [output] }
-    package var operations: Int { Int(window.n * window.oh * window.ow) * Int(window.c * window.kh * window.kw) }
+    package var operations: Int {
+        Int(window.n) * Int(window.oh) * Int(window.ow) * Int(window.c) * Int(window.kh) * Int(window.kw)
+    }
     private var rows: Int {
         switch kind {
         case .max_pool, .average_pool: Int(window.n) * Int(window.oh) * Int(window.ow)

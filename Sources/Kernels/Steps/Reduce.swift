@@ -189,6 +189,7 @@ extension Tape {
         let shape = self.shape(x)
         let axes = axes.sorted()
         let y = value(Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] }))
+        if isSketch { return y }
         let kept = shape.dims.indices.filter { !axes.contains($0) }
         var offsets: [Int32] = [0]
         for axis in axes {

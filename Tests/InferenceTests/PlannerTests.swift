@@ -1,0 +1,264 @@
+// What the planner fuses, drops and stores, and that none of it shows in the numbers.
+
+import CMicrokernels
+import Inference
+import Kernels
+import ONNX
+import TestSupport
+import Testing
+
+@Suite struct PlannerTests {
+    private let device = Device.cpu(try! CPU(threads: 1))
+    private let dims = [2, 3, 14, 14]
+
+    /// Runs a network with nothing stored, with everything stored, and in double precision; gives the steps of the leanest plan.
+    @discardableResult
+    private func check(_ net: SmallNetwork, sourceLocation: SourceLocation = #_sourceLocation) throws
+        -> [String]
+    {
+        let model = try net.model()
+        let network = try Network(model)
+        let input = pictures(2)
+        let names = network.valueNames
+        let all = try network.run(input, dims: dims, outputs: names, gradient: 0, on: device)
+        let lean = try network.run(input, dims: dims, outputs: [network.logitsName], gradient: 0, on: device)
+        let expected = try Evaluator(model).run(Array64(dims: dims, values: input.map(Double.init)))
+        for tensor in all where tensor.name != "gradient" {
+            let right = try #require(expected[tensor.name]).values
+            let error = zip(tensor.values, right).map { abs(Double($0) - $1) }.max()!
+            #expect(
+                error <= 1e-5 * max(1, right.map(abs).max()!), "\(tensor.name)",
+                sourceLocation: sourceLocation)
+        }
+        let logits = all.first { $0.name == network.logitsName }!
+        #expect(bitDifference(lean[0].values, logits.values) == nil, sourceLocation: sourceLocation)
+        #expect(bitDifference(lean.last!.values, all.last!.values) == nil, sourceLocation: sourceLocation)
+        try slope(network, Evaluator(model), input, all.last!.values, sourceLocation: sourceLocation)
+        return try steps(network)
+    }
+
+    /// The gradient against central differences, for a few inputs of the first picture.
+    private func slope(
+        _ network: Network, _ evaluator: Evaluator, _ input: [Float], _ gradient: [Float],
+        sourceLocation: SourceLocation
+    ) throws {
+        var random = CounterRandom("slopes")
+        for _ in 0..<6 {
+            let i = random.index(below: input.count / 2)
+            func score(_ shift: Double) throws -> Double {
+                var values = Array64(
+                    dims: [1] + dims.dropFirst(), values: input.prefix(input.count / 2).map(Double.init))
+                values.values[i] += shift
+                return try evaluator.run(values)[network.logitsName]!.values[0]
+            }
+            let expected = try (score(1e-6) - score(-1e-6)) / 2e-6
+            #expect(abs(Double(gradient[i]) - expected) < 1e-4, sourceLocation: sourceLocation)
+        }
+    }
+
+    /// The kernels of the forward pass with nothing stored but the scores.
+    private func steps(_ network: Network) throws -> [String] {
+        try Planner(network, batch: 1).tape.steps.map(\.kernel)
+    }
+
+    private func head(_ net: inout SmallNetwork, _ x: String, _ channels: Int) {
+        net.output(net.gemm(net.node("Flatten", [net.pooled(x)]), channels, 6))
+    }
+
+    @Test func aSumOfTwoConvolutionsAndItsClipAreOneStep() throws {
+        var net = SmallNetwork("two convolutions")
+        let (a, b) = (net.conv("image", 3, 5), net.conv("image", 3, 5))
+        head(&net, net.relu(net.node("Add", [a, b])), 5)
+        #expect(try check(net) == ["convolution", "convolution", "reduce_sum", "convolution"])
+    }
+
+    @Test func eitherOperandOfASumCanBeTheResidual() throws {
+        for flip in [false, true] {
+            var net = SmallNetwork("residual")
+            let x = net.relu(net.conv("image", 3, 5))
+            let y = net.conv(x, 5, 5)
+            head(&net, net.clip(net.node("Add", flip ? [x, y] : [y, x]), -0.5, 0.5), 5)
+            #expect(try check(net) == ["convolution", "convolution", "reduce_sum", "convolution"])
+        }
+    }
+
+    @Test func anOperandThatIsUsedTwiceIsStored() throws {
+        var net = SmallNetwork("used twice")
+        let a = net.conv("image", 3, 5)
+        let sum = net.node("Add", [a, net.conv("image", 3, 5)])
+        head(&net, net.node("Add", [net.relu(sum), net.relu(a)]), 5)
+        try check(net)
+    }
+
+    @Test func aTensorPlusItself() throws {
+        var net = SmallNetwork("x + x")
+        let a = net.conv("image", 3, 5)
+        head(&net, net.relu(net.node("Add", [a, a])), 5)
+        try check(net)
+    }
+
+    @Test func aSumOfDifferentShapes() throws {
+        var net = SmallNetwork("broadcast")
+        let a = net.conv("image", 3, 5)
+        let b = net.conv(net.pooled(a), 5, 5, kernel: 1)
+        let sum = net.relu(net.node("Add", [net.conv(a, 5, 5), b]))
+        let shifted = net.node("Add", [net.conv(sum, 5, 5), net.floats([5, 1, 1])])
+        head(&net, net.relu(shifted), 5)
+        try check(net)
+    }
+
+    @Test func aChainOfSums() throws {
+        var net = SmallNetwork("chain")
+        let (a, b, c) = (net.conv("image", 3, 5), net.conv("image", 3, 5), net.conv("image", 3, 5))
+        head(&net, net.relu(net.node("Add", [c, net.node("Add", [a, b])])), 5)
+        try check(net)
+    }
+
+    @Test func aClipAfterAConcatenationStandsAlone() throws {
+        var net = SmallNetwork("concat")
+        let (a, b) = (net.conv("image", 3, 4), net.conv("image", 3, 3))
+        head(&net, net.clip(net.concat([a, b]), 0, 1), 7)
+        #expect(try check(net).contains("clip"))
+    }
+
+    @Test func clipOfClip() throws {
+        var net = SmallNetwork("clips")
+        head(&net, net.clip(net.clip(net.conv("image", 3, 5), -1, 0.7), 0, 6), 5)
+        try check(net)
+    }
+
+    @Test func aValueThatIsAlsoAnOutputOfTheGraphIsThere() throws {
+        var net = SmallNetwork("outputs")
+        let a = net.conv("image", 3, 5)
+        let normal = net.batchNorm(a, 5)
+        head(&net, net.relu(normal), 5)
+        net.builder.output(a)
+        net.builder.output(normal)
+        try check(net)
+        let network = try Network(net.model())
+        let found = try network.run(pictures(2), dims: dims, outputs: [a, normal], on: device)
+        #expect(found.map(\.name) == [a, normal])
+    }
+
+    @Test func theOrderOfTheFileDoesNotMatter() throws {
+        let net = Style.all.first { $0.name == "ResNet" }!.network()
+        let expected = try Network(net.model()).run(
+            pictures(2), dims: dims, outputs: nil, gradient: 1, on: device)
+        var random = CounterRandom("order")
+        for _ in 0..<3 {
+            var scrambled = net
+            scrambled.builder.graph.node.shuffle(using: &random)
+            let found = try Network(scrambled.model()).run(
+                pictures(2), dims: dims, outputs: nil, gradient: 1, on: device)
+            for (a, b) in zip(found, expected) { #expect(bitDifference(a.values, b.values) == nil) }
+        }
+    }
+
+    @Test func deadNodesAreDropped() throws {
+        var net = SmallNetwork("dead")
+        let a = net.relu(net.conv("image", 3, 5))
+        _ = net.conv(a, 5, 9)
+        _ = net.node("Sigmoid", [net.conv(a, 5, 4)])
+        head(&net, a, 5)
+        #expect(try check(net) == ["convolution", "reduce_sum", "convolution"])
+    }
+
+    /// A convolution that was merged with the normalisation after it can still be asked for its own output.
+    @Test func theOutputOfAMergedConvolution() throws {
+        var net = SmallNetwork("merged")
+        let x = net.relu(net.conv("image", 3, 5))
+        let convolved = net.conv(x, 5, 7, bias: false)
+        let normal = net.batchNorm(convolved, 7)
+        head(&net, net.relu(normal), 7)
+        let model = try net.model()
+        let network = try Network(model)
+        let input = pictures(2)
+        let without = try network.run(input, dims: dims, outputs: nil, gradient: 2, on: device)
+        let with = try network.run(
+            input, dims: dims, outputs: [network.outputName, convolved], gradient: 2, on: device)
+        #expect(bitDifference(with[0].values, without[0].values) == nil)
+        #expect(bitDifference(with[2].values, without[1].values) == nil)
+        let expected = try Evaluator(model).run(Array64(dims: dims, values: input.map(Double.init)))[
+            convolved]!
+        #expect(zip(with[1].values, expected.values).allSatisfy { abs(Double($0) - $1) < 1e-5 })
+
+        // Its gradient is the normalisation's times the factor of each channel.
+        let own = try network.run(
+            input, dims: dims, outputs: nil, gradient: 2, target: convolved, on: device)[1]
+        let after = try network.run(input, dims: dims, outputs: nil, gradient: 2, target: normal, on: device)[
+            1]
+        let inputs = model.graph.nodes.first { $0.opType == "BatchNormalization" }!.inputs
+        let scale = model.graph.initializers[inputs[1]]!.floats()
+        let variance = model.graph.initializers[inputs[4]]!.floats()
+        let pixels = 14 * 14
+        #expect(own.values.count == after.values.count && own.values.contains { $0 != 0 })
+        for (i, pair) in zip(own.values, after.values).enumerated() {
+            let c = i / pixels % 7
+            #expect(
+                abs(pair.0 - pair.1 * scale[c] / (variance[c] + 1e-3).squareRoot()) <= 1e-6 * abs(pair.1)
+                    + 1e-9)
+        }
+    }
+
+    /// A gradient stops at its target, and a forward pass at the scores.
+    @Test func theWalkGoesNoFurtherThanItMust() throws {
+        let net = Style.all.first { $0.name == "ResNet" }!.network()
+        let network = try Network(net.model())
+        let last = try network.automaticLayer(network.layers(height: 14, width: 14)).layer.output
+        var plan = try Planner(
+            network, batch: 1, height: 14, width: 14, stored: [last], differentiated: [last])
+        let forward = plan.tape.steps.count
+        plan.tape.beginStage()
+        let seed = plan.tape.input(plan.tape.shape(try plan.logits))
+        _ = try plan.gradients(seed: seed, of: [last])
+        // Through the fully connected layer, and spread over the pool's cells.
+        #expect(plan.tape.steps.dropFirst(forward).map(\.kernel) == ["convolution", "scale"])
+    }
+
+    @Test func aFixedBatchInTheFileIsNotMeant() throws {
+        for asNode in [false, true] {
+            var net = SmallNetwork("fixed batch", input: [1, 3, 14, 14])
+            var x = net.relu(net.conv("image", 3, 6, stride: 2))
+            func shape(_ dims: [Int64]) -> String {
+                guard asNode else { return net.ints(dims) }
+                return net.node(
+                    "Constant", [], ["value": .tensor(ONNXTensor(dims: [dims.count], ints: dims))])
+            }
+            x = net.node("Reshape", [x, shape([1, 2, 3, 7, 7])])
+            x = net.node("Transpose", [x], ["perm": .ints([0, 2, 1, 3, 4])])
+            x = net.node("Reshape", [x, shape([1, 6, 7, 7])])
+            x = net.node("Reshape", [net.pooled(x), shape([1, -1])])
+            net.output(net.gemm(x, 6, 6))
+            let network = try Network(net.model())
+            let all = pictures(5)
+            let size = all.count / 5
+            let together = try network.run(all, dims: [5, 3, 14, 14], outputs: nil, gradient: 1, on: device)
+            #expect(together[0].shape == [5, 6])
+            for i in 0..<5 {
+                let alone = try network.run(
+                    Array(all[i * size..<(i + 1) * size]), dims: [1, 3, 14, 14], outputs: nil, gradient: 1,
+                    on: device)
+                for (a, b) in zip(together, alone) {
+                    let part = b.values.count
+                    #expect(bitDifference(Array(a.values[i * part..<(i + 1) * part]), b.values) == nil)
+                }
+            }
+        }
+    }
+
+    /// Outputs that are left out do not connect nodes, and parts keep their places.
+    @Test func aSplitWhoseMiddlePartNobodyReads() throws {
+        var net = SmallNetwork("split")
+        let x = net.relu(net.conv("image", 3, 9))
+        net.builder.node("Split", [x, net.ints([2, 3, 4])], ["first", "", "last"], ["axis": 1])
+        head(&net, net.concat(["last", "first"]), 6)
+        let model = try net.model()
+        let network = try Network(model)
+        let input = pictures(2)
+        let found = try network.run(input, dims: dims, outputs: nil, gradient: 0, on: device)
+        let expected = try Evaluator(model).run(Array64(dims: dims, values: input.map(Double.init)))[
+            network.outputName]!
+        #expect(zip(found[0].values, expected.values).allSatisfy { abs(Double($0) - $1) < 1e-5 })
+        #expect(found[1].values.contains { $0 != 0 })
+    }
+}
