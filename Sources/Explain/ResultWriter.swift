@@ -250,8 +250,10 @@ public final class ResultWriter: Sendable {
     }
 
     private static func caption(_ label: String, _ probability: Float?) -> String {
-        guard let probability, probability.isFinite else { return label }
-        return label + (probability < 0.005 ? " < 1 %" : " \(Int((probability * 100).rounded())) %")
+        // ImageNet's names list synonyms; the first is enough for a title.
+        let name = label.prefix { $0 != "," }
+        guard let probability, probability.isFinite else { return String(name) }
+        return name + (probability < 0.005 ? " < 1 %" : " \(Int((probability * 100).rounded())) %")
     }
 
     // MARK: After
