@@ -193,7 +193,7 @@ package struct Network: Sendable {
             guard try tape.shape(result).checked().count <= 1 << 26 else { throw OperatorError("makes a constant of shape \(tape.shape(result)), which is too large") }
         }
         let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
-        let executor = CPUExecutor(tape, keeping: values, on: try CPU(threads: 1))
+        let executor = try CPUExecutor(tape, keeping: values, on: CPU(threads: 1))
         executor.run(tape.stage(0))
         return results.map { result in
             switch result {

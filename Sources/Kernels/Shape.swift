@@ -13,12 +13,15 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     /// The largest rank that a tensor may have.
     package static let maximumRank = 6
 
-    /// The shape of something that kernels can compute: nothing of it is empty, and its elements are counted in 32 bits.
+    /// Whether kernels, which count in 32 bits, can find their way in it.
+    private var isAddressable: Bool { rank <= Shape.maximumRank && dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max) }
+
+    /// The shape of something that is computed: addressable, and nothing of it is empty.
     package func checked() throws -> Shape {
         guard rank <= Shape.maximumRank else {
             throw OperatorError("makes a tensor of rank \(rank); the limit is \(Shape.maximumRank)")
         }
-        guard dims.allSatisfy({ $0 > 0 }), dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max) else {
+        guard dims.allSatisfy({ $0 > 0 }), isAddressable else {
             throw OperatorError("makes a tensor of shape \(self), which is empty or too large; take a smaller batch or picture")
         }
         return self
@@ -76,7 +79,8 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
             guard p == q || p == 1 || q == 1 else { return nil }
             dims[dims.count - 1 - i] = p == 1 ? q : p
         }
-        return try? Shape(dims).checked()
+        let shape = Shape(dims)
+        return shape.isAddressable ? shape : nil
     }
 
     /// This shape's strides seen from a shape that it broadcasts to: 0 where one element serves a whole dimension.

@@ -73,10 +73,16 @@ package final class CPUExecutor: Executor {
     private let scratch: UnsafeMutablePointer<wb_scratch>
     package let arenaBytes: Int
 
-    package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) {
+    /// - Throws: if the tape needs more memory than the machine has, rather than be killed for it.
+    package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws(DeviceError) {
         self.tape = tape
         // Sixteen floats fill a cache line.
         let arena = tape.arena(keeping: kept, alignment: 16)
+        let needed = 4 * (arena.size + tape.largest), most = Int(ProcessInfo.processInfo.physicalMemory)
+        guard needed <= most else {
+            throw DeviceError(
+                "This needs \(needed >> 20) MiB of working memory, and the machine has \(most >> 20) MiB; take a smaller batch or picture.")
+        }
         let memory = Block(count: arena.size)
         var blocks = [memory]
         var pointers: [UnsafeMutablePointer<Float>?] = []

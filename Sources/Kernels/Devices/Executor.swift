@@ -27,7 +27,7 @@ package enum Device: Sendable {
 
     package func load(_ tape: Tape, keeping kept: [Value]) throws -> any Executor {
         switch self {
-        case .cpu(let cpu): CPUExecutor(tape, keeping: kept, on: cpu)
+        case .cpu(let cpu): try CPUExecutor(tape, keeping: kept, on: cpu)
         case .openCL(let device): try OpenCLExecutor(tape, keeping: kept, on: device)
         }
     }
