@@ -29,10 +29,9 @@ demo: build models photos ## explain free photographs with two networks, by Grad
 	find demo/results -name '*.compare.png' | sort | sed 's/^/  /'
 
 .PHONY: test
-test: test-tools models photos ## run every test, in release, on the CPU and on an OpenCL device
+test: test-tools models photos test-example ## run every test, in release, on the CPU and on an OpenCL device
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
-	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports
-	$(MAKE) --no-print-directory test-example
+	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest
 
 .PHONY: test-example
 test-example: models photos ## build the example package, which uses the library from outside, and run it

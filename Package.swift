@@ -33,7 +33,9 @@ let package = Package(
         .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG"]),
         .target(
             name: "Explain",
-            dependencies: ["Inference", "Imaging", "CMicrokernels", .product(name: "Crypto", package: "swift-crypto")]),
+            dependencies: [
+                "Inference", "Imaging", "CMicrokernels", .product(name: "Crypto", package: "swift-crypto"),
+            ]),
         .executableTarget(
             name: "app",
             dependencies: [
@@ -55,7 +57,8 @@ let package = Package(
             ]),
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),
         .testTarget(
-            name: "ExplainTests", dependencies: ["Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport"]),
+            name: "ExplainTests",
+            dependencies: ["Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport"]),
         .testTarget(name: "AppTests", dependencies: ["app", "Explain", "Imaging", "ONNX", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6],

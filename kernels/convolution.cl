@@ -2,9 +2,9 @@
 //
 // The contract, kept by both shapes and by the C loops (Sources/CMicrokernels/convolution.inc):
 //   The K = kh * kw * c / groups terms of an output are counted in the order kernel row, kernel column, input channel.
-//   Each run of WB_CHUNK terms starts at +0 and adds its terms in that order by fma(input, weight, sum). A term on padding is
-//   there, with the input +0. The sums of the chunks are added in ascending order, beginning with the first. Then come bias,
-//   residual and clip, in this order, each rounded.
+//   Each run of WB_CHUNK terms starts at +0 and adds its terms in that order by fma(input, weight, sum). A term on
+//   padding is there, with the input +0. The sums of the chunks are added in ascending order, beginning with the
+//   first. Then come bias, residual and clip, in this order, each rounded.
 // Activations are channels-last. Weights are packed in panels of 32 output channels, [group][panel][K][32], biases
 // likewise, with zeros where a group's last panel is not full. Depthwise weights are [tap][channel].
 
@@ -58,8 +58,8 @@ kernel void convolution(
         left[r] = pixel % s.ow * s.stride_w - s.pad_w;
     }
 
-    // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are one run of
-    // kw * c channels, in the same order.
+    // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are
+    // one run of kw * c channels, in the same order.
     bool runs = s.groups == 1 && s.dilation_w == 1 && s.up_w == 1;
     for (int r = 0; r < 8; r++) runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
     const int run = runs ? s.kw * channels : channels, columns_of_taps = runs ? 1 : s.kw;
@@ -186,9 +186,9 @@ kernel void depthwise(
 
 #else // GPU shape
 
-// A work-group computes a tile of WB_TILE x WB_TILE outputs, each work-item 8 x 8 of them: four rows in a row in each half of
-// the tile, columns likewise, so that local memory is read four floats at a time. Each step brings STEP terms into local
-// memory; the next ones are on their way from global memory meanwhile.
+// A work-group computes a tile of WB_TILE x WB_TILE outputs, each work-item 8 x 8 of them: four neighbouring rows in
+// each half of the tile, columns likewise, so that local memory is read four floats at a time. Each step brings STEP
+// terms into local memory; the next ones are on their way from global memory meanwhile.
 // Work: dimension 0 counts work-items within tiles of columns, dimension 1 within tiles of rows.
 #define STEP 16
 #ifdef WB_ROLLED // a CPU that runs this shape for a test would spend its time compiling
@@ -248,28 +248,29 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
 
     float4 next_a[LOADS], next_b[LOADS];
     float acc[8][8], total[8][8];
-UNROLLED
+    UNROLLED
     for (int i = 0; i < 8; i++)
-UNROLLED
+        UNROLLED
         for (int j = 0; j < 8; j++) acc[i][j] = total[i][j] = 0.0f;
 
     for (int k0 = -STEP; k0 < terms; k0 += STEP) {
         const int k_next = k0 + STEP;
         if (k_next < terms) {
             if (whole_vectors) {
-                const int k = k_next + my_k, tap = k / channels, c = k - tap * channels, ky = tap / s.kw, kx = tap - ky * s.kw;
-UNROLLED
+                const int k = k_next + my_k, tap = k / channels, c = k - tap * channels;
+                const int ky = tap / s.kw, kx = tap - ky * s.kw;
+                UNROLLED
                 for (int l = 0; l < LOADS; l++) {
                     const int r = my_row + l * (ITEMS * ITEMS / 4);
                     const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, kx) : -1;
                     next_a[l] = source < 0 ? (float4)(0.0f) : *(global const float4 *)(x + bases[r] + source * s.c + c);
                 }
             } else {
-UNROLLED
+                UNROLLED
                 for (int l = 0; l < LOADS; l++) {
                     const int r = my_row + l * (ITEMS * ITEMS / 4);
                     float v[4];
-UNROLLED
+                    UNROLLED
                     for (int i = 0; i < 4; i++) {
                         const int k = k_next + my_k + i, tap = k / channels, c = k - tap * channels, ky = tap / s.kw;
                         const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, tap - ky * s.kw) : -1;
@@ -278,7 +279,7 @@ UNROLLED
                     next_a[l] = (float4)(v[0], v[1], v[2], v[3]);
                 }
             }
-UNROLLED
+            UNROLLED
             for (int l = 0; l < LOADS; l++) {
                 const int k = k_next + my_term + l * (STEP / LOADS);
                 next_b[l] = k < terms && my_panel < group_panels ? b[k * (WB_PANEL / 4)] : (float4)(0.0f);
@@ -287,16 +288,16 @@ UNROLLED
         if (k0 >= 0) {
             // Terms past the last are not added, not even as zeros: that could turn -0 into +0.
             if (k0 + STEP <= terms) {
-UNROLLED
+                UNROLLED
                 for (int k = 0; k < STEP; k++) TERM(k)
             } else {
-_Pragma("nounroll")
+                _Pragma("nounroll")
                 for (int k = 0; k < terms - k0; k++) TERM(k)
             }
             if (k_next % WB_CHUNK == 0 || k_next >= terms) {
-UNROLLED
+                UNROLLED
                 for (int i = 0; i < 8; i++)
-UNROLLED
+                    UNROLLED
                     for (int j = 0; j < 8; j++) {
                         total[i][j] = k0 < WB_CHUNK ? acc[i][j] : total[i][j] + acc[i][j];
                         acc[i][j] = 0.0f;
@@ -305,7 +306,7 @@ UNROLLED
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         if (k_next < terms) {
-UNROLLED
+            UNROLLED
             for (int l = 0; l < LOADS; l++) {
                 const int r = my_row + l * (ITEMS * ITEMS / 4);
                 local float *column = (local float *)&la[my_k][0] + r;
@@ -319,11 +320,11 @@ UNROLLED
         }
     }
 
-UNROLLED
+    UNROLLED
     for (int i = 0; i < 8; i++) {
         const int row = row0 + i / 4 * (WB_TILE / 2) + ty * 4 + i % 4;
         if (row < rows) {
-UNROLLED
+            UNROLLED
             for (int j = 0; j < 8; j++) {
                 const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
                 if (inside < group_columns) {

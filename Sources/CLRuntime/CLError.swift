@@ -46,7 +46,8 @@ package struct CLError: Error, Sendable, Hashable, CustomStringConvertible {
     /// - Parameters:
     ///   - attempt: what could not be done, as an infinitive: “create a command queue”.
     ///   - hint: what else the reader should know, as a full sentence.
-    package init(_ function: String, _ code: Int32, attempt: String, hint: String? = nil, log: String? = nil) {
+    package init(_ function: String, _ code: Int32, attempt: String, hint: String? = nil, log: String? = nil)
+    {
         self.function = function
         self.code = code
         self.log = log

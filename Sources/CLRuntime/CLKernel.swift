@@ -147,7 +147,9 @@ package final class CLKernel {
         case .ulong(let value): code = set(index, value)
         case .float(let value): code = set(index, value)
         case .bytes(let value):
-            code = value.withUnsafeBytes { wb_clSetKernelArg(handle, cl_uint(index), $0.count, $0.baseAddress) }
+            code = value.withUnsafeBytes {
+                wb_clSetKernelArg(handle, cl_uint(index), $0.count, $0.baseAddress)
+            }
         case .local(let bytes): code = wb_clSetKernelArg(handle, cl_uint(index), max(0, bytes), nil)
         }
         try check(

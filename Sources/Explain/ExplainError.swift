@@ -41,10 +41,12 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
         case let error as ExplainError: self = error
         case let error as NetworkError:
             let kinds: [NetworkError.Kind: Kind] = [
-                .unsupported: .unsupportedModel, .invalid: .model, .noSuchLayer: .layer, .noSuchValue: .layer, .input: .model,
+                .unsupported: .unsupportedModel, .invalid: .model, .noSuchLayer: .layer, .noSuchValue: .layer,
+                .input: .model,
             ]
             self.init(kinds[error.kind] ?? kind, error.description)
-        case let error as ONNXError: self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
+        case let error as ONNXError:
+            self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
         case let error as DeviceError: self.init(.device, error.description)
         case let error as CLError: self.init(.device, error.description)
         default: self.init(kind, "\(error)")

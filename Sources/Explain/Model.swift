@@ -69,11 +69,13 @@ public struct Model: Sendable {
                     chosen = try Preprocessing.load(path: name)
                 } else {
                     let presets = Preprocessing.presets.map(\.name).joined(separator: ", ")
-                    throw ExplainError(.settings, "“\(name)” is neither a preprocessing preset (\(presets)) nor a file.")
+                    throw ExplainError(
+                        .settings, "“\(name)” is neither a preprocessing preset (\(presets)) nor a file.")
                 }
                 preprocessingSource = "as asked: \(name)"
             } else if let carried = metadata[Preprocessing.metadataKey] {
-                chosen = try Preprocessing(json: Array(carried.utf8), name: "the preprocessing that \(network.model.path) carries")
+                chosen = try Preprocessing(
+                    json: Array(carried.utf8), name: "the preprocessing that \(network.model.path) carries")
                 preprocessingSource = "carried by the model"
             } else {
                 chosen = .imagenet
@@ -83,7 +85,8 @@ public struct Model: Sendable {
             throw ExplainError(error, .settings)
         }
         do {
-            let shape = try network.inputShape(batch: 1, height: chosen.crop?.height, width: chosen.crop?.width)
+            let shape = try network.inputShape(
+                batch: 1, height: chosen.crop?.height, width: chosen.crop?.width)
             if shape.rank == 4 {
                 (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
             } else {
@@ -101,31 +104,41 @@ public struct Model: Sendable {
 
     private static func labels(_ file: String?, carried: String?, path: String) throws -> [String] {
         if let file {
-            guard let data = FileManager.default.contents(atPath: file), let text = String(data: data, encoding: .utf8) else {
-                throw ExplainError(.settings, "\(file): The labels cannot be read; a text file with one class name per line is needed.")
+            guard let data = FileManager.default.contents(atPath: file),
+                let text = String(data: data, encoding: .utf8)
+            else {
+                throw ExplainError(
+                    .settings,
+                    "\(file): The labels cannot be read; a text file with one class name per line is needed.")
             }
             let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
                 $0.trimmingCharacters(in: .whitespacesAndNewlines)
             }
             let names = lines.last == "" ? Array(lines.dropLast()) : lines
-            guard !names.isEmpty else { throw ExplainError(.settings, "\(file): The file of labels is empty.") }
+            guard !names.isEmpty else {
+                throw ExplainError(.settings, "\(file): The file of labels is empty.")
+            }
             // Lines such as "n02504458 African elephant" carry a WordNet number first.
             return names.map { line in
                 let parts = line.split(separator: " ", maxSplits: 1)
-                guard parts.count == 2, parts[0].count == 9, parts[0].first == "n", parts[0].dropFirst().allSatisfy(\.isNumber)
+                guard parts.count == 2, parts[0].count == 9, parts[0].first == "n",
+                    parts[0].dropFirst().allSatisfy(\.isNumber)
                 else { return line }
                 return String(parts[1])
             }
         }
         guard let carried else { return [] }
         guard let names = try? JSONDecoder().decode([String].self, from: Data(carried.utf8)) else {
-            throw ExplainError(.settings, "\(path): The labels that the model carries are not a JSON list of strings.")
+            throw ExplainError(
+                .settings, "\(path): The labels that the model carries are not a JSON list of strings.")
         }
         return names
     }
 
     /// The name of a class, or "class 386" if there is none.
-    public func label(_ index: Int) -> String { labels.indices.contains(index) ? labels[index] : "class \(index)" }
+    public func label(_ index: Int) -> String {
+        labels.indices.contains(index) ? labels[index] : "class \(index)"
+    }
 
     /// SHA-256 of the file, 64 hexadecimal digits. It reads the whole file.
     /// - Throws: `ExplainError` of kind `model` if the file is no longer there.
@@ -152,7 +165,9 @@ public struct Model: Sendable {
     /// - Throws: `ExplainError` of kind `model`.
     public func layerList() throws -> [LayerInfo] {
         try layers().map {
-            LayerInfo(index: $0.index, name: $0.name, type: $0.type, shape: $0.shape.dims, parameters: $0.parameters)
+            LayerInfo(
+                index: $0.index, name: $0.name, type: $0.type, shape: $0.shape.dims, parameters: $0.parameters
+            )
         }
     }
 
@@ -160,7 +175,8 @@ public struct Model: Sendable {
     /// - Throws: `ExplainError` of kind `model`.
     public func inputShape() throws -> [Int] {
         do {
-            return Array(try network.inputShape(batch: 1, height: inputHeight, width: inputWidth).dims.dropFirst())
+            return Array(
+                try network.inputShape(batch: 1, height: inputHeight, width: inputWidth).dims.dropFirst())
         } catch {
             throw ExplainError(error, .model)
         }
@@ -181,12 +197,14 @@ public struct Model: Sendable {
         guard dims.count == 4 else {
             throw ExplainError(
                 .unsupportedModel,
-                "\(path): The input “\(network.inputName)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it.")
+                "\(path): The input “\(network.inputName)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it."
+            )
         }
         guard dims[1] ?? 3 == 3 || dims[1] == 1 else {
             throw ExplainError(
                 .unsupportedModel,
-                "\(path): The input “\(network.inputName)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it.")
+                "\(path): The input “\(network.inputName)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it."
+            )
         }
     }
 

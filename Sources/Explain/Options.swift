@@ -30,35 +30,45 @@ public enum ClassChoice: Sendable, Equatable {
         switch self {
         case .top(let n):
             guard n >= 1 else { throw ExplainError(.classChoice, "There is no top \(n); the least is top1.") }
-            guard n <= classes else { throw ExplainError(.classChoice, "The network has \(classes) classes, so there is no top \(n).") }
+            guard n <= classes else {
+                throw ExplainError(
+                    .classChoice, "The network has \(classes) classes, so there is no top \(n).")
+            }
             return nil
         case .index(let i):
             guard i >= 0, i < classes else {
-                throw ExplainError(.classChoice, "There is no class \(i): the network has the classes 0 to \(classes - 1).")
+                throw ExplainError(
+                    .classChoice, "There is no class \(i): the network has the classes 0 to \(classes - 1).")
             }
             return i
         case .label(let name):
             guard !model.labels.isEmpty else {
                 throw ExplainError(
-                    .classChoice, "The model carries no class names, so “\(name)” means nothing; give its index, or a file with --labels.")
+                    .classChoice,
+                    "The model carries no class names, so “\(name)” means nothing; give its index, or a file with --labels."
+                )
             }
             let wanted = name.lowercased()
             let whole = model.labels.indices.filter { model.labels[$0].lowercased() == wanted }
             let part = model.labels.indices.filter {
-                model.labels[$0].lowercased().split(separator: ",").contains { $0.trimmingCharacters(in: .whitespaces) == wanted }
+                model.labels[$0].lowercased().split(separator: ",").contains {
+                    $0.trimmingCharacters(in: .whitespaces) == wanted
+                }
             }
             let found = whole.isEmpty ? part : whole
             guard found.count <= 1 else {
                 throw ExplainError(
                     .classChoice,
-                    "The name “\(name)” stands for the classes \(found.map(String.init).joined(separator: " and ")); give the index.")
+                    "The name “\(name)” stands for the classes \(found.map(String.init).joined(separator: " and ")); give the index."
+                )
             }
             guard let index = found.first, index < classes else {
                 let near = nearMatches(name, among: model.labels)
                 throw ExplainError(
                     .classChoice,
                     "There is no class “\(name)”."
-                        + (near.isEmpty ? "" : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"))
+                        + (near.isEmpty
+                            ? "" : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"))
             }
             return index
         }
@@ -89,9 +99,11 @@ public enum DeviceChoice: Sendable, Equatable {
 
     /// The device, and a sentence where `auto` fell back.
     /// - Parameter shape: the shape of the OpenCL kernels; what suits the device if nil.
-    package func open(threads: Int? = nil, instructionSet: String? = nil, shape: KernelShape? = nil) throws -> (
-        device: Device, note: String?
-    ) {
+    package func open(threads: Int? = nil, instructionSet: String? = nil, shape: KernelShape? = nil) throws
+        -> (
+            device: Device, note: String?
+        )
+    {
         do {
             func cpu() throws -> Device { .cpu(try CPU(threads: threads, instructionSet: instructionSet)) }
             switch self {
@@ -99,7 +111,8 @@ public enum DeviceChoice: Sendable, Equatable {
             case .openCL(let n):
                 let inventory = CLInventory.discover()
                 guard inventory.devices.indices.contains(n) else {
-                    let reason = inventory.unavailableReason
+                    let reason =
+                        inventory.unavailableReason
                         ?? "There is no OpenCL device \(n): there are \(inventory.devices.count), counted from 0 (see `app devices`)."
                     throw DeviceError(reason)
                 }
@@ -114,7 +127,11 @@ public enum DeviceChoice: Sendable, Equatable {
                         refused.append("\(error)")
                     }
                 }
-                return (try cpu(), refused.isEmpty ? "no OpenCL GPU was found, so the CPU computes" : refused.joined(separator: " "))
+                return (
+                    try cpu(),
+                    refused.isEmpty
+                        ? "no OpenCL GPU was found, so the CPU computes" : refused.joined(separator: " ")
+                )
             }
         } catch {
             throw ExplainError(error, .device)

@@ -19,7 +19,8 @@ extension Model {
     ///   - source: the value with respect to which; the input if nil.
     /// - Returns: the device, and what was written.
     package func runFile(
-        _ input: String, outputs names: [String]?, gradient: String?, of source: String? = nil, device: DeviceChoice, threads: Int?,
+        _ input: String, outputs names: [String]?, gradient: String?, of source: String? = nil,
+        device: DeviceChoice, threads: Int?,
         shape: KernelShape?,
         directory: String, overwrite: Bool
     ) throws -> (device: String, note: String?, files: [RawResult]) {
@@ -54,7 +55,8 @@ extension Model {
         let tensors: [NamedTensor]
         do {
             tensors = try network.run(
-                array.values, dims: array.shape, outputs: wanted, gradient: target, target: source, on: opened.device)
+                array.values, dims: array.shape, outputs: wanted, gradient: target, target: source,
+                on: opened.device)
         } catch let error as NetworkError where error.kind == .input {
             throw ExplainError(.input, "\(input): \(error.description)")
         } catch {
@@ -92,7 +94,9 @@ extension Model {
 
     /// How many classes the network tells apart.
     package func classes() throws -> Int {
-        try layers().first { $0.output == network.logitsName }.map { $0.shape.count / max(1, $0.shape.dims[0]) } ?? 0
+        try layers().first { $0.output == network.logitsName }.map {
+            $0.shape.count / max(1, $0.shape.dims[0])
+        } ?? 0
     }
 
     /// What the network takes for a picture, in row-major order [C, H, W].

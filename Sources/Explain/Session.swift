@@ -64,15 +64,18 @@ public final class ExplanationSession {
         let classwise = methods.contains { $0.isClassSpecific }
         do {
             var plan = try Planner(
-                model.network, batch: batch, height: model.inputHeight, width: model.inputWidth, stored: [choice.layer.output],
+                model.network, batch: batch, height: model.inputHeight, width: model.inputWidth,
+                stored: [choice.layer.output],
                 differentiated: classwise ? [choice.layer.output] : [])
             input = plan.input
             logits = try plan.logits
             let shape = plan.tape.shape(logits)
-            guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 }) else {
+            guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 })
+            else {
                 throw ExplainError(
                     .unsupportedModel,
-                    "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture.")
+                    "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture."
+                )
             }
             classes = shape.dims[1]
             let activation = try plan.value(choice.layer.output)
@@ -98,7 +101,8 @@ public final class ExplanationSession {
                 for (i, method) in methods.enumerated() where method.isClassSpecific {
                     plan.tape.label = method.title
                     outputs[i] = try method.map(
-                        &plan.tape, MethodInputs(activation: activation, gradient: gradient, settings: settings))
+                        &plan.tape,
+                        MethodInputs(activation: activation, gradient: gradient, settings: settings))
                 }
                 self.seed = seed
             } else {
@@ -184,7 +188,9 @@ public final class ExplanationSession {
                         case .array(let values, let name):
                             guard values.count == size else {
                                 throw ExplainError(
-                                    .input, "\(name): The array has \(values.count) numbers; the network takes \(shape), which is \(size).")
+                                    .input,
+                                    "\(name): The array has \(values.count) numbers; the network takes \(shape), which is \(size)."
+                                )
                             }
                             _ = room.update(fromContentsOf: shape.memoryOrder(values))
                         case .file(let path):
@@ -213,7 +219,8 @@ public final class ExplanationSession {
             throw ExplainError(
                 .input,
                 "\(path): The picture is \(view.image.width)×\(view.image.height) after preprocessing, and the network takes "
-                    + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that resizes (--preprocess).")
+                    + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that resizes (--preprocess)."
+            )
         }
         if room.count == 3 * model.inputWidth * model.inputHeight {
             model.preprocessing.write(view, into: room, order: .channelsLast)
@@ -221,7 +228,9 @@ public final class ExplanationSession {
         }
         // One channel: the mean of what three would be.
         var colours = [Float](repeating: 0, count: room.count * 3)
-        colours.withUnsafeMutableBufferPointer { model.preprocessing.write(view, into: $0, order: .channelsLast) }
+        colours.withUnsafeMutableBufferPointer {
+            model.preprocessing.write(view, into: $0, order: .channelsLast)
+        }
         for i in 0..<room.count { room[i] = (colours[3 * i] + colours[3 * i + 1] + colours[3 * i + 2]) / 3 }
         return view
     }
@@ -264,13 +273,18 @@ public final class ExplanationSession {
             // In the order in which the methods were asked for.
             let order = methods.map { $0.name }
             let explanations = found[i].enumerated().sorted {
-                (order.firstIndex(of: $0.element.method)!, $0.offset) < (order.firstIndex(of: $1.element.method)!, $1.offset)
+                (order.firstIndex(of: $0.element.method)!, $0.offset) < (
+                    order.firstIndex(of: $1.element.method)!, $1.offset
+                )
             }.map(\.element)
             return ImageExplanation(
                 name: pictures[i].name, size: ready.photo.map { ($0.width, $0.height) },
                 predictions: ranked[i].prefix(5).map {
-                    Prediction(index: $0, label: model.label($0), logit: rows[i][$0], probability: probabilities[i][$0])
-                }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo, view: ready.view)
+                    Prediction(
+                        index: $0, label: model.label($0), logit: rows[i][$0],
+                        probability: probabilities[i][$0])
+                }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo,
+                view: ready.view)
         }
     }
 
@@ -278,7 +292,8 @@ public final class ExplanationSession {
         _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?, _ probabilities: [[Float]],
         _ prepared: [Result<Prepared, ExplainError>], into found: inout [[Explanation]]
     ) throws {
-        let maps = try executor.memoryOrder(output.map), cells = grid.height * grid.width
+        let maps = try executor.memoryOrder(output.map)
+        let cells = grid.height * grid.width
         let weights = try output.weights.map(executor.memoryOrder)
         for i in found.indices {
             guard case .success = prepared[i] else { continue }
@@ -291,7 +306,8 @@ public final class ExplanationSession {
             let scaled = plane.normalised()
             var blank: String?
             if scaled.notFinite > 0 {
-                blank = "\(scaled.notFinite) of \(cells) cells are not finite numbers: the network overflows on this picture"
+                blank =
+                    "\(scaled.notFinite) of \(cells) cells are not finite numbers: the network overflows on this picture"
             } else if values.allSatisfy({ $0 == 0 }) {
                 blank = method.blankReason(weights: own)
             } else if scaled.isConstant {
@@ -300,9 +316,12 @@ public final class ExplanationSession {
             let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
             found[i].append(
                 Explanation(
-                    method: method.name, title: method.title, classIndex: classes?[i], label: classes.map { model.label($0[i]) },
-                    probability: classes.map { probabilities[i][$0[i]] }, layer: layer.name, map: Grid2D(width: grid.width, height: grid.height, values: values),
-                    heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank))
+                    method: method.name, title: method.title, classIndex: classes?[i],
+                    label: classes.map { model.label($0[i]) },
+                    probability: classes.map { probabilities[i][$0[i]] }, layer: layer.name,
+                    map: Grid2D(width: grid.width, height: grid.height, values: values),
+                    heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank
+                ))
         }
     }
 

@@ -46,7 +46,9 @@ package enum Lettering {
     }
 
     /// Draws `text` with the left end of its baseline at (`x`, `baseline`).
-    package static func draw(_ text: String, x: Double, baseline: Double, style: Style, on image: inout RGBImage) {
+    package static func draw(
+        _ text: String, x: Double, baseline: Double, style: Style, on image: inout RGBImage
+    ) {
         let scale = style.size / capitalHeight
         var pen = Point(x + style.pen / 2, baseline - style.pen / 2)
         for character in text {

@@ -31,7 +31,8 @@ extension Network {
         let plan = try Planner(self, batch: 1, height: height, width: width, stored: Set(names), sketch: true)
         var layers: [Layer] = []
         for node in nodes {
-            guard let output = node.outputs.first(where: { !$0.isEmpty }), let shape = plan.shape(output) else { continue }
+            guard let output = node.outputs.first(where: { !$0.isEmpty }), let shape = plan.shape(output)
+            else { continue }
             layers.append(
                 Layer(
                     index: layers.count, name: node.name, type: node.type, output: output, shape: shape,
@@ -42,16 +43,23 @@ extension Network {
 
     /// Operators whose output is no activation of its own: they pool it, or pass it on in another shape.
     private static let passing: Set<String> = [
-        "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "LRN", "Dropout", "Identity",
-        "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Pad", "Cast", "Slice", "Split", "Gather", "Softmax",
+        "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "LRN",
+        "Dropout", "Identity",
+        "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Pad", "Cast", "Slice", "Split", "Gather",
+        "Softmax",
         "LogSoftmax",
     ]
 
     /// The layer that `auto` takes: the last activation with a grid larger than 1×1 on the way to the score.
     package func automaticLayer(_ layers: [Layer]) throws -> LayerChoice {
-        var ancestors: Set<String> = [logitsName], fromInput: Set<String> = [inputName]
-        for node in nodes.reversed() where node.outputs.contains(where: ancestors.contains) { ancestors.formUnion(node.reads) }
-        for node in nodes where node.inputs.contains(where: fromInput.contains) { fromInput.formUnion(node.makes) }
+        var ancestors: Set<String> = [logitsName]
+        var fromInput: Set<String> = [inputName]
+        for node in nodes.reversed() where node.outputs.contains(where: ancestors.contains) {
+            ancestors.formUnion(node.reads)
+        }
+        for node in nodes where node.inputs.contains(where: fromInput.contains) {
+            fromInput.formUnion(node.makes)
+        }
         guard
             let layer = layers.last(where: {
                 $0.isSpatial && $0.shape.dims[2] * $0.shape.dims[3] > 1 && ancestors.contains($0.output)
@@ -60,9 +68,12 @@ extension Network {
         else {
             throw NetworkError(
                 .noSuchLayer,
-                "\(model.path): The network has no activation with a grid larger than 1×1 on the way to its score, so there is nothing to map.")
+                "\(model.path): The network has no activation with a grid larger than 1×1 on the way to its score, so there is nothing to map."
+            )
         }
-        let next = nodes.first { $0.inputs.contains(layer.output) && $0.outputs.contains(where: ancestors.contains) }
+        let next = nodes.first {
+            $0.inputs.contains(layer.output) && $0.outputs.contains(where: ancestors.contains)
+        }
         let grid = "\(layer.shape.dims[2])×\(layer.shape.dims[3])"
         return LayerChoice(
             layer: layer,
@@ -73,17 +84,23 @@ extension Network {
     /// The layer that a person names: by `auto`, its index, its name, or the name of the value that it makes.
     package func layer(named text: String, of layers: [Layer]) throws -> LayerChoice {
         if text == "auto" { return try automaticLayer(layers) }
-        let found = layers.first { $0.name == text } ?? layers.first { $0.output == text }
+        let found =
+            layers.first { $0.name == text } ?? layers.first { $0.output == text }
             ?? Int(text).flatMap { layers.indices.contains($0) ? layers[$0] : nil }
         guard let found else {
             let near = nearMatches(text, among: layers.map(\.name))
-            let hint = near.isEmpty ? "`app layers` lists all \(layers.count)." : "Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"
-            throw NetworkError(.noSuchLayer, "\(model.path): There is no layer “\(text)” in the network. \(hint)")
+            let hint =
+                near.isEmpty
+                ? "`app layers` lists all \(layers.count)."
+                : "Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"
+            throw NetworkError(
+                .noSuchLayer, "\(model.path): There is no layer “\(text)” in the network. \(hint)")
         }
         guard found.isSpatial else {
             throw NetworkError(
                 .noSuchLayer,
-                "\(model.path): The layer “\(found.name)” has the shape \(found.shape), which is no grid of cells, so no map can be made of it.")
+                "\(model.path): The layer “\(found.name)” has the shape \(found.shape), which is no grid of cells, so no map can be made of it."
+            )
         }
         return LayerChoice(layer: found, reason: "as asked")
     }

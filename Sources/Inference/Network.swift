@@ -12,7 +12,7 @@ package struct NetworkNode: Sendable {
     package let name: String
     package let type: String
     let operation: any Operator
-    fileprivate(set) var inputs: [String] // "" where an input is left out
+    fileprivate(set) var inputs: [String]  // "" where an input is left out
     let outputs: [String]
     /// Numbers that were trained.
     package let parameters: Int
@@ -53,14 +53,20 @@ package struct Network: Sendable {
         guard graph.inputs.count == 1, let input = graph.inputs.first else {
             throw fail(
                 .unsupported,
-                "The network has \(graph.inputs.count) inputs (\(graph.inputs.map(\.name).joined(separator: ", "))); one is supported.")
+                "The network has \(graph.inputs.count) inputs (\(graph.inputs.map(\.name).joined(separator: ", "))); one is supported."
+            )
         }
-        guard case .tensor(let type) = input.type, type.isFloatingPoint, let dims = input.dims, !dims.isEmpty else {
-            throw fail(.unsupported, "The input “\(input.name)” must be a tensor of floating-point numbers with a stated rank.")
+        guard case .tensor(let type) = input.type, type.isFloatingPoint, let dims = input.dims, !dims.isEmpty
+        else {
+            throw fail(
+                .unsupported,
+                "The input “\(input.name)” must be a tensor of floating-point numbers with a stated rank.")
         }
         inputName = input.name
         guard dims.count <= Shape.maximumRank else {
-            throw fail(.unsupported, "The input “\(input.name)” has \(dims.count) dimensions; the limit is \(Shape.maximumRank).")
+            throw fail(
+                .unsupported,
+                "The input “\(input.name)” has \(dims.count) dimensions; the limit is \(Shape.maximumRank).")
         }
         inputDims = dims.map(\.size)
         if let bad = inputDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
@@ -71,43 +77,54 @@ package struct Network: Sendable {
 
         var constants = graph.initializers.mapValues { Network.hostTensor($0) }
         // Every node gets its operator, or is on the list of what is missing.
-        var nodes: [NetworkNode] = [], problems: [(node: ONNXNode, problem: String)] = []
+        var nodes: [NetworkNode] = []
+        var problems: [(node: ONNXNode, problem: String)] = []
         for node in graph.nodes {
             do {
                 guard node.domain.isEmpty, let operatorType = OperatorList[node.opType] else {
                     throw OperatorError("is not supported")
                 }
                 guard operatorType.opsets.contains(model.opset) else {
-                    throw OperatorError("is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)")
+                    throw OperatorError(
+                        "is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)"
+                    )
                 }
                 // A name that is left out at the end might as well not be there.
-                func given(_ names: [String]) -> [String] { Array(names.reversed().drop { $0.isEmpty }.reversed()) }
+                func given(_ names: [String]) -> [String] {
+                    Array(names.reversed().drop { $0.isEmpty }.reversed())
+                }
                 let attributes = Attributes(
                     opset: model.opset, node.attributes.mapValues { Network.attribute($0) })
                 nodes.append(
                     NetworkNode(
                         name: node.name, type: node.opType, operation: try operatorType.init(attributes),
                         inputs: given(node.inputs), outputs: given(node.outputs),
-                        parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(0, +)))
+                        parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
+                            0, +)))
             } catch {
                 problems.append((node, "\(error)"))
             }
         }
         guard problems.isEmpty else {
-            let types = Dictionary(grouping: problems) { ($0.node.domain.isEmpty ? "" : $0.node.domain + ".") + $0.node.opType + " " + $0.problem }
+            let types = Dictionary(grouping: problems) {
+                ($0.node.domain.isEmpty ? "" : $0.node.domain + ".") + $0.node.opType + " " + $0.problem
+            }
             let list = types.sorted { $0.key < $1.key }.map { key, nodes in
                 "\(key) (\(nodes.map { "“\($0.node.name)”" }.joined(separator: ", ")))"
             }
             throw fail(
                 .unsupported,
-                "\(problems.count) of \(graph.nodes.count) nodes can't be run: \(list.joined(separator: "; ")). `app operators` lists what is supported.")
+                "\(problems.count) of \(graph.nodes.count) nodes can't be run: \(list.joined(separator: "; ")). `app operators` lists what is supported."
+            )
         }
 
         try Network.foldConstants(&nodes, &constants, path: model.path)
         if let batch = inputDims[0] { Network.openBatch(&nodes, &constants, of: batch) }
         Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
         var producers: [String: Int] = [:]
-        for (i, node) in nodes.enumerated() { for output in node.outputs where !output.isEmpty { producers[output] = i } }
+        for (i, node) in nodes.enumerated() {
+            for output in node.outputs where !output.isEmpty { producers[output] = i }
+        }
         self.nodes = nodes
         self.constants = constants
         self.producers = producers
@@ -116,8 +133,9 @@ package struct Network: Sendable {
         var logits = outputName
         while let i = producers[logits] {
             let node = nodes[i]
-            guard ["Softmax", "LogSoftmax", "Identity", "Dropout"].contains(node.type)
-                || (node.type == "Sigmoid" && logits == outputName)
+            guard
+                ["Softmax", "LogSoftmax", "Identity", "Dropout"].contains(node.type)
+                    || (node.type == "Sigmoid" && logits == outputName)
             else { break }
             guard let source = node.inputs.first, !source.isEmpty else {
                 throw fail(.invalid, "The node “\(node.name)” (\(node.type)) lacks its input.")
@@ -133,7 +151,9 @@ package struct Network: Sendable {
 
     private static func hostTensor(_ tensor: ONNXTensor) -> HostTensor {
         let shape = Shape(tensor.dims)
-        if !tensor.type.isFloatingPoint, let ints = try? tensor.ints() { return HostTensor(shape, .ints(ints.map { Int($0) })) }
+        if !tensor.type.isFloatingPoint, let ints = try? tensor.ints() {
+            return HostTensor(shape, .ints(ints.map { Int($0) }))
+        }
         return HostTensor(shape, .deferred { tensor.floats() })
     }
 
@@ -151,9 +171,12 @@ package struct Network: Sendable {
 
     /// A batch size that the exporter wrote into the shapes of the file is not meant: each Reshape to it keeps the first
     /// dimension instead.
-    private static func openBatch(_ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], of batch: Int) {
+    private static func openBatch(
+        _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], of batch: Int
+    ) {
         for (i, node) in nodes.enumerated() where node.type == "Reshape" && node.inputs.count > 1 {
-            guard let shape = constants[node.inputs[1]], shape.isInteger, var wanted = try? shape.ints(), wanted.count > 1,
+            guard let shape = constants[node.inputs[1]], shape.isInteger, var wanted = try? shape.ints(),
+                wanted.count > 1,
                 wanted[0] == batch, (node.operation as? Reshape)?.zeroKeeps ?? false
             else { continue }
             wanted[0] = 0
@@ -177,7 +200,9 @@ package struct Network: Sendable {
             }
             do {
                 let folded = try node.operation.fold(inputs) ?? compute(node, inputs)
-                for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty { constants[name] = tensor }
+                for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty {
+                    constants[name] = tensor
+                }
             } catch {
                 throw NetworkError(.invalid, "\(path): The node “\(node.name)” (\(node.type)) \(error).")
             }
@@ -188,9 +213,12 @@ package struct Network: Sendable {
     private static func compute(_ node: NetworkNode, _ inputs: [HostTensor?]) throws -> [HostTensor] {
         var tape = Tape()
         for input in inputs { _ = try input?.shape.checked() }
-        let results = try node.operation.forward(&tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count)
+        let results = try node.operation.forward(
+            &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count)
         for result in results {
-            guard try tape.shape(result).checked().count <= 1 << 26 else { throw OperatorError("makes a constant of shape \(tape.shape(result)), which is too large") }
+            guard try tape.shape(result).checked().count <= 1 << 26 else {
+                throw OperatorError("makes a constant of shape \(tape.shape(result)), which is too large")
+            }
         }
         let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
         let executor = try CPUExecutor(tape, keeping: values, on: CPU(threads: 1))
@@ -199,7 +227,8 @@ package struct Network: Sendable {
             switch result {
             case .host(let tensor): tensor
             case .value(let value):
-                HostTensor(tape.shape(value), .floats(tape.shape(value).rowMajor(executor.memoryOrder(value))))
+                HostTensor(
+                    tape.shape(value), .floats(tape.shape(value).rowMajor(executor.memoryOrder(value))))
             case .fused(let shape): HostTensor(shape, .floats([]))
             }
         }
@@ -211,7 +240,8 @@ package struct Network: Sendable {
     private static func mergeNormalisations(
         _ nodes: inout [NetworkNode], _ constants: [String: HostTensor], kept: Set<String>
     ) {
-        var readers: [String: Int] = [:], makers: [String: Int] = [:]
+        var readers: [String: Int] = [:]
+        var makers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() {
             for input in node.inputs { readers[input, default: 0] += 1 }
             for output in node.outputs { makers[output] = i }
@@ -219,14 +249,16 @@ package struct Network: Sendable {
         for (i, node) in nodes.enumerated() {
             guard let normalisation = node.operation as? BatchNormalization, node.outputs.count == 1,
                 let source = node.inputs.first, let from = makers[source],
-                let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil, nodes[from].inputs.count > 1,
+                let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil,
+                nodes[from].inputs.count > 1,
                 readers[source] == 1, !kept.contains(source),
                 nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),
                 let affine = try? normalisation.affine(node.inputs.map { constants[$0].map(Operand.host) }),
                 let weights = constants[nodes[from].inputs[1]], weights.shape.dims.first == affine.scale.count
             else { continue }
             nodes[i] = NetworkNode(
-                name: node.name, type: node.type, operation: convolution.merging(scale: affine.scale, shift: affine.shift),
+                name: node.name, type: node.type,
+                operation: convolution.merging(scale: affine.scale, shift: affine.shift),
                 inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
             nodes[from].mergedInto = i
             nodes[from].normalisation = normalisation

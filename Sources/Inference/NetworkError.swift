@@ -4,10 +4,10 @@ import Kernels
 
 package struct NetworkError: Error, Sendable, CustomStringConvertible {
     package enum Kind: Sendable {
-        case unsupported // operators or features that are not there
-        case invalid // the file contradicts itself
+        case unsupported  // operators or features that are not there
+        case invalid  // the file contradicts itself
         case noSuchLayer, noSuchValue
-        case input // what is fed does not fit
+        case input  // what is fed does not fit
     }
     package let kind: Kind
     package let description: String
@@ -37,5 +37,7 @@ package func nearMatches(_ name: String, among names: [String], limit: Int = 5) 
         let contained = !lower.isEmpty && other.lowercased().contains(lower)
         return (other, contained ? 0 : distance(other))
     }
-    return scored.filter { $0.1 <= max(2, wanted.count / 2) }.sorted { ($0.1, $0.0) < ($1.1, $1.0) }.prefix(limit).map(\.0)
+    return scored.filter { $0.1 <= max(2, wanted.count / 2) }.sorted { ($0.1, $0.0) < ($1.1, $1.0) }.prefix(
+        limit
+    ).map(\.0)
 }

@@ -15,11 +15,13 @@ package struct Planner {
     /// The operands by their names in the file.
     private var operands: [String: Operand] = [:]
     /// A convolution that waits: its reader may become part of its last step.
-    private struct Pending { var operation: any FusingOperator, inputs: [Operand?], residual: Value?, shape: Shape, label: String }
+    private struct Pending {
+        var operation: any FusingOperator, inputs: [Operand?], residual: Value?, shape: Shape, label: String
+    }
     private var pending: [String: Pending] = [:]
     private let stored: Set<String>
     private let readers: [String: [Int]]
-    private let running: [Bool] // of each node
+    private let running: [Bool]  // of each node
 
     /// Lays out the forward pass.
     /// - Parameters:
@@ -42,7 +44,8 @@ package struct Planner {
         let wanted = stored.union(differentiated).union([network.logitsName])
         var running = [Bool](repeating: false, count: network.nodes.count)
         var needed = wanted
-        for (i, node) in network.nodes.enumerated().reversed() where node.outputs.contains(where: needed.contains) {
+        for (i, node) in network.nodes.enumerated().reversed()
+        where node.outputs.contains(where: needed.contains) {
             running[i] = true
             needed.formUnion(node.reads)
         }
@@ -65,7 +68,9 @@ package struct Planner {
         }
         self.readers = readers
 
-        for (name, tensor) in network.constants where readers[name] != nil || keep.contains(name) { operands[name] = .host(tensor) }
+        for (name, tensor) in network.constants where readers[name] != nil || keep.contains(name) {
+            operands[name] = .host(tensor)
+        }
         for (i, node) in network.nodes.enumerated() where running[i] { try lower(node) }
         for name in pending.keys.sorted() { try flush(name) }
     }
@@ -93,17 +98,21 @@ package struct Planner {
 
     private mutating func lowerUnchecked(_ node: NetworkNode) throws {
         // A clip joins the convolution before it.
-        if let waiting = pending[node.inputs.first ?? ""], let bounds = try node.operation.clip(node.inputs.map { operand($0) }) {
+        if let waiting = pending[node.inputs.first ?? ""],
+            let bounds = try node.operation.clip(node.inputs.map { operand($0) })
+        {
             pending[node.inputs[0]] = nil
             operands[node.inputs[0]] = .fused(waiting.shape)
             tape.label = waiting.label
-            let y = try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: bounds)
+            let y = try waiting.operation.forward(
+                &tape, waiting.inputs, residual: waiting.residual, clip: bounds)
             return try finish(node, [.value(y)])
         }
         // So does the sum with a tensor that is there already.
         if node.operation is Add, node.inputs.count == 2, node.inputs[0] != node.inputs[1] {
             for side in [1, 0] {
-                let name = node.inputs[side], other = node.inputs[1 - side]
+                let name = node.inputs[side]
+                let other = node.inputs[1 - side]
                 guard var waiting = pending[name], waiting.residual == nil, let term = operand(other),
                     tape.shape(term) == waiting.shape
                 else { continue }
@@ -116,7 +125,8 @@ package struct Planner {
                     pending[node.outputs[0]] = waiting
                 } else {
                     tape.label = waiting.label
-                    let y = try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: nil)
+                    let y = try waiting.operation.forward(
+                        &tape, waiting.inputs, residual: waiting.residual, clip: nil)
                     try finish(node, [.value(y)])
                 }
                 return
@@ -124,17 +134,24 @@ package struct Planner {
         }
         for name in node.inputs {
             try flush(name)
-            guard name.isEmpty || operands[name] != nil else { throw OperatorError("reads “\(name)”, which is not computed") }
+            guard name.isEmpty || operands[name] != nil else {
+                throw OperatorError("reads “\(name)”, which is not computed")
+            }
         }
         let inputs = node.inputs.map { operand($0) }
         if let operation = node.operation as? any FusingOperator, fuses(node) {
             let shape = try operation.outputShape(tape, inputs).checked()
-            pending[node.outputs[0]] = Pending(operation: operation, inputs: inputs, residual: nil, shape: shape, label: node.name)
+            pending[node.outputs[0]] = Pending(
+                operation: operation, inputs: inputs, residual: nil, shape: shape, label: node.name)
             return
         }
         // Constants that became known with the shapes are folded here.
-        let hosts = inputs.map { operand -> HostTensor? in if case .host(let tensor)? = operand { tensor } else { nil } }
-        if zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty, let folded = try node.operation.fold(hosts) {
+        let hosts = inputs.map { operand -> HostTensor? in
+            if case .host(let tensor)? = operand { tensor } else { nil }
+        }
+        if zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty,
+            let folded = try node.operation.fold(hosts)
+        {
             return try finish(node, folded.map(Operand.host))
         }
         try finish(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
@@ -142,10 +159,12 @@ package struct Planner {
 
     /// Whether the node's only reader may become part of its last step.
     private func fuses(_ node: NetworkNode) -> Bool {
-        guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]], all.count == 1
+        guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]],
+            all.count == 1
         else { return false }
         let reader = network.nodes[all[0]]
-        return reader.operation is Relu || reader.operation is Clip || (reader.operation is Add && !(node.operation is Add))
+        return reader.operation is Relu || reader.operation is Clip
+            || (reader.operation is Add && !(node.operation is Add))
     }
 
     private mutating func finish(_ node: NetworkNode, _ results: [Operand]) throws {
@@ -161,7 +180,8 @@ package struct Planner {
         guard let waiting = pending.removeValue(forKey: name) else { return }
         let label = tape.label
         tape.label = waiting.label
-        operands[name] = .value(try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: nil))
+        operands[name] = .value(
+            try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: nil))
         tape.label = label
     }
 
@@ -229,7 +249,9 @@ package struct Planner {
                 let normalisation = network.nodes[i].normalisation,
                 let dy = cotangents[network.nodes[into].outputs[0]]
             {
-                let inputs = network.normalisationInputs(of: i).map { network.constants[$0].map(Operand.host) }
+                let inputs = network.normalisationInputs(of: i).map {
+                    network.constants[$0].map(Operand.host)
+                }
                 result[target] = try normalisation.gradient(
                     &tape, LoweredNode(inputs: inputs, output: .value(dy), cotangent: dy), input: 0)
             } else if let dy = cotangents[target] {
@@ -254,7 +276,10 @@ extension Network {
             if dims[3] == 0 { dims[3] = width ?? 224 }
         }
         guard !dims.contains(0) else {
-            throw NetworkError(.input, "\(model.path): The input “\(inputName)” has open dimensions other than batch, height and width.")
+            throw NetworkError(
+                .input,
+                "\(model.path): The input “\(inputName)” has open dimensions other than batch, height and width."
+            )
         }
         // A gigabyte.
         guard dims.reduce(1.0, { $0 * Double($1) }) <= Double(1 << 28) else {
@@ -265,15 +290,19 @@ extension Network {
 
     /// The nodes on ways from values to the logits, in order.
     func path(from names: Set<String>) -> [Int] {
-        var reached = names, forward: [Int] = []
+        var reached = names
+        var forward: [Int] = []
         for name in names { reached.formUnion(mergedOutputs(of: name)) }
         // The shape of a value does not change with its numbers, so no way leads through Shape.
         for (i, node) in nodes.enumerated()
-        where node.mergedInto == nil && type(of: node.operation).hasGradient && node.inputs.contains(where: reached.contains) {
+        where node.mergedInto == nil && type(of: node.operation).hasGradient
+            && node.inputs.contains(where: reached.contains)
+        {
             reached.formUnion(node.makes)
             forward.append(i)
         }
-        var needed: Set<String> = [logitsName], path: [Int] = []
+        var needed: Set<String> = [logitsName]
+        var path: [Int] = []
         for i in forward.reversed() where nodes[i].outputs.contains(where: needed.contains) {
             path.append(i)
             needed.formUnion(nodes[i].reads)
@@ -296,6 +325,8 @@ extension Network {
         let names = nodes.flatMap(\.outputs) + [inputName]
         let near = nearMatches(name, among: names)
         return "\(model.path): There is no value “\(name)” in the network."
-            + (near.isEmpty ? " `app layers` lists them." : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?")
+            + (near.isEmpty
+                ? " `app layers` lists them."
+                : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?")
     }
 }

@@ -19,24 +19,31 @@ extension Network {
     ///     under the name `gradient`.
     ///   - target: the value that is differentiated with respect to; the input if nil.
     package func run(
-        _ values: [Float], dims: [Int], outputs names: [String]?, gradient: Int? = nil, target: String? = nil, on device: Device
+        _ values: [Float], dims: [Int], outputs names: [String]?, gradient: Int? = nil, target: String? = nil,
+        on device: Device
     ) throws -> [NamedTensor] {
-        let height = dims.count == 4 ? dims[2] : nil, width = dims.count == 4 ? dims[3] : nil
+        let height = dims.count == 4 ? dims[2] : nil
+        let width = dims.count == 4 ? dims[3] : nil
         guard let batch = dims.first, batch > 0 else {
-            throw NetworkError(.input, "The input array has no dimensions; the network takes \(describedInput).")
+            throw NetworkError(
+                .input, "The input array has no dimensions; the network takes \(describedInput).")
         }
         let shape = try inputShape(batch: batch, height: height, width: width)
         guard shape.dims == dims, values.count == shape.count else {
-            throw NetworkError(.input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
+            throw NetworkError(
+                .input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
         }
         let wanted = names ?? [outputName]
         let source = target ?? inputName
-        for name in wanted + [source] where producers[name] == nil && name != inputName && constants[name] == nil {
+        for name in wanted + [source]
+        where producers[name] == nil && name != inputName && constants[name] == nil {
             throw NetworkError(.noSuchValue, unknownValue(name))
         }
         var plan = try Planner(
-            self, batch: batch, height: height, width: width, stored: Set(wanted), differentiated: gradient == nil ? [] : [source])
-        var results: [(name: String, value: Value)] = [], folded: [NamedTensor] = []
+            self, batch: batch, height: height, width: width, stored: Set(wanted),
+            differentiated: gradient == nil ? [] : [source])
+        var results: [(name: String, value: Value)] = []
+        var folded: [NamedTensor] = []
         for name in wanted {
             if let constant = constants[name] {
                 folded.append(NamedTensor(name: name, shape: constant.shape, values: try constant.floats()))
@@ -44,12 +51,14 @@ extension Network {
                 results.append((name, value))
             }
         }
-        var seedValues: [Float] = [], seed: Value?
+        var seedValues: [Float] = []
+        var seed: Value?
         if let gradient {
             let logits = plan.tape.shape(try plan.logits)
             let classes = logits.count / batch
             guard gradient >= 0, gradient < classes else {
-                throw NetworkError(.input, "There is no class \(gradient): the network has the classes 0 to \(classes - 1).")
+                throw NetworkError(
+                    .input, "There is no class \(gradient): the network has the classes 0 to \(classes - 1).")
             }
             plan.tape.beginStage()
             seed = plan.tape.input(logits)
@@ -65,10 +74,12 @@ extension Network {
             try seedValues.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
             try executor.run(plan.tape.stage(1))
         }
-        return try folded + results.map { name, value in
-            let shape = plan.tape.shape(value)
-            return NamedTensor(name: name, shape: shape, values: shape.rowMajor(try executor.memoryOrder(value)))
-        }
+        return try folded
+            + results.map { name, value in
+                let shape = plan.tape.shape(value)
+                return NamedTensor(
+                    name: name, shape: shape, values: shape.rowMajor(try executor.memoryOrder(value)))
+            }
     }
 
     /// The names of all values that nodes make, in order.

@@ -18,7 +18,9 @@ package final class Block: @unchecked Sendable {
         let alignment = bytes >= 4 << 20 ? 2 << 20 : 64
         var memory: UnsafeMutableRawPointer?
         let code = posix_memalign(&memory, alignment, bytes)
-        guard code == 0, let memory else { fatalError("There is no memory left: \(bytes) bytes were asked for.") }
+        guard code == 0, let memory else {
+            fatalError("There is no memory left: \(bytes) bytes were asked for.")
+        }
         #if os(Linux)
             if alignment > 64 { madvise(memory, bytes, MADV_HUGEPAGE) }
         #endif
@@ -28,7 +30,9 @@ package final class Block: @unchecked Sendable {
 
     package convenience init(_ values: [Float]) {
         self.init(count: values.count)
-        values.withUnsafeBufferPointer { if let from = $0.baseAddress { pointer.update(from: from, count: values.count) } }
+        values.withUnsafeBufferPointer {
+            if let from = $0.baseAddress { pointer.update(from: from, count: values.count) }
+        }
     }
 
     /// Integers, for kernels that take offsets.

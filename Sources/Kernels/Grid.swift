@@ -16,7 +16,9 @@ package struct Grid: Sendable {
         let order = dims.indices.filter { dims[$0] != 1 }.sorted { (y[$0], x[$0]) > (y[$1], x[$1]) }
         var merged: [(dim: Int, x: Int, z: Int, y: Int)] = []
         for d in order {
-            if let last = merged.last, last.x == x[d] * dims[d], last.z == z[d] * dims[d], last.y == y[d] * dims[d] {
+            if let last = merged.last, last.x == x[d] * dims[d], last.z == z[d] * dims[d],
+                last.y == y[d] * dims[d]
+            {
                 merged[merged.count - 1] = (last.dim * dims[d], x[d], z[d], y[d])
             } else {
                 merged.append((dims[d], x[d], z[d], y[d]))
@@ -60,7 +62,9 @@ package struct Grid: Sendable {
     // C's arrays of WB_RANK ints arrive in Swift as tuples.
     private typealias Six = (Int32, Int32, Int32, Int32, Int32, Int32)
     private static func set(_ to: inout Six, _ values: [Int]) {
-        withUnsafeMutableBytes(of: &to) { $0.copyBytes(from: values.map { Int32($0) }.withUnsafeBytes { Array($0) }) }
+        withUnsafeMutableBytes(of: &to) {
+            $0.copyBytes(from: values.map { Int32($0) }.withUnsafeBytes { Array($0) })
+        }
     }
     private static func get(_ from: Six) -> [Int] {
         withUnsafeBytes(of: from) { $0.bindMemory(to: Int32.self).map(Int.init) }

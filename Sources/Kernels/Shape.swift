@@ -14,7 +14,9 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     package static let maximumRank = 6
 
     /// Whether kernels, which count in 32 bits, can find their way in it.
-    private var isAddressable: Bool { rank <= Shape.maximumRank && dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max) }
+    private var isAddressable: Bool {
+        rank <= Shape.maximumRank && dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max)
+    }
 
     /// The shape of something that is computed: addressable, and nothing of it is empty.
     package func checked() throws -> Shape {
@@ -22,7 +24,9 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
             throw OperatorError("makes a tensor of rank \(rank); the limit is \(Shape.maximumRank)")
         }
         guard dims.allSatisfy({ $0 > 0 }), isAddressable else {
-            throw OperatorError("makes a tensor of shape \(self), which is empty or too large; take a smaller batch or picture")
+            throw OperatorError(
+                "makes a tensor of shape \(self), which is empty or too large; take a smaller batch or picture"
+            )
         }
         return self
     }
@@ -48,7 +52,9 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     package var isRowMajor: Bool { rank != 4 || dims[1] == 1 || dims[2] * dims[3] == 1 }
 
     /// Elements in row-major order, from memory order.
-    package func rowMajor(_ memory: [Float]) -> [Float] { isRowMajor ? memory : reordered(memory, toMemory: false) }
+    package func rowMajor(_ memory: [Float]) -> [Float] {
+        isRowMajor ? memory : reordered(memory, toMemory: false)
+    }
 
     /// Elements in memory order, from row-major order.
     package func memoryOrder(_ rowMajor: [Float]) -> [Float] {

@@ -27,15 +27,18 @@ extension Step {
 
 /// Values and steps in the order in which they run.
 package struct Tape: Sendable {
-    enum Source: Sendable { case constant(Block), input, step }
+    enum Source: Sendable {
+        case constant(Block)
+        case input, step
+    }
     struct Entry: Sendable {
         var shape: Shape
-        var storage: Int // values with the same storage are views of the same memory
+        var storage: Int  // values with the same storage are views of the same memory
     }
 
     private(set) var entries: [Entry] = []
-    private(set) var sources: [Source] = [] // of each storage
-    private(set) var sizes: [Int] = [] // of each storage, in floats
+    private(set) var sources: [Source] = []  // of each storage
+    private(set) var sizes: [Int] = []  // of each storage, in floats
     package private(set) var steps: [any Step] = []
     /// What each step is for, for tables: the name of a node of the network.
     package private(set) var labels: [String] = []
@@ -103,7 +106,8 @@ package struct Tape: Sendable {
     package mutating func dropDeadSteps(keeping kept: [Value]) {
         var live = Set(kept.map(storage))
         var keep = [Bool](repeating: false, count: steps.count)
-        for i in steps.indices.reversed() where steps[i].writes.contains(where: { live.contains(storage($0)) }) {
+        for i in steps.indices.reversed()
+        where steps[i].writes.contains(where: { live.contains(storage($0)) }) {
             keep[i] = true
             live.formUnion(steps[i].reads.map(storage))
         }

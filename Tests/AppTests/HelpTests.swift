@@ -24,7 +24,10 @@ import Testing
         ("classify", model + device + ["--batch", "--json", "<image>"]),
         ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
-        ("run", model + device + ["--input", "--output", "--outputs", "--gradient", "--wrt", "--force", "--json"]),
+        (
+            "run",
+            model + device + ["--input", "--output", "--outputs", "--gradient", "--wrt", "--force", "--json"]
+        ),
         ("verify", model + ["--device", "--threads", "--json", "<image>"]),
         ("bench", model + device + method + ["--batch", "--rounds", "--layers", "--json", "<image>"]),
     ]

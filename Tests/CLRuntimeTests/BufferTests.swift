@@ -1,6 +1,5 @@
-import Testing
-
 import CLRuntime
+import Testing
 
 @Suite struct BufferTests {
     @Test func roundTrip() throws {

@@ -1,6 +1,5 @@
-import Testing
-
 import CLRuntime
+import Testing
 
 /// What “the same bits everywhere” stands on: that a device's + × fma (and ÷ √ where it says so) are those of IEEE 754.
 @Suite struct FloatTests {

@@ -1,7 +1,6 @@
+import CLRuntime
 import Glibc
 import Testing
-
-import CLRuntime
 
 @Suite struct InventoryTests {
     @Test func listsDevicesWithPlausibleFacts() throws {

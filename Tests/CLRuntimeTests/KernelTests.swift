@@ -1,6 +1,5 @@
-import Testing
-
 import CLRuntime
+import Testing
 
 private let axpy = """
     kernel void axpy(global float *y, global const float *x, float a, int n) {

@@ -1,7 +1,6 @@
+import CLRuntime
 import Glibc
 import Testing
-
-import CLRuntime
 
 @Suite struct ProgramTests {
     private static let source = "kernel void answer(global int *x) { x[get_global_id(0)] = ANSWER; }"

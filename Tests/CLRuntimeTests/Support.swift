@@ -1,7 +1,6 @@
+import CLRuntime
 import Glibc
 import Testing
-
-import CLRuntime
 
 /// A device with a queue. There must be one: without it this module is not tested, and that is a failure.
 struct Bench {

@@ -1,9 +1,8 @@
 // Arrays in .npy files, and files that are complete or not there.
 
 import Foundation
-import Testing
-
 import Imaging
+import Testing
 
 @Suite struct NPYTests {
     static func file(_ header: String, _ data: [UInt8], version: UInt8 = 1) -> [UInt8] {

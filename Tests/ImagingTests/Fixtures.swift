@@ -1,7 +1,6 @@
 // Pictures and files that the tests make themselves, and checksums to compare them with what Pillow made.
 
 import Foundation
-
 import Imaging
 
 /// FNV-1a, 64 bits.

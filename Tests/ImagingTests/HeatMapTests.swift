@@ -1,8 +1,7 @@
 // Heat maps: enlarging, scaling, colours, overlays and the sheet.
 
-import Testing
-
 import Imaging
+import Testing
 
 @Suite struct HeatMapTests {
     @Test func bilinearBetweenCentres() {

@@ -1,8 +1,7 @@
 // Preparing photographs: torchvision's sizes and offsets, the exact formula, and the JSON form.
 
-import Testing
-
 import Imaging
+import Testing
 
 @Suite struct PreprocessingTests {
     @Test func presetsSeeWhatTorchvisionSees() throws {

@@ -1,8 +1,7 @@
 // Decoding: equal to Pillow, colours untouched, upright, and a sentence for everything that is no picture.
 
-import Testing
-
 import Imaging
+import Testing
 
 @Suite struct ReadingTests {
     @Test func jpegEqualsPillow() throws {

@@ -1,8 +1,7 @@
 // Resizing against checksums of what Pillow makes of the same picture (200 × 5 in two calls, rows first).
 
-import Testing
-
 import Imaging
+import Testing
 
 @Suite struct ResamplingTests {
     static let known: [(Int, Int, Interpolation, UInt64)] = [

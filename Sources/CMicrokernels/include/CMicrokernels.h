@@ -31,22 +31,29 @@ typedef struct { const float *x, *weights, *bias, *residual, *zeros; float *y; }
 typedef struct {
     const char *name;
     int tile_rows;
-    void (*convolution)(const wb_conv *, const wb_conv_operands *, wb_scratch *, int64_t row0, int64_t row1, int panel0, int panel1);
+    void (*convolution)(const wb_conv *, const wb_conv_operands *, wb_scratch *, int64_t row0, int64_t row1,
+        int panel0, int panel1);
     void (*depthwise)(const wb_conv *, const wb_conv_operands *, int64_t row0, int64_t row1);
-    void (*map)(int operation, const wb_grid *, const float *x, const float *z, float *y, float a, float b, int64_t begin, int64_t end);
+    void (*map)(int operation, const wb_grid *, const float *x, const float *z, float *y, float a, float b,
+        int64_t begin, int64_t end);
     void (*max_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
     void (*max_pool_vjp)(const wb_pool *, const float *x, const float *dy, float *dx, int64_t begin, int64_t end);
     void (*average_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
     void (*average_pool_vjp)(const wb_pool *, const float *dy, float *dx, int64_t begin, int64_t end);
-    void (*reduce)(int maximum, const wb_grid *, const int *offsets, int count, float divisor, const float *x, float *y, int64_t begin, int64_t end);
+    void (*reduce)(int maximum, const wb_grid *, const int *offsets, int count, float divisor, const float *x,
+        float *y, int64_t begin, int64_t end);
     void (*softmax)(const wb_rows *, int logarithm, const float *x, float *y, int64_t begin, int64_t end);
-    void (*softmax_vjp)(const wb_rows *, int logarithm, const float *y, const float *dy, float *dx, int64_t begin, int64_t end);
+    void (*softmax_vjp)(const wb_rows *, int logarithm, const float *y, const float *dy, float *dx,
+        int64_t begin, int64_t end);
     void (*lrn)(const wb_lrn *, const float *x, float *y, int64_t begin, int64_t end);
     void (*lrn_vjp)(const wb_lrn *, const float *x, const float *dy, float *dx, int64_t begin, int64_t end);
     void (*product)(const wb_product *, const float *a, const float *b, float *y, int64_t begin, int64_t end);
-    void (*cam)(const wb_maps *, const float *activation, const float *weights, float *map, int64_t begin, int64_t end);
-    void (*fem_statistics)(const wb_maps *, const float *activation, float *means, float *thresholds, int64_t begin, int64_t end);
-    void (*fem)(const wb_maps *, const float *activation, const float *means, const float *thresholds, float *map, int64_t begin, int64_t end);
+    void (*cam)(const wb_maps *, const float *activation, const float *weights, float *map, int64_t begin,
+        int64_t end);
+    void (*fem_statistics)(const wb_maps *, const float *activation, float *means, float *thresholds,
+        int64_t begin, int64_t end);
+    void (*fem)(const wb_maps *, const float *activation, const float *means, const float *thresholds,
+        float *map, int64_t begin, int64_t end);
 } wb_functions;
 
 // The instruction sets that this processor has, best first; NULL past the last.

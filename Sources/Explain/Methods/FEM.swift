@@ -16,14 +16,18 @@ package enum FEM: Explainer {
     package static let isClassSpecific = false
 
     package static func check(layer shape: Shape, _ settings: MethodSettings) throws {
-        let cells = shape.dims[2] * shape.dims[3], k = settings.femThreshold
-        guard k.isFinite, k >= 0 else { throw ExplainError(.method, "FEM's k is \(k); it must be a number of at least 0.") }
+        let cells = shape.dims[2] * shape.dims[3]
+        let k = settings.femThreshold
+        guard k.isFinite, k >= 0 else {
+            throw ExplainError(.method, "FEM's k is \(k); it must be a number of at least 0.")
+        }
         // No element of n can lie more than √(n − 1) standard deviations above their mean.
         guard Double(k) * Double(k) < Double(cells - 1) else {
             throw ExplainError(
                 .method,
                 "FEM with k = \(k) is blank on every picture: in a layer of \(shape.dims[2])×\(shape.dims[3]) cells no value can exceed the mean by "
-                    + "√(\(cells) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--fem-k).")
+                    + "√(\(cells) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--fem-k)."
+            )
         }
     }
 

@@ -15,7 +15,8 @@ package enum GradCAM: Explainer {
 
     package static func map(_ tape: inout Tape, _ inputs: MethodInputs) -> MethodOutputs {
         let weights = tape.spatialMean(inputs.gradient!)
-        return MethodOutputs(map: tape.channelMap(inputs.activation, weights: weights, clip: true), weights: weights)
+        return MethodOutputs(
+            map: tape.channelMap(inputs.activation, weights: weights, clip: true), weights: weights)
     }
 
     package static func blankReason(weights: [Float]?) -> String {

@@ -12,7 +12,9 @@ package struct CPU: Sendable {
 
     /// What the machine offers, best first: "AVX-512", "AVX2", "baseline".
     package static var instructionSets: [String] {
-        (0...).lazy.map { wb_functions_at(Int32($0)) }.prefix { $0 != nil }.map { String(cString: $0!.pointee.name) }
+        (0...).lazy.map { wb_functions_at(Int32($0)) }.prefix { $0 != nil }.map {
+            String(cString: $0!.pointee.name)
+        }
     }
 
     /// The cores that this process may use.
@@ -25,7 +27,8 @@ package struct CPU: Sendable {
         let names = CPU.instructionSets
         guard let index = instructionSet.map({ names.firstIndex(of: $0) }) ?? 0 else {
             throw DeviceError(
-                "This processor does not have the instruction set “\(instructionSet!)”; it has \(names.joined(separator: ", ")).")
+                "This processor does not have the instruction set “\(instructionSet!)”; it has \(names.joined(separator: ", "))."
+            )
         }
         functions = wb_functions_at(Int32(index))!
         self.threads = max(1, threads ?? CPU.cores)
@@ -69,7 +72,7 @@ package struct CPUFrame {
 package final class CPUExecutor: Executor {
     private let tape: Tape
     private let frame: CPUFrame
-    private let blocks: [Block] // keeps the memory
+    private let blocks: [Block]  // keeps the memory
     private let scratch: UnsafeMutablePointer<wb_scratch>
     package let arenaBytes: Int
 
@@ -78,10 +81,12 @@ package final class CPUExecutor: Executor {
         self.tape = tape
         // Sixteen floats fill a cache line.
         let arena = tape.arena(keeping: kept, alignment: 16)
-        let needed = 4 * (arena.size + tape.largest), most = Int(ProcessInfo.processInfo.physicalMemory)
+        let needed = 4 * (arena.size + tape.largest)
+        let most = Int(ProcessInfo.processInfo.physicalMemory)
         guard needed <= most else {
             throw DeviceError(
-                "This needs \(needed >> 20) MiB of working memory, and the machine has \(most >> 20) MiB; take a smaller batch or picture.")
+                "This needs \(needed >> 20) MiB of working memory, and the machine has \(most >> 20) MiB; take a smaller batch or picture."
+            )
         }
         let memory = Block(count: arena.size)
         var blocks = [memory]

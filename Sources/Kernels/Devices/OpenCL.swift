@@ -31,7 +31,9 @@ package final class OpenCL: Sendable {
     ///   - shape: the kernels' shape.
     ///   - tile: the side of the GPU shape's tiles: 32, 64 or 128.
     ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
-    package init(_ device: CLDevice, shape: KernelShape? = nil, tile: Int? = nil, nativeDivision: Bool = true) throws {
+    package init(_ device: CLDevice, shape: KernelShape? = nil, tile: Int? = nil, nativeDivision: Bool = true)
+        throws
+    {
         let missing = OpenCL.missing(device)
         guard missing.isEmpty else {
             throw DeviceError(
@@ -41,7 +43,8 @@ package final class OpenCL: Sendable {
         self.device = device
         self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
         fixedTile = tile
-        self.nativeDivision = nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
+        self.nativeDivision =
+            nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
         context = try CLContext(device: device)
     }
 
@@ -65,7 +68,8 @@ package final class OpenCL: Sendable {
 
     /// The source of a family of kernels, with all that it needs in front.
     package static func source(_ family: String) -> String {
-        ["types.clh", "common.clh", "math.clh", "\(family).clh", "\(family).cl"].map(text).joined(separator: "\n")
+        ["types.clh", "common.clh", "math.clh", "\(family).clh", "\(family).cl"].map(text).joined(
+            separator: "\n")
     }
 
     /// A kernel of `kernels/FAMILY.cl`, built with `options`. Each program holds one kernel, so that nothing is compiled that does
@@ -121,14 +125,18 @@ package struct OpenCLFrame {
     ) throws -> CLLaunch {
         let local = device.shape == .gpu ? min(128, device.device.maxWorkGroupSize) : 16
         return try launch(
-            name, in: family, options: options, arguments, global: CLSize(max(count, 1)).roundedUp(to: CLSize(local)), local: CLSize(local))
+            name, in: family, options: options, arguments,
+            global: CLSize(max(count, 1)).roundedUp(to: CLSize(local)), local: CLSize(local))
     }
 
     /// A launch over `columns` by `rows` work-items.
-    func launch(_ name: String, in family: String, _ arguments: [CLArgument], columns: Int, rows: Int) throws -> CLLaunch {
+    func launch(_ name: String, in family: String, _ arguments: [CLArgument], columns: Int, rows: Int) throws
+        -> CLLaunch
+    {
         let local = device.shape == .gpu ? CLSize(32, 4) : CLSize(16, 1)
         return try launch(
-            name, in: family, arguments, global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local), local: local)
+            name, in: family, arguments, global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local),
+            local: local)
     }
 }
 
@@ -137,8 +145,8 @@ package final class OpenCLExecutor: Executor {
     private let tape: Tape
     private let frame: OpenCLFrame
     private let queue: CLQueue
-    private let launches: [[CLLaunch]] // of each step
-    private let borrowed: [Block] // memory that buffers use
+    private let launches: [[CLLaunch]]  // of each step
+    private let borrowed: [Block]  // memory that buffers use
     package let arenaBytes: Int
 
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
@@ -154,7 +162,8 @@ package final class OpenCLExecutor: Executor {
         }
         arenaBytes = arena.size * 4
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
-        var buffers: [CLBuffer?] = [], borrowed: [Block] = []
+        var buffers: [CLBuffer?] = []
+        var borrowed: [Block] = []
         for (storage, source) in tape.sources.enumerated() {
             let bytes = max(4, tape.sizes[storage] * 4)
             switch source {
@@ -171,7 +180,8 @@ package final class OpenCLExecutor: Executor {
                 }
             case .input: buffers.append(try CLBuffer(context: device.context, byteCount: bytes))
             case .step:
-                buffers.append(try arena.offsets[storage].map { try memory!.part(offset: $0 * 4, byteCount: bytes) })
+                buffers.append(
+                    try arena.offsets[storage].map { try memory!.part(offset: $0 * 4, byteCount: bytes) })
             }
         }
         self.borrowed = borrowed

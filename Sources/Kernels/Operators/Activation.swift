@@ -19,13 +19,15 @@ extension Activation {
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let source = gradientNeeds.contains(.output) ? node.output : try required(node.inputs, 0, "X")
-        return tape.map(gradientOperation, try tape.value(source), node.cotangent, a: constants.a, b: constants.b)
+        return tape.map(
+            gradientOperation, try tape.value(source), node.cotangent, a: constants.a, b: constants.b)
     }
 }
 
 /// A clip to constant bounds. The gradient is 0 where the result is on a bound.
 private func clipGradient(_ tape: inout Tape, _ node: LoweredNode, _ bounds: Bounds) throws -> Value {
-    tape.map(WB_MAP_clip_vjp_of_output, try tape.value(node.output), node.cotangent, a: bounds.low, b: bounds.high)
+    tape.map(
+        WB_MAP_clip_vjp_of_output, try tape.value(node.output), node.cotangent, a: bounds.low, b: bounds.high)
 }
 
 package struct Relu: Operator {
@@ -57,8 +59,12 @@ package struct Clip: Operator {
     package func clip(_ inputs: [Operand?]) throws -> Bounds? {
         guard boundsAreInputs else { return Bounds(low, high) }
         func bound(_ index: Int, _ fallback: Float) throws -> Float {
-            guard let tensor = try constant(inputs, index, index == 1 ? "min" : "max") else { return fallback }
-            guard tensor.shape.count == 1 else { throw OperatorError("has bounds that are not single numbers") }
+            guard let tensor = try constant(inputs, index, index == 1 ? "min" : "max") else {
+                return fallback
+            }
+            guard tensor.shape.count == 1 else {
+                throw OperatorError("has bounds that are not single numbers")
+            }
             return try tensor.floats()[0]
         }
         return Bounds(try bound(1, -.infinity), try bound(2, .infinity))
@@ -66,7 +72,11 @@ package struct Clip: Operator {
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let bounds = try clip(inputs)!
-        return [.value(tape.map(WB_MAP_clip, try tape.value(required(inputs, 0, "X")), a: bounds.low, b: bounds.high))]
+        return [
+            .value(
+                tape.map(WB_MAP_clip, try tape.value(required(inputs, 0, "X")), a: bounds.low, b: bounds.high)
+            )
+        ]
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         try clipGradient(&tape, node, clip(node.inputs)!)
@@ -103,13 +113,15 @@ package struct PRelu: Operator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let (x, slope) = (try required(inputs, 0, "X"), try required(inputs, 1, "slope"))
         guard Shape.broadcast(tape.shape(x), tape.shape(slope)) == tape.shape(x) else {
-            throw OperatorError("has slopes of shape \(tape.shape(slope)) for an input of shape \(tape.shape(x))")
+            throw OperatorError(
+                "has slopes of shape \(tape.shape(slope)) for an input of shape \(tape.shape(x))")
         }
         return [.value(tape.map(WB_MAP_prelu, try tape.value(x), try tape.value(slope)))]
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         guard input == 0 else { throw OperatorError("has no gradient with respect to its slopes") }
-        let x = try tape.value(required(node.inputs, 0, "X")), slope = try tape.value(required(node.inputs, 1, "slope"))
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        let slope = try tape.value(required(node.inputs, 1, "slope"))
         return tape.map(WB_MAP_multiply, tape.map(WB_MAP_prelu_slope, x, slope), node.cotangent)
     }
 }

@@ -11,7 +11,9 @@ protocol Arithmetic: Operator {
 extension Arithmetic {
     func operands(_ tape: Tape, _ inputs: [Operand?]) throws -> (Operand, Operand) {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
-        guard inputs.count == 2 else { throw OperatorError("has \(inputs.count) inputs, where two are needed") }
+        guard inputs.count == 2 else {
+            throw OperatorError("has \(inputs.count) inputs, where two are needed")
+        }
         guard Shape.broadcast(tape.shape(a), tape.shape(b)) != nil else {
             throw OperatorError("combines shapes that do not fit: \(tape.shape(a)) and \(tape.shape(b))")
         }
@@ -31,7 +33,12 @@ extension Arithmetic {
         let (p, q) = (try a.ints(), try b.ints())
         guard !p.isEmpty, !q.isEmpty, p.count == q.count || p.count == 1 || q.count == 1 else { return nil }
         return [
-            HostTensor(shape, .ints(try (0..<shape.count).map { try onInts(p[p.count == 1 ? 0 : $0], q[q.count == 1 ? 0 : $0]) }))
+            HostTensor(
+                shape,
+                .ints(
+                    try (0..<shape.count).map {
+                        try onInts(p[p.count == 1 ? 0 : $0], q[q.count == 1 ? 0 : $0])
+                    }))
         ]
     }
 }

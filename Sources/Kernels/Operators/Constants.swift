@@ -22,7 +22,9 @@ package struct Constant: Operator {
         }
     }
     package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? { [tensor] }
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] { [.host(tensor)] }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.host(tensor)]
+    }
 }
 
 package struct ConstantOfShape: Operator {
@@ -34,20 +36,28 @@ package struct ConstantOfShape: Operator {
 
     package init(_ attributes: Attributes) throws {
         number = try attributes.tensor("value") ?? HostTensor([1], .floats([0]))
-        guard number.shape.count == 1 else { throw OperatorError("has a “value” of \(number.shape.count) numbers, where one is needed") }
+        guard number.shape.count == 1 else {
+            throw OperatorError("has a “value” of \(number.shape.count) numbers, where one is needed")
+        }
     }
     package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
-        guard let first = inputs.first, let dims = try first?.ints() else { throw OperatorError("lacks its shape") }
+        guard let first = inputs.first, let dims = try first?.ints() else {
+            throw OperatorError("lacks its shape")
+        }
         guard dims.allSatisfy({ $0 >= 0 && $0 < 1 << 24 }), dims.count <= Shape.maximumRank else {
             throw OperatorError("makes a tensor of shape \(dims)")
         }
         var count = 1
         for d in dims {
             count *= d
-            guard count <= 1 << 24 else { throw OperatorError("makes a tensor of shape \(dims), which is too large") }
+            guard count <= 1 << 24 else {
+                throw OperatorError("makes a tensor of shape \(dims), which is too large")
+            }
         }
         let shape = Shape(dims)
-        if number.isInteger { return [HostTensor(shape, .ints(Array(repeating: try number.ints()[0], count: count)))] }
+        if number.isInteger {
+            return [HostTensor(shape, .ints(Array(repeating: try number.ints()[0], count: count)))]
+        }
         return [HostTensor(shape, .floats(Array(repeating: try number.floats()[0], count: count)))]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {

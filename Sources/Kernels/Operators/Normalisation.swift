@@ -10,7 +10,9 @@ package struct LRN: Operator {
 
     package init(_ attributes: Attributes) throws {
         size = try attributes.int("size")
-        guard (1...1 << 20).contains(size) else { throw OperatorError("has the size \(size), which must be positive") }
+        guard (1...1 << 20).contains(size) else {
+            throw OperatorError("has the size \(size), which must be positive")
+        }
         alpha = try attributes.float("alpha", default: 1e-4)
         beta = try attributes.float("beta", default: 0.75)
         bias = try attributes.float("bias", default: 1)
@@ -23,7 +25,8 @@ package struct LRN: Operator {
         tape.add(
             LocalResponse(
                 window: wb_lrn(
-                    pixels: Int32(d[0] * d[2] * d[3]), c: Int32(d[1]), size: Int32(size), alpha: alpha / Float(size),
+                    pixels: Int32(d[0] * d[2] * d[3]), c: Int32(d[1]), size: Int32(size),
+                    alpha: alpha / Float(size),
                     beta: beta, bias: bias), inputs: inputs, output: y))
         return y
     }
@@ -57,12 +60,14 @@ private struct SoftmaxRows: Sendable {
         }
         let inputs = inputs.map { tape.reshape($0, to: working) }
         let y = tape.value(working)
-        let inner = working.strides[axis], length = working.dims.isEmpty ? 1 : working.dims[axis]
+        let inner = working.strides[axis]
+        let length = working.dims.isEmpty ? 1 : working.dims[axis]
         tape.add(
             Softmax(
                 logarithm: logarithm,
                 rows: wb_rows(
-                    outer: Int32(working.count / max(1, inner * length)), length: Int32(length), inner: Int32(inner)),
+                    outer: Int32(working.count / max(1, inner * length)), length: Int32(length),
+                    inner: Int32(inner)),
                 inputs: inputs, output: y))
         return tape.reshape(y, to: shape)
     }

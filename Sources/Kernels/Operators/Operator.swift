@@ -84,7 +84,12 @@ extension Tape {
 }
 
 package enum Attribute: Sendable {
-    case int(Int), float(Float), string(String), ints([Int]), floats([Float]), tensor(HostTensor)
+    case int(Int)
+    case float(Float)
+    case string(String)
+    case ints([Int])
+    case floats([Float])
+    case tensor(HostTensor)
     /// Something that no operator here reads, by its kind.
     case other(String)
 }
@@ -94,7 +99,9 @@ package struct Attributes: Sendable {
     package let opset: Int
     private let values: [String: Attribute]
 
-    package init(opset: Int, _ values: [String: Attribute] = [:]) { (self.opset, self.values) = (opset, values) }
+    package init(opset: Int, _ values: [String: Attribute] = [:]) {
+        (self.opset, self.values) = (opset, values)
+    }
 
     package func has(_ name: String) -> Bool { values[name] != nil }
 
@@ -104,7 +111,8 @@ package struct Attributes: Sendable {
     package func int(_ name: String, default fallback: Int? = nil) throws -> Int {
         switch values[name] {
         case .int(let value): return value
-        case nil: if let fallback { return fallback } else { throw OperatorError("lacks the attribute “\(name)”") }
+        case nil:
+            if let fallback { return fallback } else { throw OperatorError("lacks the attribute “\(name)”") }
         default: throw wrong(name, "an integer")
         }
     }
@@ -210,7 +218,9 @@ extension Operator {
 
 /// Input `index`, which must be there.
 func required(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Operand {
-    guard index < inputs.count, let operand = inputs[index] else { throw OperatorError("lacks its input \(index) (\(what))") }
+    guard index < inputs.count, let operand = inputs[index] else {
+        throw OperatorError("lacks its input \(index) (\(what))")
+    }
     return operand
 }
 
@@ -218,7 +228,8 @@ func required(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Oper
 func constant(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> HostTensor? {
     guard index < inputs.count, let operand = inputs[index] else { return nil }
     guard case .host(let tensor) = operand else {
-        throw OperatorError("needs its input \(index) (\(what)) to be a constant, and it is computed by the network")
+        throw OperatorError(
+            "needs its input \(index) (\(what)) to be a constant, and it is computed by the network")
     }
     return tensor
 }

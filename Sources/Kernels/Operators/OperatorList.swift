@@ -5,16 +5,19 @@ package enum OperatorList {
         // Products.swift
         Conv.self, BatchNormalization.self, Gemm.self, MatMul.self,
         // Activation.swift
-        Relu.self, LeakyRelu.self, PRelu.self, Clip.self, Sigmoid.self, HardSigmoid.self, HardSwish.self, Tanh.self,
+        Relu.self, LeakyRelu.self, PRelu.self, Clip.self, Sigmoid.self, HardSigmoid.self, HardSwish.self,
+        Tanh.self,
         Elu.self, Exp.self, Log.self, Sqrt.self, Erf.self, Abs.self, Neg.self,
         // Arithmetic.swift
         Add.self, Sub.self, Mul.self, Div.self, Sum.self,
         // Pooling.swift
-        MaxPool.self, AveragePool.self, GlobalAveragePool.self, GlobalMaxPool.self, ReduceMean.self, ReduceSum.self,
+        MaxPool.self, AveragePool.self, GlobalAveragePool.self, GlobalMaxPool.self, ReduceMean.self,
+        ReduceSum.self,
         // Normalisation.swift
         LRN.self, SoftmaxOperator.self, LogSoftmax.self,
         // Reshaping.swift
-        Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Identity.self, Dropout.self, Cast.self,
+        Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Identity.self, Dropout.self,
+        Cast.self,
         // Slicing.swift
         Concat.self, Slice.self, Split.self, Gather.self, Pad.self,
         // Constants.swift

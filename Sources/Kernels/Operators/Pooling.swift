@@ -27,8 +27,10 @@ private struct Pooling: Sendable {
         }
         func int(_ i: Int) -> Int32 { Int32(i) }
         let raw = wb_pool(
-            n: int(x[0]), h: int(x[2]), w: int(x[3]), c: int(x[1]), oh: int(out[0]), ow: int(out[1]), kh: int(kernel[0]),
-            kw: int(kernel[1]), stride_h: int(window.strides[0]), stride_w: int(window.strides[1]), pad_h: int(pads[0]),
+            n: int(x[0]), h: int(x[2]), w: int(x[3]), c: int(x[1]), oh: int(out[0]), ow: int(out[1]),
+            kh: int(kernel[0]),
+            kw: int(kernel[1]), stride_h: int(window.strides[0]), stride_w: int(window.strides[1]),
+            pad_h: int(pads[0]),
             pad_w: int(pads[1]), dilation_h: int(window.dilations[0]), dilation_w: int(window.dilations[1]),
             count_pads: countPads ? 1 : 0, padded_h: int(x[2] + pads[2]), padded_w: int(x[3] + pads[3]))
         return (raw, output)
@@ -50,14 +52,16 @@ package struct MaxPool: Operator {
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package let gradientNeeds: GradientNeeds = .inputs
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        guard outputs == 1 else { throw OperatorError("is asked for the indices of its maxima, which is not supported") }
-        return try pooling.forward(&tape, .max_pool, inputs)
+        guard outputs == 1 else {
+            throw OperatorError("is asked for the indices of its maxima, which is not supported")
+        }
+        return try pooling.forward(&tape, .maxPool, inputs)
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let x = try tape.value(required(node.inputs, 0, "X"))
         let dx = tape.value(tape.shape(x))
         let raw = try pooling.raw(tape.shape(x)).window
-        tape.add(Pool(kind: .max_pool_vjp, window: raw, inputs: [x, node.cotangent], output: dx))
+        tape.add(Pool(kind: .maxPoolVJP, window: raw, inputs: [x, node.cotangent], output: dx))
         return dx
     }
 }
@@ -68,12 +72,15 @@ package struct AveragePool: Operator {
     private let pooling: Pooling
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        try pooling.forward(&tape, .average_pool, inputs)
+        try pooling.forward(&tape, .averagePool, inputs)
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "X"))
         let dx = tape.value(shape)
-        tape.add(Pool(kind: .average_pool_vjp, window: try pooling.raw(shape).window, inputs: [node.cotangent], output: dx))
+        tape.add(
+            Pool(
+                kind: .averagePoolVJP, window: try pooling.raw(shape).window, inputs: [node.cotangent],
+                output: dx))
         return dx
     }
 }
@@ -138,16 +145,22 @@ private struct Reduction: Sendable {
 
     func forward(_ tape: inout Tape, _ inputs: [Operand?], mean: Bool) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "data"))
-        let shape = tape.shape(x), axes = try axes(shape, inputs)
+        let shape = tape.shape(x)
+        let axes = try axes(shape, inputs)
         if axes.isEmpty { return [.value(x)] }
         let count = axes.map { shape.dims[$0] }.reduce(1, *)
         let y = tape.reduce(x, axes: axes, divisor: mean ? Float(count) : 1)
         if keepDims { return [.value(y)] }
-        return [.value(tape.reshape(y, to: Shape(shape.dims.indices.filter { !axes.contains($0) }.map { shape.dims[$0] })))]
+        return [
+            .value(
+                tape.reshape(
+                    y, to: Shape(shape.dims.indices.filter { !axes.contains($0) }.map { shape.dims[$0] })))
+        ]
     }
 
     func gradient(_ tape: inout Tape, _ node: LoweredNode, mean: Bool) throws -> Value {
-        let shape = tape.shape(try required(node.inputs, 0, "data")), axes = try axes(shape, node.inputs)
+        let shape = tape.shape(try required(node.inputs, 0, "data"))
+        let axes = try axes(shape, node.inputs)
         let count = axes.map { shape.dims[$0] }.reduce(1, *)
         return spread(&tape, node.cotangent, over: shape, axes: axes, scale: mean ? 1 / Float(count) : 1)
     }
@@ -157,7 +170,9 @@ package struct ReduceMean: Operator {
     package static let name = "ReduceMean"
     package static let formula = "y = mean over axes"
     private let reduction: Reduction
-    package init(_ attributes: Attributes) throws { reduction = try Reduction(attributes, axesAreInputFrom: 18) }
+    package init(_ attributes: Attributes) throws {
+        reduction = try Reduction(attributes, axesAreInputFrom: 18)
+    }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try reduction.forward(&tape, inputs, mean: true)
     }
@@ -170,7 +185,9 @@ package struct ReduceSum: Operator {
     package static let name = "ReduceSum"
     package static let formula = "y = sum over axes"
     private let reduction: Reduction
-    package init(_ attributes: Attributes) throws { reduction = try Reduction(attributes, axesAreInputFrom: 13) }
+    package init(_ attributes: Attributes) throws {
+        reduction = try Reduction(attributes, axesAreInputFrom: 13)
+    }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try reduction.forward(&tape, inputs, mean: false)
     }

@@ -14,7 +14,8 @@ struct Window: Sendable {
         func two(_ name: String) throws -> [Int]? {
             guard let values = try attributes.ints(name) else { return nil }
             guard values.count == 2 else {
-                throw OperatorError("has \(values.count) numbers in “\(name)”; only two-dimensional windows are supported")
+                throw OperatorError(
+                    "has \(values.count) numbers in “\(name)”; only two-dimensional windows are supported")
             }
             guard values.allSatisfy({ (1...1 << 20).contains($0) }) else {
                 throw OperatorError("has \(values) as “\(name)”, which must be positive")
@@ -41,7 +42,9 @@ struct Window: Sendable {
         for d in 0..<2 {
             let reach = dilations[d] * (kernel[d] - 1) + 1
             guard reach < 1 << 24, kernel[0] * kernel[1] < 1 << 24 else {
-                throw OperatorError("has a window of \(kernel[0])×\(kernel[1]) with dilations \(dilations), which is too large")
+                throw OperatorError(
+                    "has a window of \(kernel[0])×\(kernel[1]) with dilations \(dilations), which is too large"
+                )
             }
             switch autoPad {
             case "SAME_UPPER", "SAME_LOWER":
@@ -55,7 +58,8 @@ struct Window: Sendable {
                 let room = size[d] + pads[d] + pads[d + 2] - reach
                 guard room >= 0 else {
                     throw OperatorError(
-                        "has a window of \(reach) \(d == 0 ? "rows" : "columns") on an input of \(size[d]) with pads \(pads)")
+                        "has a window of \(reach) \(d == 0 ? "rows" : "columns") on an input of \(size[d]) with pads \(pads)"
+                    )
                 }
                 output[d] = room / strides[d] + 1
                 // A further window, partly outside, if it starts inside the input or its first pad.
@@ -69,7 +73,8 @@ struct Window: Sendable {
 /// A shape that must be [N, C, H, W].
 func image(_ shape: Shape) throws -> Shape {
     guard shape.rank == 4 else {
-        throw OperatorError("works on tensors of rank 4 (N, C, H, W) here, and its input has the shape \(shape)")
+        throw OperatorError(
+            "works on tensors of rank 4 (N, C, H, W) here, and its input has the shape \(shape)")
     }
     return shape
 }
@@ -77,7 +82,8 @@ func image(_ shape: Shape) throws -> Shape {
 /// y[n,o,p] = b[o] + Σ w[o,c,k] x[n,c,p·stride − pad + k·dilation]
 package struct Conv: FusingOperator {
     package static let name = "Conv"
-    package static let formula = "y[n,o,p] = b[o] + sum over k and c of w[o,c,k] x[n,c,p*stride - pad + k*dilation]"
+    package static let formula =
+        "y[n,o,p] = b[o] + sum over k and c of w[o,c,k] x[n,c,p*stride - pad + k*dilation]"
 
     private let window: Window
     private let groups: Int
@@ -98,22 +104,30 @@ package struct Conv: FusingOperator {
 
     package func shape(_ input: Shape, weights: Shape) throws -> ConvolutionShape {
         let input = try image(input)
-        guard weights.rank == 4 else { throw OperatorError("has weights of shape \(weights); only 2-D convolutions are supported") }
-        let w = weights.dims, x = input.dims
+        guard weights.rank == 4 else {
+            throw OperatorError("has weights of shape \(weights); only 2-D convolutions are supported")
+        }
+        let w = weights.dims
+        let x = input.dims
         guard groups > 0, w[0] > 0, w[0] % groups == 0, w[1] * groups == x[1], w[2] > 0, w[3] > 0 else {
-            throw OperatorError("has weights of shape \(weights) and \(groups) groups, which do not fit an input of shape \(input)")
+            throw OperatorError(
+                "has weights of shape \(weights) and \(groups) groups, which do not fit an input of shape \(input)"
+            )
         }
         if let kernel = window.kernel, kernel != [w[2], w[3]] {
             throw OperatorError("has the kernel_shape \(kernel) and weights of shape \(weights)")
         }
         let (pads, out) = try window.place([x[2], x[3]], kernel: [w[2], w[3]])
         return ConvolutionShape(
-            input: input, output: try Shape([x[0], w[0], out[0], out[1]]).checked(), kernel: [w[2], w[3]], strides: window.strides,
+            input: input, output: try Shape([x[0], w[0], out[0], out[1]]).checked(), kernel: [w[2], w[3]],
+            strides: window.strides,
             pads: [pads[0], pads[1]], dilations: window.dilations, groups: groups)
     }
 
     private func weights(_ inputs: [Operand?]) throws -> HostTensor {
-        guard let weights = try constant(inputs, 1, "weights") else { throw OperatorError("lacks its weights") }
+        guard let weights = try constant(inputs, 1, "weights") else {
+            throw OperatorError("lacks its weights")
+        }
         return weights
     }
 
@@ -121,8 +135,11 @@ package struct Conv: FusingOperator {
         try shape(tape.shape(required(inputs, 0, "X")), weights: weights(inputs).shape).output
     }
 
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {
-        let x = try tape.value(required(inputs, 0, "X")), weights = try weights(inputs)
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
+        -> Value
+    {
+        let x = try tape.value(required(inputs, 0, "X"))
+        let weights = try weights(inputs)
         let shape = try shape(tape.shape(x), weights: weights.shape)
         var bias = try constant(inputs, 2, "bias")?.floats()
         if let bias, bias.count != shape.outputChannels {
@@ -140,7 +157,8 @@ package struct Conv: FusingOperator {
         let weights = try weights(node.inputs)
         let shape = try shape(tape.shape(required(node.inputs, 0, "X")), weights: weights.shape)
         return try tape.convolution(
-            node.cotangent, shape.transposed, PackedWeights(transposing: try weights.floats(), of: shape, scale: scale))
+            node.cotangent, shape.transposed,
+            PackedWeights(transposing: try weights.floats(), of: shape, scale: scale))
     }
 }
 
@@ -155,29 +173,36 @@ package struct BatchNormalization: FusingOperator {
         guard try attributes.int("training_mode", default: 0) == 0 else {
             throw OperatorError("is in training mode; export the network for inference")
         }
-        guard try attributes.int("spatial", default: 1) == 1 else { throw OperatorError("has spatial = 0, which is not supported") }
+        guard try attributes.int("spatial", default: 1) == 1 else {
+            throw OperatorError("has spatial = 0, which is not supported")
+        }
     }
 
     /// The factor and the term of each channel, in double precision.
     package func affine(_ inputs: [Operand?]) throws -> (scale: [Double], shift: [Double]) {
         let parts = try (1...4).map { index in
-            guard let part = try constant(inputs, index, ["scale", "bias", "mean", "variance"][index - 1]) else {
+            guard let part = try constant(inputs, index, ["scale", "bias", "mean", "variance"][index - 1])
+            else {
                 throw OperatorError("lacks its input \(index)")
             }
             return try part.floats().map(Double.init)
         }
-        guard Set(parts.map(\.count)).count == 1 else { throw OperatorError("has parameters of different lengths") }
+        guard Set(parts.map(\.count)).count == 1 else {
+            throw OperatorError("has parameters of different lengths")
+        }
         let scale = parts[0].indices.map { parts[0][$0] / (parts[3][$0] + epsilon).squareRoot() }
         return (scale, scale.indices.map { parts[1][$0] - parts[2][$0] * scale[$0] })
     }
 
     /// A convolution with one weight for each channel.
     private func apply(
-        _ tape: inout Tape, _ x: Value, _ scale: [Double], _ shift: [Double]?, residual: Value? = nil, clip: Bounds? = nil
+        _ tape: inout Tape, _ x: Value, _ scale: [Double], _ shift: [Double]?, residual: Value? = nil,
+        clip: Bounds? = nil
     ) throws -> Value {
         let shape = tape.shape(x)
         guard shape.rank == 2 || shape.rank == 4, shape.dims[1] == scale.count else {
-            throw OperatorError("has \(scale.count) channels and an input of shape \(shape); rank 2 and 4 are supported")
+            throw OperatorError(
+                "has \(scale.count) channels and an input of shape \(shape); rank 2 and 4 are supported")
         }
         let images = shape.rank == 4 ? shape : [shape.dims[0], shape.dims[1], 1, 1]
         let product = ConvolutionShape(
@@ -193,9 +218,12 @@ package struct BatchNormalization: FusingOperator {
         tape.shape(try required(inputs, 0, "X"))
     }
 
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
+        -> Value
+    {
         let (scale, shift) = try affine(inputs)
-        return try apply(&tape, tape.value(required(inputs, 0, "X")), scale, shift, residual: residual, clip: clip)
+        return try apply(
+            &tape, tape.value(required(inputs, 0, "X")), scale, shift, residual: residual, clip: clip)
     }
 
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
@@ -211,13 +239,15 @@ struct RowProduct {
 
     private var shape: ConvolutionShape {
         ConvolutionShape(
-            input: [rows, terms, 1, 1], output: [rows, columns, 1, 1], kernel: [1, 1], strides: [1, 1], pads: [0, 0],
+            input: [rows, terms, 1, 1], output: [rows, columns, 1, 1], kernel: [1, 1], strides: [1, 1],
+            pads: [0, 0],
             dilations: [1, 1], groups: 1)
     }
 
     /// [rows, terms] to [rows, columns].
     func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) -> Value {
-        let y = tape.convolution(tape.view(x, as: shape.input), shape, PackedWeights(weights, for: shape), epilogue)
+        let y = tape.convolution(
+            tape.view(x, as: shape.input), shape, PackedWeights(weights, for: shape), epilogue)
         return tape.view(y, as: [rows, columns])
     }
 
@@ -257,8 +287,11 @@ package struct Gemm: FusingOperator {
             throw OperatorError("multiplies matrices, and has inputs of shape \(a) and \(b.shape)")
         }
         let (rows, terms) = transA ? (a.dims[1], a.dims[0]) : (a.dims[0], a.dims[1])
-        let (inner, columns) = transB ? (b.shape.dims[1], b.shape.dims[0]) : (b.shape.dims[0], b.shape.dims[1])
-        guard terms == inner else { throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)") }
+        let (inner, columns) =
+            transB ? (b.shape.dims[1], b.shape.dims[0]) : (b.shape.dims[0], b.shape.dims[1])
+        guard terms == inner else {
+            throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)")
+        }
         _ = try Shape([rows, columns]).checked()
         var weights = try b.floats()
         if !transB { weights = RowProduct.transpose(weights, rows: terms, columns: columns) }
@@ -267,24 +300,31 @@ package struct Gemm: FusingOperator {
     }
 
     package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
-        let a = tape.shape(try required(inputs, 0, "A")), b = tape.shape(try required(inputs, 1, "B"))
+        let a = tape.shape(try required(inputs, 0, "A"))
+        let b = tape.shape(try required(inputs, 1, "B"))
         guard a.rank == 2, b.rank == 2 else { throw OperatorError("multiplies \(a) by \(b)") }
         return try Shape([a.dims[transA ? 1 : 0], b.dims[transB ? 0 : 1]]).checked()
     }
 
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value {
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
+        -> Value
+    {
         let product = try product(tape, inputs)
         var a = try tape.value(required(inputs, 0, "A"))
         if transA { a = tape.transpose(a, [1, 0]) }
         var bias: [Float]?
         if inputs.count > 2, let c = inputs[2], beta != 0 {
             let shape = tape.shape(c)
-            guard Shape.broadcast(shape, [product.rows, product.columns]) == [product.rows, product.columns] else {
-                throw OperatorError("adds C of shape \(shape) to a product of \(product.rows)×\(product.columns)")
+            guard Shape.broadcast(shape, [product.rows, product.columns]) == [product.rows, product.columns]
+            else {
+                throw OperatorError(
+                    "adds C of shape \(shape) to a product of \(product.rows)×\(product.columns)")
             }
             if case .host(let tensor) = c, shape.count == 1 || shape.count == shape.dims.last {
                 let values = try tensor.floats().map { beta == 1 ? $0 : $0 * beta }
-                bias = values.count == product.columns ? values : Array(repeating: values[0], count: product.columns)
+                bias =
+                    values.count == product.columns
+                    ? values : Array(repeating: values[0], count: product.columns)
             } else {
                 var sum = product.forward(&tape, a)
                 var term = try tape.value(c)
@@ -317,16 +357,18 @@ package struct MatMul: Operator {
     package let gradientNeeds: GradientNeeds = .inputs
 
     private struct Plan {
-        var a: Shape, b: Shape // of rank 2 at least
+        var a: Shape, b: Shape  // of rank 2 at least
         var batch: [Int], m: Int, k: Int, n: Int
         var output: Shape
     }
 
     private func plan(_ a: Shape, _ b: Shape) throws -> Plan {
         guard a.rank >= 1, b.rank >= 1 else { throw OperatorError("multiplies \(a) by \(b)") }
-        let p: Shape = a.rank == 1 ? [1, a.dims[0]] : a, q: Shape = b.rank == 1 ? [b.dims[0], 1] : b
+        let p: Shape = a.rank == 1 ? [1, a.dims[0]] : a
+        let q: Shape = b.rank == 1 ? [b.dims[0], 1] : b
         let (m, k, n) = (p.dims[p.rank - 2], p.dims[p.rank - 1], q.dims[q.rank - 1])
-        guard k == q.dims[q.rank - 2], let batch = Shape.broadcast(Shape(p.dims.dropLast(2)), Shape(q.dims.dropLast(2))),
+        guard k == q.dims[q.rank - 2],
+            let batch = Shape.broadcast(Shape(p.dims.dropLast(2)), Shape(q.dims.dropLast(2))),
             batch.rank <= 4
         else { throw OperatorError("multiplies \(a) by \(b), which do not fit") }
         let output = batch.dims + (a.rank == 1 ? [] : [m]) + (b.rank == 1 ? [] : [n])
@@ -335,10 +377,12 @@ package struct MatMul: Operator {
 
     /// op(a) · op(b) with strides; `a` and `b` have rank 2 at least, and either can be read transposed.
     private func product(
-        _ tape: inout Tape, _ a: Value, _ b: Value, transA: Bool, transB: Bool, batch: [Int], m: Int, k: Int, n: Int
+        _ tape: inout Tape, _ a: Value, _ b: Value, transA: Bool, transB: Bool, batch: [Int], m: Int, k: Int,
+        n: Int
     ) -> Value {
         func strides(_ value: Value, _ transposed: Bool) -> (batch: [Int], row: Int, column: Int) {
-            let shape = tape.shape(value), s = shape.strides
+            let shape = tape.shape(value)
+            let s = shape.strides
             let lead = Shape(shape.dims.dropLast(2))
             let own = (0..<batch.count).map { d -> Int in
                 let i = d - (batch.count - lead.rank)
@@ -357,8 +401,10 @@ package struct MatMul: Operator {
         tape.add(
             Product(
                 product: wb_product(
-                    batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k), a_m: Int32(p.row), a_k: Int32(p.column),
-                    b_k: Int32(q.row), b_n: Int32(q.column), batch_dims: four(batch, pad: 1), a_batches: four(p.batch, pad: 0),
+                    batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k), a_m: Int32(p.row),
+                    a_k: Int32(p.column),
+                    b_k: Int32(q.row), b_n: Int32(q.column), batch_dims: four(batch, pad: 1),
+                    a_batches: four(p.batch, pad: 0),
                     b_batches: four(q.batch, pad: 0)), a: a, b: b, y: y))
         return y
     }
@@ -366,7 +412,9 @@ package struct MatMul: Operator {
     /// Products with a constant matrix go the way of convolutions.
     private func rows(_ tape: Tape, _ inputs: [Operand?]) throws -> RowProduct? {
         let a = tape.shape(try required(inputs, 0, "A"))
-        guard case .host(let b) = try required(inputs, 1, "B"), b.shape.rank == 2, a.rank >= 2 else { return nil }
+        guard case .host(let b) = try required(inputs, 1, "B"), b.shape.rank == 2, a.rank >= 2 else {
+            return nil
+        }
         let plan = try plan(a, b.shape)
         return RowProduct(
             rows: a.count / plan.k, terms: plan.k, columns: plan.n,
@@ -380,7 +428,8 @@ package struct MatMul: Operator {
             let y = rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
             return [.value(tape.reshape(y, to: plan.output))]
         }
-        let x = tape.reshape(try tape.value(a), to: plan.a), z = tape.reshape(try tape.value(b), to: plan.b)
+        let x = tape.reshape(try tape.value(a), to: plan.a)
+        let z = tape.reshape(try tape.value(b), to: plan.b)
         let y = product(
             &tape, x, z, transA: false, transB: false, batch: plan.batch, m: plan.m, k: plan.k, n: plan.n)
         return [.value(tape.reshape(y, to: plan.output))]
@@ -394,14 +443,18 @@ package struct MatMul: Operator {
             return tape.reshape(dx, to: tape.shape(a))
         }
         let dy = tape.reshape(node.cotangent, to: Shape(plan.batch + [plan.m, plan.n]))
-        let d: Value, full: Shape, matrix: Shape
+        let d: Value
+        let full: Shape
+        let matrix: Shape
         if input == 0 {
             let z = tape.reshape(try tape.value(b), to: plan.b)
-            d = product(&tape, dy, z, transA: false, transB: true, batch: plan.batch, m: plan.m, k: plan.n, n: plan.k)
+            d = product(
+                &tape, dy, z, transA: false, transB: true, batch: plan.batch, m: plan.m, k: plan.n, n: plan.k)
             (full, matrix) = (Shape(plan.batch + [plan.m, plan.k]), plan.a)
         } else {
             let x = tape.reshape(try tape.value(a), to: plan.a)
-            d = product(&tape, x, dy, transA: true, transB: false, batch: plan.batch, m: plan.k, k: plan.m, n: plan.n)
+            d = product(
+                &tape, x, dy, transA: true, transB: false, batch: plan.batch, m: plan.k, k: plan.m, n: plan.n)
             (full, matrix) = (Shape(plan.batch + [plan.k, plan.n]), plan.b)
         }
         let sum = tape.sum(tape.reshape(d, to: full), to: matrix)

@@ -14,8 +14,12 @@ extension Reshaping {
     }
     private func checked(_ old: Shape, _ inputs: [Operand?]) throws -> Shape {
         let new = try shape(old, inputs)
-        guard new.count == old.count else { throw OperatorError("turns the shape \(old) into \(new), which has not as many elements") }
-        guard new.rank <= Shape.maximumRank else { throw OperatorError("makes a tensor of rank \(new.rank); the limit is 6") }
+        guard new.count == old.count else {
+            throw OperatorError("turns the shape \(old) into \(new), which has not as many elements")
+        }
+        guard new.rank <= Shape.maximumRank else {
+            throw OperatorError("makes a tensor of rank \(new.rank); the limit is 6")
+        }
         return new
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -40,18 +44,25 @@ package struct Flatten: Reshaping {
 
 package struct Reshape: Reshaping {
     package static let name = "Reshape"
-    package static let formula = "the same elements in row-major order under a constant shape; 0 keeps a dimension, -1 is computed"
+    package static let formula =
+        "the same elements in row-major order under a constant shape; 0 keeps a dimension, -1 is computed"
     private let allowZero: Bool
     /// Whether 0 keeps a dimension.
     package var zeroKeeps: Bool { !allowZero }
-    package init(_ attributes: Attributes) throws { allowZero = try attributes.int("allowzero", default: 0) != 0 }
+    package init(_ attributes: Attributes) throws {
+        allowZero = try attributes.int("allowzero", default: 0) != 0
+    }
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
-        guard let wanted = try constant(inputs, 1, "shape")?.ints() else { throw OperatorError("lacks its shape") }
+        guard let wanted = try constant(inputs, 1, "shape")?.ints() else {
+            throw OperatorError("lacks its shape")
+        }
         var dims: [Int] = []
         for (i, d) in wanted.enumerated() {
             guard d >= -1 else { throw OperatorError("asks for the shape \(wanted)") }
             if d == 0 && !allowZero {
-                guard i < shape.rank else { throw OperatorError("keeps dimension \(i) of the shape \(shape), which is not there") }
+                guard i < shape.rank else {
+                    throw OperatorError("keeps dimension \(i) of the shape \(shape), which is not there")
+                }
                 dims.append(shape.dims[i])
             } else {
                 dims.append(d)
@@ -61,7 +72,9 @@ package struct Reshape: Reshaping {
             var known = 1
             for (i, d) in dims.enumerated() where i != open {
                 let (product, overflow) = known.multipliedReportingOverflow(by: d)
-                guard !overflow else { throw OperatorError("asks for the shape \(wanted), which is too large") }
+                guard !overflow else {
+                    throw OperatorError("asks for the shape \(wanted), which is too large")
+                }
                 known = product
             }
             guard known > 0, shape.count % known == 0, !dims[(open + 1)...].contains(-1) else {
@@ -93,7 +106,10 @@ package struct Squeeze: Reshaping {
         if let bad = gone?.first(where: { shape.dims[$0] != 1 }) {
             throw OperatorError("drops dimension \(bad) of the shape \(shape), which is not 1")
         }
-        return Shape(shape.dims.indices.filter { d in gone.map { !$0.contains(d) } ?? (shape.dims[d] != 1) }.map { shape.dims[$0] })
+        return Shape(
+            shape.dims.indices.filter { d in gone.map { !$0.contains(d) } ?? (shape.dims[d] != 1) }.map {
+                shape.dims[$0]
+            })
     }
 }
 
@@ -124,7 +140,9 @@ package struct Transpose: Operator {
     package init(_ attributes: Attributes) throws { order = try attributes.ints("perm") }
     private func order(_ rank: Int) throws -> [Int] {
         let order = self.order ?? Array((0..<rank).reversed())
-        guard order.sorted() == Array(0..<rank) else { throw OperatorError("orders the dimensions of a tensor of rank \(rank) as \(order)") }
+        guard order.sorted() == Array(0..<rank) else {
+            throw OperatorError("orders the dimensions of a tensor of rank \(rank) as \(order)")
+        }
         return order
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -163,7 +181,8 @@ package struct Dropout: Passing {
 
 package struct Cast: Passing {
     package static let name = "Cast"
-    package static let formula = "y = x between floating-point types; integers only in the arithmetic of shapes"
+    package static let formula =
+        "y = x between floating-point types; integers only in the arithmetic of shapes"
     private let toFloat: Bool
     package init(_ attributes: Attributes) throws {
         // The data types of ONNX: 1 float, 10 float16, 11 double, 16 bfloat16; 2 ... 7, 9, 12, 13 integers and bool.

@@ -10,7 +10,8 @@ struct SliceRange: Hashable {
 extension Tape {
     /// The grid of a part of a tensor of shape `whole`: x walks the part inside the whole if `reading`, else y does.
     private func grid(_ whole: Shape, _ part: Shape, _ ranges: [SliceRange], reading: Bool) -> Grid {
-        var strides = whole.strides, start = 0
+        var strides = whole.strides
+        var start = 0
         for range in ranges {
             start += range.start * whole.strides[range.axis]
             strides[range.axis] *= range.step
@@ -48,7 +49,8 @@ private func positions(_ shape: Shape, _ ranges: [SliceRange]) -> (indices: [Int
     let strides = shape.rowMajorStrides
     var indices = [0]
     for axis in shape.dims.indices {
-        let range = ranges.first { $0.axis == axis } ?? SliceRange(axis: axis, start: 0, step: 1, count: dims[axis])
+        let range =
+            ranges.first { $0.axis == axis } ?? SliceRange(axis: axis, start: 0, step: 1, count: dims[axis])
         indices = indices.flatMap { base in
             (0..<range.count).map { base + (range.start + $0 * range.step) * strides[axis] }
         }
@@ -65,9 +67,11 @@ package struct Concat: Operator {
     private func layout(_ shapes: [Shape]) throws -> (axis: Int, starts: [Int], shape: Shape) {
         guard let first = shapes.first else { throw OperatorError("has no inputs") }
         let axis = try normalised(self.axis, rank: first.rank)
-        var starts: [Int] = [], total = 0
+        var starts: [Int] = []
+        var total = 0
         for shape in shapes {
-            guard shape.rank == first.rank, shape.dims.indices.allSatisfy({ $0 == axis || shape.dims[$0] == first.dims[$0] })
+            guard shape.rank == first.rank,
+                shape.dims.indices.allSatisfy({ $0 == axis || shape.dims[$0] == first.dims[$0] })
             else { throw OperatorError("joins shapes that do not fit: \(first) and \(shape)") }
             starts.append(total)
             total += shape.dims[axis]
@@ -79,7 +83,9 @@ package struct Concat: Operator {
 
     package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
         let parts = inputs.compactMap { $0 }
-        guard parts.count == inputs.count, parts.allSatisfy({ $0.isInteger && $0.shape.rank == 1 }) else { return nil }
+        guard parts.count == inputs.count, parts.allSatisfy({ $0.isInteger && $0.shape.rank == 1 }) else {
+            return nil
+        }
         return [HostTensor(ints: try parts.flatMap { try $0.ints() })]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -87,7 +93,9 @@ package struct Concat: Operator {
         let (axis, starts, shape) = try layout(parts.map(tape.shape))
         let y = tape.value(shape)
         for (part, start) in zip(parts, starts) {
-            tape.place(part, into: y, [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
+            tape.place(
+                part, into: y,
+                [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
         }
         return [.value(y)]
     }
@@ -95,7 +103,8 @@ package struct Concat: Operator {
         let shapes = try node.inputs.indices.map { tape.shape(try required(node.inputs, $0, "input")) }
         let (axis, starts, _) = try layout(shapes)
         return tape.slice(
-            node.cotangent, [SliceRange(axis: axis, start: starts[input], step: 1, count: shapes[input].dims[axis])])
+            node.cotangent,
+            [SliceRange(axis: axis, start: starts[input], step: 1, count: shapes[input].dims[axis])])
     }
 }
 
@@ -124,16 +133,25 @@ package struct Slice: Operator {
             steps.map({ $0.count == starts.count }) ?? true, starts.count <= shape.rank
         else { throw OperatorError("has starts, ends, axes and steps of different lengths") }
         let named = try starts.indices.map { try normalised(axes?[$0] ?? $0, rank: shape.rank) }
-        guard Set(named).count == named.count else { throw OperatorError("names an axis twice: \(axes ?? [])") }
+        guard Set(named).count == named.count else {
+            throw OperatorError("names an axis twice: \(axes ?? [])")
+        }
         return try starts.indices.map { i in
-            let axis = named[i], extent = shape.dims[axis]
+            let axis = named[i]
+            let extent = shape.dims[axis]
             let step = steps?[i] ?? 1
-            guard step != 0, (-1 << 31...1 << 31).contains(step) else { throw OperatorError("has the step \(step)") }
-            func place(_ index: Int, _ low: Int, _ high: Int) -> Int { min(max(index < 0 ? index + extent : index, low), high) }
+            guard step != 0, (-1 << 31...1 << 31).contains(step) else {
+                throw OperatorError("has the step \(step)")
+            }
+            func place(_ index: Int, _ low: Int, _ high: Int) -> Int {
+                min(max(index < 0 ? index + extent : index, low), high)
+            }
             let start = step > 0 ? place(starts[i], 0, extent) : place(starts[i], 0, extent - 1)
             let end = step > 0 ? place(ends[i], 0, extent) : place(ends[i], -1, extent - 1)
             let count = max(0, step > 0 ? (end - start + step - 1) / step : (start - end - step - 1) / -step)
-            guard count > 0 else { throw OperatorError("takes nothing of axis \(axis) of the shape \(shape)") }
+            guard count > 0 else {
+                throw OperatorError("takes nothing of axis \(axis) of the shape \(shape)")
+            }
             return SliceRange(axis: axis, start: start, step: step, count: count)
         }
     }
@@ -164,13 +182,16 @@ package struct Split: Operator {
     }
 
     private func ranges(_ shape: Shape, _ inputs: [Operand?], outputs: Int) throws -> [SliceRange] {
-        let axis = try normalised(self.axis, rank: shape.rank), extent = shape.dims[axis]
+        let axis = try normalised(self.axis, rank: shape.rank)
+        let extent = shape.dims[axis]
         var sizes = opset >= 13 ? try constant(inputs, 1, "split")?.ints() : listed
         if sizes == nil, outputs > 0 {
             let size = (extent + outputs - 1) / outputs
             sizes = (0..<outputs).map { min(size, extent - $0 * size) }
         }
-        guard let sizes, sizes.count == outputs, sizes.allSatisfy({ $0 > 0 && $0 <= extent }), sizes.reduce(0, +) == extent else {
+        guard let sizes, sizes.count == outputs, sizes.allSatisfy({ $0 > 0 && $0 <= extent }),
+            sizes.reduce(0, +) == extent
+        else {
             throw OperatorError("splits \(extent) elements into \(sizes ?? []) for \(outputs) outputs")
         }
         var start = 0
@@ -185,7 +206,8 @@ package struct Split: Operator {
         return try ranges(tape.shape(x), inputs, outputs: outputs).map { .value(tape.slice(x, [$0])) }
     }
     /// The cotangent of the whole from that of the part `output` of `outputs`.
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, part: Int, of outputs: Int) throws -> Value {
+    package func gradient(_ tape: inout Tape, _ node: LoweredNode, part: Int, of outputs: Int) throws -> Value
+    {
         let shape = tape.shape(try required(node.inputs, 0, "input"))
         let ranges = try ranges(shape, node.inputs, outputs: outputs)
         return tape.unslice(node.cotangent, into: shape, [ranges[part]])
@@ -194,24 +216,34 @@ package struct Split: Operator {
 
 package struct Gather: Operator {
     package static let name = "Gather"
-    package static let formula = "the elements at constant indices along an axis; of activations one index only"
+    package static let formula =
+        "the elements at constant indices along an axis; of activations one index only"
     private let axis: Int
     package init(_ attributes: Attributes) throws { axis = try attributes.int("axis", default: 0) }
 
-    private func place(_ shape: Shape, _ inputs: [HostTensor?]) throws -> (axis: Int, indices: [Int], shape: Shape) {
+    private func place(_ shape: Shape, _ inputs: [HostTensor?]) throws -> (
+        axis: Int, indices: [Int], shape: Shape
+    ) {
         guard inputs.count > 1, let indices = inputs[1] else { throw OperatorError("lacks its indices") }
-        let axis = try normalised(self.axis, rank: shape.rank), extent = shape.rank == 0 ? 0 : shape.dims[axis]
+        let axis = try normalised(self.axis, rank: shape.rank)
+        let extent = shape.rank == 0 ? 0 : shape.dims[axis]
         let list = try indices.ints().map { index in
-            guard index >= -extent, index < extent else { throw OperatorError("takes index \(index) of \(extent)") }
+            guard index >= -extent, index < extent else {
+                throw OperatorError("takes index \(index) of \(extent)")
+            }
             return index < 0 ? index + extent : index
         }
-        return (axis, list, Shape(Array(shape.dims[..<axis]) + indices.shape.dims + Array(shape.dims[(axis + 1)...])))
+        return (
+            axis, list,
+            Shape(Array(shape.dims[..<axis]) + indices.shape.dims + Array(shape.dims[(axis + 1)...]))
+        )
     }
 
     package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         let (axis, list, shape) = try place(x.shape, inputs)
-        let outer = x.shape.dims[..<axis].reduce(1, *), inner = x.shape.dims[(axis + 1)...].reduce(1, *)
+        let outer = x.shape.dims[..<axis].reduce(1, *)
+        let inner = x.shape.dims[(axis + 1)...].reduce(1, *)
         let indices = (0..<outer).flatMap { o in
             list.flatMap { i in (0..<inner).map { (o * x.shape.dims[axis] + i) * inner + $0 } }
         }
@@ -219,14 +251,20 @@ package struct Gather: Operator {
     }
 
     private func range(_ tape: Tape, _ inputs: [Operand?]) throws -> (range: SliceRange, shape: Shape) {
-        guard let indices = try constant(inputs, 1, "indices") else { throw OperatorError("lacks its indices") }
+        guard let indices = try constant(inputs, 1, "indices") else {
+            throw OperatorError("lacks its indices")
+        }
         let (axis, list, shape) = try place(tape.shape(required(inputs, 0, "data")), [nil, indices])
-        guard list.count == 1 else { throw OperatorError("gathers \(list.count) slices of an activation; one is supported") }
+        guard list.count == 1 else {
+            throw OperatorError("gathers \(list.count) slices of an activation; one is supported")
+        }
         return (SliceRange(axis: axis, start: list[0], step: 1, count: 1), shape)
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let (range, shape) = try range(tape, inputs)
-        return [.value(tape.reshape(tape.slice(try tape.value(required(inputs, 0, "data")), [range]), to: shape))]
+        return [
+            .value(tape.reshape(tape.slice(try tape.value(required(inputs, 0, "data")), [range]), to: shape))
+        ]
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let whole = tape.shape(try required(node.inputs, 0, "data"))
@@ -245,7 +283,9 @@ package struct Pad: Operator {
 
     package init(_ attributes: Attributes) throws {
         let name = try attributes.string("mode", default: "constant")
-        guard let mode = Mode(rawValue: name) else { throw OperatorError("has the mode “\(name)”, which does not exist") }
+        guard let mode = Mode(rawValue: name) else {
+            throw OperatorError("has the mode “\(name)”, which does not exist")
+        }
         self.mode = mode
         listed = attributes.opset < 11 ? try attributes.ints("pads") ?? [] : nil
         number = attributes.opset < 11 ? try attributes.float("value", default: 0) : 0
@@ -253,29 +293,42 @@ package struct Pad: Operator {
 
     /// Elements before and after, for each dimension.
     private func pads(_ shape: Shape, _ inputs: [Operand?]) throws -> [(before: Int, after: Int)] {
-        guard let given = try listed ?? constant(inputs, 1, "pads")?.ints() else { throw OperatorError("lacks its pads") }
-        let axes = try constant(inputs, 3, "axes")?.ints().map { try normalised($0, rank: shape.rank) } ?? Array(0..<shape.rank)
-        guard given.count == 2 * axes.count else { throw OperatorError("has \(given.count) pads for \(axes.count) axes") }
+        guard let given = try listed ?? constant(inputs, 1, "pads")?.ints() else {
+            throw OperatorError("lacks its pads")
+        }
+        let axes =
+            try constant(inputs, 3, "axes")?.ints().map { try normalised($0, rank: shape.rank) }
+            ?? Array(0..<shape.rank)
+        guard given.count == 2 * axes.count else {
+            throw OperatorError("has \(given.count) pads for \(axes.count) axes")
+        }
         var pads = Array(repeating: (before: 0, after: 0), count: shape.rank)
         for (i, axis) in axes.enumerated() {
-            let (before, after) = (given[i], given[i + axes.count]), extent = shape.dims[axis]
+            let (before, after) = (given[i], given[i + axes.count])
+            let extent = shape.dims[axis]
             guard before >= 0, after >= 0, before < 1 << 24, after < 1 << 24 else {
                 throw OperatorError("has the pads \(given); they must not be negative here")
             }
             let most = mode == .reflect ? extent - 1 : mode == .wrap ? extent : Int.max
-            guard max(before, after) <= most else { throw OperatorError("pads \(extent) elements by \(max(before, after)) in mode \(mode.rawValue)") }
+            guard max(before, after) <= most else {
+                throw OperatorError(
+                    "pads \(extent) elements by \(max(before, after)) in mode \(mode.rawValue)")
+            }
             pads[axis] = (before, after)
         }
         return pads
     }
 
     /// Where the border of `axis` comes from: ranges of the padded tensor, and of the tensor before.
-    private func borders(_ extent: Int, _ pad: (before: Int, after: Int), axis: Int) -> [(to: SliceRange, from: SliceRange)] {
+    private func borders(_ extent: Int, _ pad: (before: Int, after: Int), axis: Int) -> [(
+        to: SliceRange, from: SliceRange
+    )] {
         func range(_ start: Int, _ count: Int, step: Int = 1) -> SliceRange {
             SliceRange(axis: axis, start: start, step: step, count: count)
         }
         let (b, a) = pad
-        let before: SliceRange, after: SliceRange
+        let before: SliceRange
+        let after: SliceRange
         switch mode {
         case .constant: return []
         case .edge: (before, after) = (range(0, b, step: 0), range(extent - 1, a, step: 0))
@@ -291,18 +344,27 @@ package struct Pad: Operator {
         if mode == .constant {
             let number = try constant(inputs, 2, "constant_value")?.floats().first ?? self.number
             let shape = tape.shape(x)
-            let padded = try Shape(shape.dims.indices.map { pads[$0].before + shape.dims[$0] + pads[$0].after }).checked()
+            let padded = try Shape(
+                shape.dims.indices.map { pads[$0].before + shape.dims[$0] + pads[$0].after }
+            ).checked()
             let y = tape.fill(padded, with: number)
-            tape.place(x, into: y, shape.dims.indices.map { SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0]) })
+            tape.place(
+                x, into: y,
+                shape.dims.indices.map {
+                    SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0])
+                })
             return [.value(y)]
         }
         for (axis, pad) in pads.enumerated() where pad.before + pad.after > 0 {
-            let shape = tape.shape(x), extent = shape.dims[axis]
+            let shape = tape.shape(x)
+            let extent = shape.dims[axis]
             var dims = shape.dims
             dims[axis] += pad.before + pad.after
             let y = tape.value(try Shape(dims).checked())
             tape.place(x, into: y, [SliceRange(axis: axis, start: pad.before, step: 1, count: extent)])
-            for (to, from) in borders(extent, pad, axis: axis) { tape.place(tape.slice(x, [from]), into: y, [to]) }
+            for (to, from) in borders(extent, pad, axis: axis) {
+                tape.place(tape.slice(x, [from]), into: y, [to])
+            }
             x = y
         }
         return [.value(x)]
@@ -313,7 +375,11 @@ package struct Pad: Operator {
         let pads = try pads(shape, node.inputs)
         var dy = node.cotangent
         if mode == .constant {
-            return tape.slice(dy, shape.dims.indices.map { SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0]) })
+            return tape.slice(
+                dy,
+                shape.dims.indices.map {
+                    SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0])
+                })
         }
         for (axis, pad) in pads.enumerated().reversed() where pad.before + pad.after > 0 {
             let extent = shape.dims[axis]

@@ -8,7 +8,7 @@ import Dispatch
 package struct ConvolutionShape: Sendable, Hashable {
     /// Input and output as [N, C, H, W].
     package var input: Shape, output: Shape
-    package var kernel: [Int], strides: [Int], pads: [Int] // height, width; pads: top, left
+    package var kernel: [Int], strides: [Int], pads: [Int]  // height, width; pads: top, left
     package var dilations: [Int], groups: Int
     /// Input pixels lie this far apart: 1, but for the gradient of a strided convolution.
     package var up = [1, 1]
@@ -49,7 +49,8 @@ package struct PackedWeights: Sendable {
     /// For the gradient of `forward`, whose weights these are.
     package init(transposing weights: [Float], of forward: ConvolutionShape, scale: [Double]? = nil) {
         let taps = forward.kernel[0] * forward.kernel[1]
-        let channels = forward.inputChannels / forward.groups, outputs = forward.outputChannels / forward.groups
+        let channels = forward.inputChannels / forward.groups
+        let outputs = forward.outputChannels / forward.groups
         self.init(forward.transposed) { input, tap, channel in
             // Here outputs are the forward's inputs: channel `channel` of the same group as `input`.
             let output = input / channels * outputs + channel
@@ -67,8 +68,10 @@ package struct PackedWeights: Sendable {
             }
             return
         }
-        let channels = shape.inputChannels / shape.groups, columns = shape.outputChannels / shape.groups
-        let panel = Int(WB_PANEL), panels = (columns + panel - 1) / panel
+        let channels = shape.inputChannels / shape.groups
+        let columns = shape.outputChannels / shape.groups
+        let panel = Int(WB_PANEL)
+        let panels = (columns + panel - 1) / panel
         block = Block(count: shape.groups * panels * taps * channels * panel) { to in
             // Each iteration writes a panel of its own, and `weight` only reads.
             nonisolated(unsafe) let (to, weight) = (to, weight)
@@ -79,7 +82,8 @@ package struct PackedWeights: Sendable {
                     let at = start + (column - first)
                     for channel in 0..<channels {
                         for tap in 0..<taps {
-                            at[(tap * channels + channel) * panel] = weight(group * columns + column, tap, channel)
+                            at[(tap * channels + channel) * panel] = weight(
+                                group * columns + column, tap, channel)
                         }
                     }
                 }
@@ -90,7 +94,8 @@ package struct PackedWeights: Sendable {
     /// One number for each output channel, padded like the weights.
     package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> Block {
         if shape.isDepthwise { return Block(bias) }
-        let columns = shape.outputChannels / shape.groups, panel = Int(WB_PANEL)
+        let columns = shape.outputChannels / shape.groups
+        let panel = Int(WB_PANEL)
         let panels = (columns + panel - 1) / panel
         return Block(count: shape.groups * panels * panel) { to in
             for i in bias.indices { to[i / columns * panels * panel + i % columns] = bias[i] }
@@ -137,19 +142,24 @@ package struct Convolution: Step {
         func int(_ i: Int) -> Int32 { Int32(i) }
         let (i, o) = (shape.input.dims, shape.output.dims)
         return wb_conv(
-            n: int(i[0]), h: int(i[2]), w: int(i[3]), c: int(i[1]), oh: int(o[2]), ow: int(o[3]), oc: int(o[1]),
-            groups: int(shape.groups), kh: int(shape.kernel[0]), kw: int(shape.kernel[1]), stride_h: int(shape.strides[0]),
+            n: int(i[0]), h: int(i[2]), w: int(i[3]), c: int(i[1]), oh: int(o[2]), ow: int(o[3]),
+            oc: int(o[1]),
+            groups: int(shape.groups), kh: int(shape.kernel[0]), kw: int(shape.kernel[1]),
+            stride_h: int(shape.strides[0]),
             stride_w: int(shape.strides[1]), pad_h: int(shape.pads[0]), pad_w: int(shape.pads[1]),
             dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]), up_h: int(shape.up[0]),
-            up_w: int(shape.up[1]), bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1, clip: clip == nil ? 0 : 1,
+            up_w: int(shape.up[1]), bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1,
+            clip: clip == nil ? 0 : 1,
             lo: clip?.low ?? 0, hi: clip?.high ?? 0)
     }
 
     package func run(_ cpu: CPUFrame) {
         let raw = raw
         let operands = wb_conv_operands(
-            x: cpu.pointer(x), weights: cpu.pointer(weights), bias: bias.map { UnsafePointer(cpu.pointer($0)) },
-            residual: residual.map { UnsafePointer(cpu.pointer($0)) }, zeros: cpu.pointer(zeros), y: cpu.pointer(y))
+            x: cpu.pointer(x), weights: cpu.pointer(weights),
+            bias: bias.map { UnsafePointer(cpu.pointer($0)) },
+            residual: residual.map { UnsafePointer(cpu.pointer($0)) }, zeros: cpu.pointer(zeros),
+            y: cpu.pointer(y))
         withUnsafePointer(to: raw) { raw in
             withUnsafePointer(to: operands) { operands in
                 if shape.isDepthwise {
@@ -163,11 +173,13 @@ package struct Convolution: Step {
                 let tile = Int(cpu.functions.tile_rows)
                 if rows >= 8 * tile * cpu.threads || panels < cpu.threads {
                     cpu.split(rows, grain: tile) { begin, end, scratch in
-                        cpu.functions.convolution(raw, operands, scratch, Int64(begin), Int64(end), 0, Int32(panels))
+                        cpu.functions.convolution(
+                            raw, operands, scratch, Int64(begin), Int64(end), 0, Int32(panels))
                     }
                 } else {
                     cpu.split(panels) { begin, end, scratch in
-                        cpu.functions.convolution(raw, operands, scratch, 0, Int64(rows), Int32(begin), Int32(end))
+                        cpu.functions.convolution(
+                            raw, operands, scratch, 0, Int64(rows), Int32(begin), Int32(end))
                     }
                 }
             }
@@ -177,7 +189,8 @@ package struct Convolution: Step {
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         let px = frame.buffer(x)
         let arguments: [CLArgument] = [
-            px, frame.buffer(weights), bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px, frame.buffer(zeros),
+            px, frame.buffer(weights), bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px,
+            frame.buffer(zeros),
             frame.buffer(y), .structure(raw),
         ]
         switch frame.device.shape {
@@ -197,13 +210,15 @@ package struct Convolution: Step {
                         global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
                 ]
             }
-            let tile = frame.device.tile(rows: rows, columns: groupColumns), items = tile / 8
+            let tile = frame.device.tile(rows: rows, columns: groupColumns)
+            let items = tile / 8
             let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
             return [
                 try frame.launch(
                     kernel, in: "convolution", options: "-DWB_TILE=\(tile)" + rolled, arguments,
                     global: CLSize(
-                        shape.groups * ((groupColumns + tile - 1) / tile) * items, (rows + tile - 1) / tile * items),
+                        shape.groups * ((groupColumns + tile - 1) / tile) * items,
+                        (rows + tile - 1) / tile * items),
                     local: CLSize(items, items))
             ]
         }

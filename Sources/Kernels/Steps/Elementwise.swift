@@ -74,7 +74,8 @@ extension Tape {
     package mutating func copy(_ x: Value, into y: Value, grid: Grid, scale: Float? = nil) {
         add(
             Elementwise(
-                operation: scale == nil ? WB_MAP_copy : WB_MAP_scale, x: x, z: nil, y: y, grid: grid, a: scale ?? 0, b: 0))
+                operation: scale == nil ? WB_MAP_copy : WB_MAP_scale, x: x, z: nil, y: y, grid: grid,
+                a: scale ?? 0, b: 0))
     }
 
     /// A tensor full of one number.

@@ -5,10 +5,15 @@ import CMicrokernels
 
 /// Maximum or average over windows, and the cotangents of their inputs.
 package struct Pool: Step {
-    enum Kind: String { case max_pool, max_pool_vjp, average_pool, average_pool_vjp }
+    enum Kind: String {
+        case maxPool = "max_pool"
+        case maxPoolVJP = "max_pool_vjp"
+        case averagePool = "average_pool"
+        case averagePoolVJP = "average_pool_vjp"
+    }
     let kind: Kind
     let window: wb_pool
-    let inputs: [Value] // max_pool_vjp: x and dy
+    let inputs: [Value]  // max_pool_vjp: x and dy
     let output: Value
 
     package var kernel: String { kind.rawValue }
@@ -19,8 +24,8 @@ package struct Pool: Step {
     }
     private var rows: Int {
         switch kind {
-        case .max_pool, .average_pool: Int(window.n) * Int(window.oh) * Int(window.ow)
-        case .max_pool_vjp, .average_pool_vjp: Int(window.n) * Int(window.h) * Int(window.w)
+        case .maxPool, .averagePool: Int(window.n) * Int(window.oh) * Int(window.ow)
+        case .maxPoolVJP, .averagePoolVJP: Int(window.n) * Int(window.h) * Int(window.w)
         }
     }
 
@@ -31,10 +36,10 @@ package struct Pool: Step {
             cpu.split(rows, minimum: 16) { begin, end, _ in
                 let (begin, end) = (Int64(begin), Int64(end))
                 switch kind {
-                case .max_pool: cpu.functions.max_pool(window, x[0], y, begin, end)
-                case .max_pool_vjp: cpu.functions.max_pool_vjp(window, x[0], x[1], y, begin, end)
-                case .average_pool: cpu.functions.average_pool(window, x[0], y, begin, end)
-                case .average_pool_vjp: cpu.functions.average_pool_vjp(window, x[0], y, begin, end)
+                case .maxPool: cpu.functions.max_pool(window, x[0], y, begin, end)
+                case .maxPoolVJP: cpu.functions.max_pool_vjp(window, x[0], x[1], y, begin, end)
+                case .averagePool: cpu.functions.average_pool(window, x[0], y, begin, end)
+                case .averagePoolVJP: cpu.functions.average_pool_vjp(window, x[0], y, begin, end)
                 }
             }
         }
@@ -43,7 +48,8 @@ package struct Pool: Step {
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         [
             try frame.launch(
-                kind.rawValue, in: "pool", inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)],
+                kind.rawValue, in: "pool",
+                inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)],
                 columns: Int(window.c), rows: rows)
         ]
     }

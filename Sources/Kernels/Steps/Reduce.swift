@@ -23,7 +23,8 @@ package struct Reduce: Step {
         if grid.outer >= cpu.threads {
             withUnsafePointer(to: grid.raw) { raw in
                 cpu.split(grid.outer, minimum: max(1, 8192 / max(1, grid.inner * terms))) { begin, end, _ in
-                    cpu.functions.reduce(kind, raw, list, Int32(terms), divisor, px, py, Int64(begin), Int64(end))
+                    cpu.functions.reduce(
+                        kind, raw, list, Int32(terms), divisor, px, py, Int64(begin), Int64(end))
                 }
             }
         } else {
@@ -40,7 +41,8 @@ package struct Reduce: Step {
             try frame.launch(
                 "reduce", in: "reduce",
                 [
-                    frame.buffer(x), frame.buffer(offsets), frame.buffer(y), .structure(grid.raw), .int(maximum ? 1 : 0),
+                    frame.buffer(x), frame.buffer(offsets), frame.buffer(y), .structure(grid.raw),
+                    .int(maximum ? 1 : 0),
                     .int(Int32(terms)), .float(divisor),
                 ], count: grid.count)
         ]
@@ -51,7 +53,7 @@ package struct Reduce: Step {
 package struct Softmax: Step {
     let logarithm: Bool
     let rows: wb_rows
-    let inputs: [Value] // x; or y and dy
+    let inputs: [Value]  // x; or y and dy
     let output: Value
 
     package var kernel: String { (logarithm ? "log_softmax" : "softmax") + (inputs.count == 2 ? "_vjp" : "") }
@@ -79,7 +81,8 @@ package struct Softmax: Step {
         [
             try frame.launch(
                 inputs.count == 1 ? "softmax" : "softmax_vjp", in: "reduce",
-                inputs.map(frame.buffer) + [frame.buffer(output), .structure(rows), .int(logarithm ? 1 : 0)], count: count)
+                inputs.map(frame.buffer) + [frame.buffer(output), .structure(rows), .int(logarithm ? 1 : 0)],
+                count: count)
         ]
     }
 }
@@ -87,7 +90,7 @@ package struct Softmax: Step {
 /// Local response normalisation across channels, and the cotangent of its input.
 package struct LocalResponse: Step {
     let window: wb_lrn
-    let inputs: [Value] // x; or x and dy
+    let inputs: [Value]  // x; or x and dy
     let output: Value
 
     package var kernel: String { inputs.count == 1 ? "lrn" : "lrn_vjp" }
@@ -132,14 +135,17 @@ package struct Product: Step {
     package func run(_ cpu: CPUFrame) {
         let (pa, pb, py) = (cpu.pointer(a), cpu.pointer(b), cpu.pointer(y))
         withUnsafePointer(to: product) { product in
-            cpu.split(rows) { begin, end, _ in cpu.functions.product(product, pa, pb, py, Int64(begin), Int64(end)) }
+            cpu.split(rows) { begin, end, _ in
+                cpu.functions.product(product, pa, pb, py, Int64(begin), Int64(end))
+            }
         }
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         [
             try frame.launch(
-                "product", in: "reduce", [frame.buffer(a), frame.buffer(b), frame.buffer(y), .structure(product)],
+                "product", in: "reduce",
+                [frame.buffer(a), frame.buffer(b), frame.buffer(y), .structure(product)],
                 count: rows * Int(product.n))
         ]
     }
@@ -147,7 +153,11 @@ package struct Product: Step {
 
 /// A map over cells from activations and one weight per channel.
 package struct ChannelMap: Step {
-    enum Kind: String { case cam, fem_statistics, fem }
+    enum Kind: String {
+        case cam
+        case femStatistics = "fem_statistics"
+        case fem
+    }
     let kind: Kind
     let maps: wb_maps
     let inputs: [Value]
@@ -157,7 +167,7 @@ package struct ChannelMap: Step {
     package var reads: [Value] { inputs }
     package var writes: [Value] { outputs }
     package var operations: Int { 2 * Int(maps.n) * Int(maps.pixels) * Int(maps.c) }
-    private var count: Int { Int(maps.n) * Int(kind == .fem_statistics ? maps.c : maps.pixels) }
+    private var count: Int { Int(maps.n) * Int(kind == .femStatistics ? maps.c : maps.pixels) }
 
     package func run(_ cpu: CPUFrame) {
         let x = inputs.map(cpu.pointer)
@@ -167,7 +177,7 @@ package struct ChannelMap: Step {
                 let (begin, end) = (Int64(begin), Int64(end))
                 switch kind {
                 case .cam: cpu.functions.cam(maps, x[0], x[1], y[0], begin, end)
-                case .fem_statistics: cpu.functions.fem_statistics(maps, x[0], y[0], y[1], begin, end)
+                case .femStatistics: cpu.functions.fem_statistics(maps, x[0], y[0], y[1], begin, end)
                 case .fem: cpu.functions.fem(maps, x[0], x[1], x[2], y[0], begin, end)
                 }
             }
@@ -177,7 +187,8 @@ package struct ChannelMap: Step {
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         [
             try frame.launch(
-                kind.rawValue, in: "reduce", (inputs + outputs).map(frame.buffer) + [.structure(maps)], count: count)
+                kind.rawValue, in: "reduce", (inputs + outputs).map(frame.buffer) + [.structure(maps)],
+                count: count)
         ]
     }
 }
@@ -185,7 +196,8 @@ package struct ChannelMap: Step {
 extension Tape {
     /// Reduces `x` over `axes`, which stay as dimensions of extent 1.
     /// - Parameter divisor: what a sum is divided by: the number of terms gives a mean.
-    package mutating func reduce(_ x: Value, axes: [Int], maximum: Bool = false, divisor: Float = 1) -> Value {
+    package mutating func reduce(_ x: Value, axes: [Int], maximum: Bool = false, divisor: Float = 1) -> Value
+    {
         let shape = self.shape(x)
         let axes = axes.sorted()
         let y = value(Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] }))
@@ -236,7 +248,9 @@ extension Tape {
     package mutating func channelMap(_ activation: Value, weights: Value, clip: Bool) -> Value {
         let dims = shape(activation).dims
         let y = value([dims[0], 1, dims[2], dims[3]])
-        add(ChannelMap(kind: .cam, maps: maps(activation, clip: clip), inputs: [activation, weights], outputs: [y]))
+        add(
+            ChannelMap(
+                kind: .cam, maps: maps(activation, clip: clip), inputs: [activation, weights], outputs: [y]))
         return y
     }
 
@@ -246,7 +260,8 @@ extension Tape {
         let (means, thresholds) = (value([dims[0], dims[1]]), value([dims[0], dims[1]]))
         let y = value([dims[0], 1, dims[2], dims[3]])
         let maps = maps(activation, k: k)
-        add(ChannelMap(kind: .fem_statistics, maps: maps, inputs: [activation], outputs: [means, thresholds]))
+        add(
+            ChannelMap(kind: .femStatistics, maps: maps, inputs: [activation], outputs: [means, thresholds]))
         add(ChannelMap(kind: .fem, maps: maps, inputs: [activation, means, thresholds], outputs: [y]))
         return y
     }
