@@ -123,8 +123,8 @@ public struct Model: Sendable {
                 let parts = line.split(separator: " ", maxSplits: 1)
                 guard parts.count == 2, parts[0].count == 9, parts[0].first == "n",
                     parts[0].dropFirst().allSatisfy(\.isNumber)
-                else { return line }
-                return String(parts[1])
+                else { return printable(line) }
+                return printable(String(parts[1]))
             }
         }
         guard let carried else { return [] }
@@ -132,7 +132,14 @@ public struct Model: Sendable {
             throw ExplainError(
                 .settings, "\(path): The labels that the model carries are not a JSON list of strings.")
         }
-        return names
+        return names.map(printable)
+    }
+
+    /// A name without the control characters that a terminal would obey.
+    private static func printable(_ name: String) -> String {
+        String(
+            String.UnicodeScalarView(
+                name.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }))
     }
 
     /// The name of a class, or "class 386" if there is none.

@@ -91,7 +91,7 @@ extension Network {
             let near = nearMatches(text, among: layers.map(\.name))
             let hint =
                 near.isEmpty
-                ? "`app layers` lists all \(layers.count)."
+                ? "`app layers` lists them: 0 to \(layers.count - 1)."
                 : "Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"
             throw NetworkError(
                 .noSuchLayer, "\(model.path): There is no layer “\(text)” in the network. \(hint)")

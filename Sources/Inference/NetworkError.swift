@@ -32,12 +32,18 @@ package func nearMatches(_ name: String, among names: [String], limit: Int = 5) 
         }
         return row[b.count]
     }
+    guard !wanted.isEmpty else { return [] }
     let lower = name.lowercased()
+    // A name resembles another as much as the part of it does that comes nearest: a synonym between commas, or a word.
     let scored = names.map { other -> (String, Int) in
-        let contained = !lower.isEmpty && other.lowercased().contains(lower)
-        return (other, contained ? 0 : distance(other))
+        let full = other.lowercased()
+        let synonyms = full.split(separator: ",").map { String($0.drop { $0 == " " }) }
+        let words = synonyms.flatMap { $0.split(whereSeparator: { " -_/.".contains($0) }).map(String.init) }
+        let nearest = ([full] + synonyms + words.filter { $0.count > 2 }).map(distance).min() ?? Int.max
+        return (other, full.contains(lower) ? min(nearest, 1) : nearest)
     }
-    return scored.filter { $0.1 <= max(2, wanted.count / 2) }.sorted { ($0.1, $0.0) < ($1.1, $1.0) }.prefix(
+    return scored.filter { $0.1 <= max(1, wanted.count / 3) }.sorted { ($0.1, $0.0) < ($1.1, $1.0) }.prefix(
         limit
-    ).map(\.0)
+    ).map(
+        \.0)
 }

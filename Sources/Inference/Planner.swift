@@ -283,7 +283,10 @@ extension Network {
         }
         // A gigabyte.
         guard dims.reduce(1.0, { $0 * Double($1) }) <= Double(1 << 28) else {
-            throw NetworkError(.input, "\(model.path): An input of shape \(Shape(dims)) is too large.")
+            throw NetworkError(
+                .input,
+                "\(model.path): An input of shape \(Shape(dims)) is too large"
+                    + (batch > 1 ? "; take a smaller batch (--batch)." : "."))
         }
         return Shape(dims)
     }

@@ -26,7 +26,9 @@ extension Network {
         let width = dims.count == 4 ? dims[3] : nil
         guard let batch = dims.first, batch > 0 else {
             throw NetworkError(
-                .input, "The input array has no dimensions; the network takes \(describedInput).")
+                .input,
+                "The input array has the shape \(Shape(dims)) and so no pictures; the network takes \(describedInput)."
+            )
         }
         let shape = try inputShape(batch: batch, height: height, width: width)
         guard shape.dims == dims, values.count == shape.count else {

@@ -12,20 +12,35 @@ package final class Block: @unchecked Sendable {
 
     /// `count` zeros.
     package init(count: Int) {
+        guard let memory = Block.allocate(count) else {
+            fatalError("There is no memory left: \(count * 4) bytes were asked for.")
+        }
+        memset(memory, 0, count * 4)
         self.count = count
+        pointer = memory
+    }
+
+    /// Working memory, which is written before it is read.
+    package init(workingMemory count: Int) throws(DeviceError) {
+        guard let memory = Block.allocate(count) else {
+            throw DeviceError(
+                "The system has no \(count >> 18) MiB of memory left to work with; take a smaller batch or picture."
+            )
+        }
+        self.count = count
+        pointer = memory
+    }
+
+    private static func allocate(_ count: Int) -> UnsafeMutablePointer<Float>? {
         let bytes = max(64, (count * 4 + 63) & ~63)
         // Large pages, where the system has them, save the walk through page tables.
         let alignment = bytes >= 4 << 20 ? 2 << 20 : 64
         var memory: UnsafeMutableRawPointer?
-        let code = posix_memalign(&memory, alignment, bytes)
-        guard code == 0, let memory else {
-            fatalError("There is no memory left: \(bytes) bytes were asked for.")
-        }
+        guard posix_memalign(&memory, alignment, bytes) == 0, let memory else { return nil }
         #if os(Linux)
             if alignment > 64 { madvise(memory, bytes, MADV_HUGEPAGE) }
         #endif
-        memset(memory, 0, bytes)
-        pointer = memory.bindMemory(to: Float.self, capacity: bytes / 4)
+        return memory.bindMemory(to: Float.self, capacity: bytes / 4)
     }
 
     package convenience init(_ values: [Float]) {

@@ -48,6 +48,11 @@ struct App: ParsableCommand {
         do {
             var command = try parseAsRoot()
             try command.run()
+            guard fflush(nil) == 0 else {
+                fail(
+                    "The output could not be written to the end; is the disk full?",
+                    code: ExplainError.Kind.output.rawValue)
+            }
         } catch let error as ExplainError {
             fail(error.description, code: error.kind.rawValue)
         } catch let code as ExitCode {

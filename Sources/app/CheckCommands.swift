@@ -37,6 +37,13 @@ struct RunCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The value with respect to which; if left out, the input.", valueName: "name"))
     var wrt: String?
 
+    func validate() throws {
+        if wrt != nil && gradient == nil {
+            throw ValidationError(
+                "--wrt says what a gradient is taken with respect to; name its class with --gradient.")
+        }
+    }
+
     @Flag(help: "Replace files that are there already.")
     var force = false
 

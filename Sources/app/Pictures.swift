@@ -14,7 +14,15 @@ enum Pictures {
         var paths: [String] = []
         var seen: Set<String> = []
         for argument in arguments {
-            for path in try expand(argument) where seen.insert(path).inserted { paths.append(path) }
+            do {
+                for path in try expand(argument) where seen.insert(identity(path)).inserted {
+                    paths.append(path)
+                }
+            } catch {
+                // Beside others, what names no picture is reported with those that cannot be read.
+                if arguments.count == 1 { throw error }
+                paths.append(argument)
+            }
         }
         return paths.map(Picture.file)
     }
@@ -23,6 +31,13 @@ enum Pictures {
     static func batch(_ most: Int, of count: Int) -> Int {
         let batches = (count + most - 1) / most
         return (count + batches - 1) / batches
+    }
+
+    /// The same for all spellings of a path to one file.
+    private static func identity(_ path: String) -> String {
+        guard let real = realpath(path, nil) else { return path }
+        defer { free(real) }
+        return String(cString: real)
     }
 
     private static func isPicture(_ name: String) -> Bool {

@@ -88,7 +88,7 @@ package final class CPUExecutor: Executor {
                 "This needs \(needed >> 20) MiB of working memory, and the machine has \(most >> 20) MiB; take a smaller batch or picture."
             )
         }
-        let memory = Block(count: arena.size)
+        let memory = try Block(workingMemory: arena.size)
         var blocks = [memory]
         var pointers: [UnsafeMutablePointer<Float>?] = []
         for (storage, source) in tape.sources.enumerated() {

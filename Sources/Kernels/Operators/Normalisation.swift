@@ -11,7 +11,7 @@ package struct LRN: Operator {
     package init(_ attributes: Attributes) throws {
         size = try attributes.int("size")
         guard (1...1 << 20).contains(size) else {
-            throw OperatorError("has the size \(size), which must be positive")
+            throw OperatorError("has the size \(size), which must be 1 to \(1 << 20)")
         }
         alpha = try attributes.float("alpha", default: 1e-4)
         beta = try attributes.float("beta", default: 0.75)

@@ -18,7 +18,7 @@ struct Window: Sendable {
                     "has \(values.count) numbers in “\(name)”; only two-dimensional windows are supported")
             }
             guard values.allSatisfy({ (1...1 << 20).contains($0) }) else {
-                throw OperatorError("has \(values) as “\(name)”, which must be positive")
+                throw OperatorError("has \(values) as “\(name)”, which must be 1 to \(1 << 20)")
             }
             return values
         }
@@ -27,7 +27,7 @@ struct Window: Sendable {
         dilations = try two("dilations") ?? [1, 1]
         pads = try attributes.ints("pads")
         if let pads, pads.count != 4 || !pads.allSatisfy({ (0...1 << 20).contains($0) }) {
-            throw OperatorError("has \(pads) as “pads”, which must be four numbers of at least 0")
+            throw OperatorError("has \(pads) as “pads”, which must be four numbers from 0 to \(1 << 20)")
         }
         autoPad = try attributes.string("auto_pad", default: "NOTSET")
         guard ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"].contains(autoPad) else {

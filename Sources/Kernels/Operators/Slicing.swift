@@ -307,7 +307,7 @@ package struct Pad: Operator {
             let (before, after) = (given[i], given[i + axes.count])
             let extent = shape.dims[axis]
             guard before >= 0, after >= 0, before < 1 << 24, after < 1 << 24 else {
-                throw OperatorError("has the pads \(given); they must not be negative here")
+                throw OperatorError("has the pads \(given); they must be 0 to \((1 << 24) - 1) here")
             }
             let most = mode == .reflect ? extent - 1 : mode == .wrap ? extent : Int.max
             guard max(before, after) <= most else {
