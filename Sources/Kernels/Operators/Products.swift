@@ -234,8 +234,8 @@ package struct BatchNormalization: FusingOperator {
 /// A product of rows with constant weights: a convolution of images of one pixel.
 struct RowProduct {
     let rows: Int, terms: Int, columns: Int
-    /// Row-major [columns, terms].
-    let weights: [Float]
+    /// Row-major [columns, terms]; read when they are packed, which a sketch never does.
+    let weights: () throws -> [Float]
 
     private var shape: ConvolutionShape {
         ConvolutionShape(
@@ -245,16 +245,17 @@ struct RowProduct {
     }
 
     /// [rows, terms] to [rows, columns].
-    func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) -> Value {
-        let y = tape.convolution(
-            tape.view(x, as: shape.input), shape, PackedWeights(weights, for: shape), epilogue)
+    func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) throws -> Value {
+        let y = try tape.convolution(
+            tape.view(x, as: shape.input), shape, PackedWeights(weights(), for: shape), epilogue)
         return tape.view(y, as: [rows, columns])
     }
 
     /// [rows, columns] to [rows, terms].
-    func gradient(_ tape: inout Tape, _ dy: Value) -> Value {
-        let dx = tape.convolution(
-            tape.view(dy, as: shape.output), shape.transposed, PackedWeights(transposing: weights, of: shape))
+    func gradient(_ tape: inout Tape, _ dy: Value) throws -> Value {
+        let dx = try tape.convolution(
+            tape.view(dy, as: shape.output), shape.transposed,
+            PackedWeights(transposing: weights(), of: shape))
         return tape.view(dx, as: [rows, terms])
     }
 
@@ -293,10 +294,11 @@ package struct Gemm: FusingOperator {
             throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)")
         }
         _ = try Shape([rows, columns]).checked()
-        var weights = try b.floats()
-        if !transB { weights = RowProduct.transpose(weights, rows: terms, columns: columns) }
-        if alpha != 1 { weights = weights.map { $0 * alpha } }
-        return RowProduct(rows: rows, terms: terms, columns: columns, weights: weights)
+        return RowProduct(rows: rows, terms: terms, columns: columns) {
+            var weights = try b.floats()
+            if !transB { weights = RowProduct.transpose(weights, rows: terms, columns: columns) }
+            return alpha == 1 ? weights : weights.map { $0 * alpha }
+        }
     }
 
     package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
@@ -326,7 +328,7 @@ package struct Gemm: FusingOperator {
                     values.count == product.columns
                     ? values : Array(repeating: values[0], count: product.columns)
             } else {
-                var sum = product.forward(&tape, a)
+                var sum = try product.forward(&tape, a)
                 var term = try tape.value(c)
                 if beta != 1 { term = tape.map(WB_MAP_scale, term, a: beta) }
                 sum = tape.map(WB_MAP_add, sum, term)
@@ -335,7 +337,7 @@ package struct Gemm: FusingOperator {
                 return sum
             }
         }
-        return product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
+        return try product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
@@ -416,16 +418,16 @@ package struct MatMul: Operator {
             return nil
         }
         let plan = try plan(a, b.shape)
-        return RowProduct(
-            rows: a.count / plan.k, terms: plan.k, columns: plan.n,
-            weights: RowProduct.transpose(try b.floats(), rows: plan.k, columns: plan.n))
+        return RowProduct(rows: a.count / plan.k, terms: plan.k, columns: plan.n) {
+            RowProduct.transpose(try b.floats(), rows: plan.k, columns: plan.n)
+        }
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
         if let rows = try rows(tape, inputs) {
-            let y = rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
+            let y = try rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
             return [.value(tape.reshape(y, to: plan.output))]
         }
         let x = tape.reshape(try tape.value(a), to: plan.a)
@@ -439,7 +441,7 @@ package struct MatMul: Operator {
         let (a, b) = (try required(node.inputs, 0, "A"), try required(node.inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
         if input == 0, let rows = try rows(tape, node.inputs) {
-            let dx = rows.gradient(&tape, tape.reshape(node.cotangent, to: [rows.rows, rows.columns]))
+            let dx = try rows.gradient(&tape, tape.reshape(node.cotangent, to: [rows.rows, rows.columns]))
             return tape.reshape(dx, to: tape.shape(a))
         }
         let dy = tape.reshape(node.cotangent, to: Shape(plan.batch + [plan.m, plan.n]))
