@@ -52,7 +52,7 @@ kernel void convolution(
     int top[8], left[8];
     for (int r = 0; r < 8; r++) {
         const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
-        base[r] = x + image * s.h * s.w * s.c + group * channels;
+        base[r] = x + image * s.h * s.w * s.x_pixel + group * s.x_group;
         // Rows past the last read nothing but zeros, and are not stored.
         top[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
         left[r] = pixel % s.ow * s.stride_w - s.pad_w;
@@ -60,7 +60,7 @@ kernel void convolution(
 
     // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are
     // one run of kw * c channels, in the same order.
-    bool runs = s.groups == 1 && s.dilation_w == 1 && s.up_w == 1;
+    bool runs = s.x_pixel == channels && s.dilation_w == 1 && s.up_w == 1;
     for (int r = 0; r < 8; r++) runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
     const int run = runs ? s.kw * channels : channels, columns_of_taps = runs ? 1 : s.kw;
 
@@ -76,7 +76,7 @@ kernel void convolution(
             const int count = min(run - c, k1 - k);
 #define POINT(r)                                                          \
     const int source##r = conv_source(&s, top[r], left[r], ky, kx);       \
-    global const float *a##r = (source##r < 0 ? zeros : base[r] + source##r * s.c) + c;
+    global const float *a##r = (source##r < 0 ? zeros : base[r] + source##r * s.x_pixel) + c;
             ROWS(POINT)
 #undef POINT
             for (int i = 0; i < count; i++, b += WB_PANEL) {
@@ -109,9 +109,9 @@ kernel void convolution(
     }
 
     const int inside = (panel - group * group_panels) * WB_PANEL, columns = min(group_columns - inside, WB_PANEL);
-    const int column = group * group_columns + inside;
+    const int column = group * s.y_group + inside;
     for (int r = 0; r < 8 && row0 + r < rows; r++) {
-        const int at = (row0 + r) * s.oc + column;
+        const int at = (row0 + r) * s.y_pixel + column;
         if (columns == WB_PANEL) {
             for (int part = 0; part < 2; part++) {
                 float16 t = total[r][part];
@@ -230,7 +230,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
 
     for (int r = item; r < WB_TILE; r += ITEMS * ITEMS) {
         const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
-        bases[r] = image * s.h * s.w * s.c + group * channels;
+        bases[r] = image * s.h * s.w * s.x_pixel + group * s.x_group;
         tops[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
         lefts[r] = pixel % s.ow * s.stride_w - s.pad_w;
     }
@@ -244,7 +244,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
     global const float4 *b =
         (global const float4 *)(weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column * 4 % WB_PANEL);
     // Four channels lie in one tap and at an address that is a multiple of 16 bytes.
-    const bool whole_vectors = channels % 4 == 0 && s.c % 4 == 0;
+    const bool whole_vectors = channels % 4 == 0 && s.x_pixel % 4 == 0 && s.x_group % 4 == 0;
 
     float4 next_a[LOADS], next_b[LOADS];
     float acc[8][8], total[8][8];
@@ -263,7 +263,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
                 for (int l = 0; l < LOADS; l++) {
                     const int r = my_row + l * (ITEMS * ITEMS / 4);
                     const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, kx) : -1;
-                    next_a[l] = source < 0 ? (float4)(0.0f) : *(global const float4 *)(x + bases[r] + source * s.c + c);
+                    next_a[l] = source < 0 ? (float4)(0.0f) : *(global const float4 *)(x + bases[r] + source * s.x_pixel + c);
                 }
             } else {
                 UNROLLED
@@ -274,7 +274,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
                     for (int i = 0; i < 4; i++) {
                         const int k = k_next + my_k + i, tap = k / channels, c = k - tap * channels, ky = tap / s.kw;
                         const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, tap - ky * s.kw) : -1;
-                        v[i] = source < 0 ? 0.0f : x[bases[r] + source * s.c + c];
+                        v[i] = source < 0 ? 0.0f : x[bases[r] + source * s.x_pixel + c];
                     }
                     next_a[l] = (float4)(v[0], v[1], v[2], v[3]);
                 }
@@ -328,7 +328,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
             for (int j = 0; j < 8; j++) {
                 const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
                 if (inside < group_columns) {
-                    const int at = row * s.oc + group * group_columns + inside;
+                    const int at = row * s.y_pixel + group * s.y_group + inside;
                     y[at] = conv_finish(&s, total[i][j], bias, group * group_panels * WB_PANEL + inside, residual, at);
                 }
             }

@@ -34,6 +34,13 @@ static const char reduce[] = {
 #embed "../../kernels/reduce.cl"
     , 0};
 
+static const char winograd_formulas[] = {
+#embed "../../kernels/winograd.clh"
+    , 0};
+static const char winograd[] = {
+#embed "../../kernels/winograd.cl"
+    , 0};
+
 static const struct {
     const char *name, *text;
 } table[] = {
@@ -47,6 +54,8 @@ static const struct {
     {"pool.cl", pool},
     {"reduce.clh", reduce_formulas},
     {"reduce.cl", reduce},
+    {"winograd.clh", winograd_formulas},
+    {"winograd.cl", winograd},
 };
 
 const char *wb_kernel_source(const char *name)

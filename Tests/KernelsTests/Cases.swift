@@ -103,6 +103,29 @@ enum Cases {
             // As many outputs as make the largest tiles of the GPU shape worth while on a device with as many units as cores.
             conv("large tiles", [1, 4, 1, 2 * 128 * 128 * CPU.cores / 130 + 300], 130),
         ]
+        // 3×3 convolutions that go by Winograd's way, and their neighbours that do not: 4×4 tiles, panels, chunks, batches of
+        // tiles, pads. Errors are those of a tile, not of an output, so a small output may have a larger one.
+        for (pixels, c, o) in [
+            (8, 32, 32), (9, 32, 32), (10, 48, 16), (11, 32, 48), (12, 64, 80), (13, 31, 32), (13, 32, 33),
+            (16, 256, 32), (9, 272, 48), (9, 528, 32),
+        ] {
+            var test = conv("Winograd", [1, c, pixels, 9], o, [3, 3], pads: [1, 1, 1, 1])
+            test.tolerance = 16
+            cases.append(test)
+        }
+        for var test in [
+            conv("Winograd, pads", [2, 32, 13, 14], 32, [3, 3], pads: [0, 1, 1, 0], bias: false),
+            conv("not Winograd, wide pads", [1, 32, 9, 9], 48, [3, 3], pads: [1, 1, 2, 1]),
+            conv("Winograd, valid", [1, 48, 11, 15], 32, [3, 3]),
+            conv(
+                "Winograd, adds", [2, 32, 10, 9], 96, [3, 3], pads: [1, 1, 1, 1], adds: true, clip: .relu),
+            conv(
+                "Winograd, 5 images", [5, 32, 9, 17], 64, [3, 3], pads: [1, 1, 1, 1], clip: Bounds(-0.5, 0.5)),
+            conv("Winograd, many tiles", [3, 32, 45, 43], 32, [3, 3], pads: [1, 1, 1, 1], adds: true),
+        ] {
+            test.tolerance = 16
+            cases.append(test)
+        }
         for channels in [1, 15, 16, 17, 33, 64, 65] {
             cases.append(
                 conv(

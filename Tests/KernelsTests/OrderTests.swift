@@ -69,6 +69,76 @@ import Testing
         #expect(bitDifference(try run(tape, input, x, y, device), expected) == nil)
     }
 
+    /// Lines of a tile: columns first, then rows, on the way in and on the way out; weights in double precision.
+    @Test(arguments: devices)
+    func winograd(_ device: TestDevice) throws {
+        let (c, h, w, outputs) = (272, 9, 10, 32)
+        let (x, weights) = (numbers(c * h * w, "x"), numbers(outputs * c * 9, "weights"))
+        var tape = Tape()
+        let input = tape.input([1, c, h, w])
+        let conv = try Conv(Attributes(opset: 13, ["pads": .ints([1, 1, 1, 1])]))
+        let filters = HostTensor([outputs, c, 3, 3], .floats(weights))
+        let y = try tape.value(conv.forward(&tape, [.value(input), .host(filters)], outputs: 1)[0])
+        #expect(tape.steps.map(\.kernel) == ["winograd"])
+
+        func inward(_ d: [Float]) -> [Float] {
+            func odd(_ k: Float) -> Float { d[3].addingProduct(k, d[1]) }
+            func even(_ k: Float) -> Float { d[4].addingProduct(k, d[2]) }
+            return [
+                even(-2.8125).addingProduct(1.265625, d[0]),
+                even(-2.25).addingProduct(0.75, odd(-2.25)), even(-2.25).addingProduct(-0.75, odd(-2.25)),
+                even(-0.5625).addingProduct(1.5, odd(-0.5625)),
+                even(-0.5625).addingProduct(-1.5, odd(-0.5625)),
+                d[5].addingProduct(-2.8125, d[3]).addingProduct(1.265625, d[1]),
+            ]
+        }
+        func outward(_ m: [Float]) -> [Float] {
+            let (s, t, u, v) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4])
+            return [
+                (m[0] + s) + u, (0.75 * t).addingProduct(1.5, v), (0.5625 * s).addingProduct(2.25, u),
+                m[5].addingProduct(0.421875, t).addingProduct(3.375, v),
+            ]
+        }
+        func columnsThenRows(_ square: [[Float]], _ line: ([Float]) -> [Float]) -> [[Float]] {
+            let columns = (0..<square[0].count).map { j in line(square.map { $0[j] }) }
+            return columns[0].indices.map { i in line(columns.map { $0[i] }) }
+        }
+        let points: [[Double]] = [
+            [64 / 81, 0, 0], [-128 / 243, -32 / 81, -8 / 27], [-128 / 243, 32 / 81, -8 / 27],
+            [32 / 243, 16 / 81, 8 / 27], [32 / 243, -16 / 81, 8 / 27], [0, 0, 1],
+        ]
+        func filter(_ o: Int, _ channel: Int) -> [[Float]] {
+            let g = (0..<9).map { Double(weights[(o * c + channel) * 9 + $0]) }
+            func sum(_ p: [Double], _ q: [Double]) -> Double { (p[0] * q[0] + p[1] * q[1]) + p[2] * q[2] }
+            let lines = points.map { p in (0..<3).map { sum(p, [g[$0], g[3 + $0], g[6 + $0]]) } }
+            return lines.map { line in points.map { Float(sum(line, $0)) } }
+        }
+        let filters36 = (0..<outputs).map { o in (0..<c).map { filter(o, $0) } }
+        var expected = [Float](repeating: 0, count: outputs * h * w)
+        forEachIndex([3, 3]) { tile in
+            let tiles = (0..<c).map { channel in
+                columnsThenRows(
+                    (0..<6).map { i in
+                        (0..<6).map { j in
+                            let (iy, ix) = (tile[0] * 4 + i - 1, tile[1] * 4 + j - 1)
+                            return 0..<h ~= iy && 0..<w ~= ix ? x[(channel * h + iy) * w + ix] : 0
+                        }
+                    }, inward)
+            }
+            for o in 0..<outputs {
+                let products = (0..<6).map { i in
+                    (0..<6).map { j in product((0..<c).map { (tiles[$0][i][j], filters36[o][$0][i][j]) }) }
+                }
+                for (i, row) in columnsThenRows(products, outward).enumerated() where tile[0] * 4 + i < h {
+                    for (j, value) in row.enumerated() where tile[1] * 4 + j < w {
+                        expected[(o * h + tile[0] * 4 + i) * w + tile[1] * 4 + j] = value
+                    }
+                }
+            }
+        }
+        #expect(bitDifference(try run(tape, input, x, y, device), expected) == nil)
+    }
+
     @Test(arguments: devices)
     func means(_ device: TestDevice) throws {
         let x = numbers(7 * 9 * 11, "means")

@@ -54,7 +54,18 @@ typedef struct {
         int64_t begin, int64_t end);
     void (*fem)(const wb_maps *, const float *activation, const float *means, const float *thresholds,
         float *map, int64_t begin, int64_t end);
+    // Tiles, positions (of 36), panels and channels of what is in the workspace.
+    void (*winograd_input)(const wb_winograd *, const float *x, const float *zeros, float *v, int tile0, int tile1);
+    void (*winograd_product)(const wb_winograd *, const float *v, const float *weights, float *m, int position0,
+        int position1, int tile0, int tile1, int panel0, int panel1);
+    void (*winograd_output)(const wb_winograd *, const float *m, const float *bias, const float *residual, float *y,
+        int tile0, int tile1, int channel0, int channel1);
 } wb_functions;
+
+// Packs one panel of transformed weights, [36][panel][channel][32]; the others are left alone. The weight of an output, a
+// channel and a tap of 3x3 lies at the sum of their numbers times by_output, by_channel, by_tap.
+void wb_winograd_weights(const float *weights, int64_t by_output, int64_t by_channel, int64_t by_tap, int channels,
+    int outputs, float *packed, int panel);
 
 // The instruction sets that this processor has, best first; NULL past the last.
 const wb_functions *wb_functions_at(int index);

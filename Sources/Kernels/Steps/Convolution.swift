@@ -35,11 +35,22 @@ package struct ConvolutionShape: Sendable, Hashable {
 package struct PackedWeights: Sendable {
     let block: Block
 
+    private init(block: Block) { self.block = block }
+
     /// - Parameters:
     ///   - weights: row-major [output channels, input channels / groups, kernel height, kernel width], as in ONNX.
     ///   - scale: a factor for each output channel.
     package init(_ weights: [Float], for shape: ConvolutionShape, scale: [Double]? = nil) {
         let (taps, channels) = (shape.kernel[0] * shape.kernel[1], shape.inputChannels / shape.groups)
+        if shape.isWinograd {
+            let scaled = PackedWeights.scaled(weights, by: scale)
+            self.init(
+                block: scaled.withUnsafeBufferPointer {
+                    PackedWeights.winograd(
+                        shape, $0.baseAddress!, byOutput: taps * channels, byChannel: taps, byTap: 1)
+                })
+            return
+        }
         self.init(shape) { output, tap, channel in
             let w = weights[(output * channels + channel) * taps + tap]
             return scale.map { Float(Double(w) * $0[output]) } ?? w
@@ -51,12 +62,33 @@ package struct PackedWeights: Sendable {
         let taps = forward.kernel[0] * forward.kernel[1]
         let channels = forward.inputChannels / forward.groups
         let outputs = forward.outputChannels / forward.groups
+        if forward.transposed.isWinograd {
+            let scaled = PackedWeights.scaled(weights, by: scale)
+            self.init(
+                block: scaled.withUnsafeBufferPointer {
+                    PackedWeights.winograd(
+                        forward.transposed, $0.baseAddress! + taps - 1, byOutput: taps,
+                        byChannel: taps * channels, byTap: -1)
+                })
+            return
+        }
         self.init(forward.transposed) { input, tap, channel in
             // Here outputs are the forward's inputs: channel `channel` of the same group as `input`.
             let output = input / channels * outputs + channel
             let w = weights[(output * channels + input % channels) * taps + taps - 1 - tap]
             return scale.map { Float(Double(w) * $0[output]) } ?? w
         }
+    }
+
+    /// Row-major weights with the first dimension's factors multiplied in.
+    private static func scaled(_ weights: [Float], by scale: [Double]?) -> [Float] {
+        guard let scale else { return weights }
+        let size = weights.count / scale.count
+        var scaled = weights
+        for (output, factor) in scale.enumerated() {
+            for i in output * size..<(output + 1) * size { scaled[i] = Float(Double(weights[i]) * factor) }
+        }
+        return scaled
     }
 
     private init(_ shape: ConvolutionShape, weight: (_ output: Int, _ tap: Int, _ channel: Int) -> Float) {
@@ -144,7 +176,9 @@ package struct Convolution: Step {
         return wb_conv(
             n: int(i[0]), h: int(i[2]), w: int(i[3]), c: int(i[1]), oh: int(o[2]), ow: int(o[3]),
             oc: int(o[1]),
-            groups: int(shape.groups), kh: int(shape.kernel[0]), kw: int(shape.kernel[1]),
+            groups: int(shape.groups), x_pixel: int(i[1]), x_group: int(i[1] / shape.groups),
+            y_pixel: int(o[1]), y_group: int(o[1] / shape.groups), kh: int(shape.kernel[0]),
+            kw: int(shape.kernel[1]),
             stride_h: int(shape.strides[0]),
             stride_w: int(shape.strides[1]), pad_h: int(shape.pads[0]), pad_w: int(shape.pads[1]),
             dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]), up_h: int(shape.up[0]),
@@ -188,39 +222,48 @@ package struct Convolution: Step {
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         let px = frame.buffer(x)
-        let arguments: [CLArgument] = [
+        let arguments = [
             px, frame.buffer(weights), bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px,
-            frame.buffer(zeros),
-            frame.buffer(y), .structure(raw),
+            frame.buffer(zeros), frame.buffer(y),
         ]
+        if !shape.isDepthwise { return [try Convolution.launch(frame, raw, arguments)] }
         switch frame.device.shape {
         case .cpu:
-            let global = shape.isDepthwise ? CLSize(rows) : CLSize((rows + 7) / 8, panels)
             return [
                 try frame.launch(
-                    kernel, in: "convolution", options: "-DWB_CPU_SHAPE=1", arguments, global: global,
-                    local: shape.isDepthwise ? 1 : [1, 1])
+                    kernel, in: "convolution", options: "-DWB_CPU_SHAPE=1", arguments + [.structure(raw)],
+                    global: CLSize(rows), local: 1)
             ]
         case .gpu:
-            if shape.isDepthwise {
-                let local = CLSize(min(128, frame.device.device.maxWorkGroupSize))
-                return [
-                    try frame.launch(
-                        kernel, in: "convolution", options: "-DWB_TILE=64", arguments,
-                        global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
-                ]
-            }
-            let tile = frame.device.tile(rows: rows, columns: groupColumns)
-            let items = tile / 8
-            let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
+            let local = CLSize(min(128, frame.device.device.maxWorkGroupSize))
             return [
                 try frame.launch(
-                    kernel, in: "convolution", options: "-DWB_TILE=\(tile)" + rolled, arguments,
-                    global: CLSize(
-                        shape.groups * ((groupColumns + tile - 1) / tile) * items,
-                        (rows + tile - 1) / tile * items),
-                    local: CLSize(items, items))
+                    kernel, in: "convolution", options: "-DWB_TILE=64", arguments + [.structure(raw)],
+                    global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
             ]
+        }
+    }
+
+    /// A convolution that is not depthwise, with `buffers` x, weights, bias, residual, zeros, y.
+    static func launch(_ frame: OpenCLFrame, _ raw: wb_conv, _ buffers: [CLArgument]) throws -> OpenCLLaunch {
+        let (rows, groups) = (Int(raw.n) * Int(raw.oh) * Int(raw.ow), Int(raw.groups))
+        let columns = Int(raw.oc) / groups
+        switch frame.device.shape {
+        case .cpu:
+            let panels = groups * ((columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
+            return try frame.launch(
+                "convolution", in: "convolution", options: "-DWB_CPU_SHAPE=1", buffers + [.structure(raw)],
+                global: CLSize((rows + 7) / 8, panels), local: [1, 1])
+        case .gpu:
+            let tile = frame.device.tile(rows: rows, columns: columns)
+            let items = tile / 8
+            let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
+            return try frame.launch(
+                "convolution", in: "convolution", options: "-DWB_TILE=\(tile)" + rolled,
+                buffers + [.structure(raw)],
+                global: CLSize(
+                    groups * ((columns + tile - 1) / tile) * items, (rows + tile - 1) / tile * items),
+                local: CLSize(items, items))
         }
     }
 }
@@ -234,6 +277,10 @@ extension Tape {
         precondition(self.shape(x) == shape.input)
         let y = value(shape.output)
         if isSketch { return y }
+        if shape.isWinograd {
+            try winograd(x, shape, weights(), epilogue, y)
+            return y
+        }
         let weights = try weights()
         let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
         add(

@@ -1,0 +1,215 @@
+// 3×3 convolutions by Winograd's minimal filtering: kernels/winograd.clh.
+
+import CLRuntime
+import CMicrokernels
+import Dispatch
+
+extension ConvolutionShape {
+    /// Whether a convolution goes by Winograd's F(4×4, 3×3). Part of the plan: it depends on the layer alone, never on the
+    /// batch or the device.
+    ///
+    /// Each output costs 36/16 products instead of 9, and weights take four times the memory. So maps must have some tiles to
+    /// share the weights among, and channels must be many enough to outweigh the transformations. Pads of more than 1 make
+    /// outputs that see next to nothing of the tile whose rounding errors they get.
+    package var isWinograd: Bool {
+        guard kernel == [3, 3], strides == [1, 1], dilations == [1, 1], up == [1, 1], groups == 1 else {
+            return false
+        }
+        for d in 0..<2 {
+            let (size, found) = (input.dims[2 + d], output.dims[2 + d])
+            let end = found + 2 - size - pads[d]
+            guard found > 8, pads[d] <= 1, end <= 1 else { return false }
+        }
+        return [inputChannels, outputChannels].allSatisfy { $0 >= 32 && $0 % 16 == 0 }
+    }
+}
+
+extension PackedWeights {
+    /// Transformed weights, [36][panel][channel][32], from weights that lie `byOutput`, `byChannel` and `byTap` apart.
+    static func winograd(
+        _ shape: ConvolutionShape, _ weights: UnsafePointer<Float>, byOutput: Int, byChannel: Int, byTap: Int
+    ) -> Block {
+        let (channels, outputs, panel) = (shape.inputChannels, shape.outputChannels, Int(WB_PANEL))
+        let panels = (outputs + panel - 1) / panel
+        return Block(count: 36 * panels * channels * panel) { to in
+            // Each iteration writes a panel of its own.
+            nonisolated(unsafe) let (to, weights) = (to, weights)
+            DispatchQueue.concurrentPerform(iterations: panels) { index in
+                wb_winograd_weights(
+                    weights, Int64(byOutput), Int64(byChannel), Int64(byTap), Int32(channels), Int32(outputs),
+                    to, Int32(index))
+            }
+        }
+    }
+}
+
+/// A convolution in three parts: tiles of the input are transformed, multiplied position by position, and transformed back.
+package struct Winograd: Step {
+    let shape: ConvolutionShape
+    let x: Value, weights: Value, bias: Value?, residual: Value?, zeros: Value, y: Value
+    /// Transformed tiles and their products, for as many tiles as fit.
+    let tiles: Value, products: Value
+    let clip: Bounds?
+
+    package var kernel: String { "winograd" }
+    package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
+    package var writes: [Value] { [y, tiles, products] }
+    /// Those of the convolution as it is defined, so that speeds compare.
+    package var operations: Int { 2 * shape.output.count * shape.terms }
+
+    private var grid: (height: Int, width: Int) {
+        ((shape.output.dims[2] + 3) / 4, (shape.output.dims[3] + 3) / 4)
+    }
+    /// Tiles of the whole batch.
+    private var count: Int { shape.output.dims[0] * grid.height * grid.width }
+    private var panels: Int { Winograd.panels(shape) }
+
+    private static func panels(_ shape: ConvolutionShape) -> Int {
+        (shape.outputChannels + Int(WB_PANEL) - 1) / Int(WB_PANEL)
+    }
+
+    /// Floats of the workspace that a tile takes: transformed, and as products.
+    private static func room(_ shape: ConvolutionShape) -> (tile: Int, product: Int) {
+        (36 * shape.inputChannels, 36 * panels(shape) * Int(WB_PANEL))
+    }
+
+    /// As many tiles as the workspace holds: a matter of memory alone.
+    private static func capacity(_ shape: ConvolutionShape) -> Int {
+        let tiles = shape.output.dims[0] * ((shape.output.dims[2] + 3) / 4) * ((shape.output.dims[3] + 3) / 4)
+        let room = room(shape)
+        return min(tiles, max(64, (64 << 20) / 4 / (room.tile + room.product)))
+    }
+
+    init(
+        _ shape: ConvolutionShape, x: Value, weights: Value, bias: Value?, residual: Value?, clip: Bounds?,
+        y: Value, on tape: inout Tape
+    ) {
+        (self.shape, self.x, self.weights, self.bias, self.residual) = (shape, x, weights, bias, residual)
+        (self.clip, self.y) = (clip, y)
+        zeros = tape.zeros(shape.inputChannels)
+        let (capacity, room) = (Winograd.capacity(shape), Winograd.room(shape))
+        tiles = tape.value([capacity * room.tile])
+        products = tape.value([capacity * room.product])
+    }
+
+    /// The arguments for tiles [first, first + rows), which are in the workspace.
+    private func raw(first: Int, rows: Int) -> wb_winograd {
+        let (i, o) = (shape.input.dims.map(Int32.init), shape.output.dims.map(Int32.init))
+        return wb_winograd(
+            n: i[0], h: i[2], w: i[3], c: i[1], oh: o[2], ow: o[3], oc: o[1], pad_h: Int32(shape.pads[0]),
+            pad_w: Int32(shape.pads[1]), tiles_h: Int32(grid.height), tiles_w: Int32(grid.width),
+            first: Int32(first), rows: Int32(rows), m_pixel: Int32(panels) * WB_PANEL,
+            bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1, clip: clip == nil ? 0 : 1,
+            lo: clip?.low ?? 0, hi: clip?.high ?? 0)
+    }
+
+    package func run(_ cpu: CPUFrame) {
+        let (x, weights, zeros, y) = (
+            cpu.pointer(x), cpu.pointer(weights), cpu.pointer(zeros), cpu.pointer(y)
+        )
+        let (bias, residual) = (
+            bias.map { UnsafePointer(cpu.pointer($0)) }, residual.map { UnsafePointer(cpu.pointer($0)) }
+        )
+        let (v, m) = (cpu.pointer(tiles), cpu.pointer(products))
+        let functions = cpu.functions
+        let channels = shape.outputChannels
+        let room = Winograd.room(shape)
+        let capacity = Winograd.capacity(shape)
+
+        // As many tiles at a time as leave room for weights in the second-level cache, and a multiple of the product's rows.
+        let block = min(64, max(16, 512 * 1024 / 4 / (room.tile + room.product) / 8 * 8))
+        if count >= 2 * block * cpu.threads || cpu.threads == 1 {
+            // Each thread takes tiles of its own through all three parts.
+            cpu.split(count, grain: block) { begin, end, scratch in
+                let floats = block * (room.tile + room.product)
+                let v = wb_scratch_get(scratch, floats * 4)!.bindMemory(to: Float.self, capacity: floats)
+                let m = v + block * room.tile
+                for first in stride(from: begin, to: end, by: block) {
+                    let rows = min(block, end - first)
+                    withUnsafePointer(to: raw(first: first, rows: rows)) { raw in
+                        let rows = Int32(rows)
+                        functions.winograd_input(raw, x, zeros, v, 0, rows)
+                        functions.winograd_product(raw, v, weights, m, 0, 36, 0, rows, 0, Int32(panels))
+                        functions.winograd_output(raw, m, bias, residual, y, 0, rows, 0, Int32(channels))
+                    }
+                }
+            }
+            return
+        }
+        // Few tiles: threads share the tiles and divide the weights, so that each is read once.
+        for first in stride(from: 0, to: count, by: capacity) {
+            let rows = min(capacity, count - first)
+            withUnsafePointer(to: raw(first: first, rows: rows)) { raw in
+                cpu.split(rows) { begin, end, _ in
+                    functions.winograd_input(raw, x, zeros, v, Int32(begin), Int32(end))
+                }
+                cpu.split(36) { begin, end, _ in
+                    functions.winograd_product(
+                        raw, v, weights, m, Int32(begin), Int32(end), 0, Int32(rows), 0, Int32(panels))
+                }
+                cpu.split(rows) { begin, end, _ in
+                    functions.winograd_output(
+                        raw, m, bias, residual, y, Int32(begin), Int32(end), 0, Int32(channels))
+                }
+            }
+        }
+    }
+
+    package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
+        let (px, pv, pm) = (frame.buffer(x), frame.buffer(tiles), frame.buffer(products))
+        let outputs = [pm, bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px, frame.buffer(y)]
+        let room = Winograd.room(shape)
+        // On a CPU the workspace should stay in its caches.
+        let most = frame.device.shape == .cpu ? (8 << 20) / 4 / (room.tile + room.product) : Int.max
+        let step = min(Winograd.capacity(shape), max(64, most))
+        return try stride(from: 0, to: count, by: step).flatMap { first -> [OpenCLLaunch] in
+            let rows = min(step, count - first)
+            let raw = raw(first: first, rows: rows)
+            // The product of each position is a group of a convolution of one row of pixels.
+            let product = wb_conv(
+                n: 1, h: 1, w: raw.rows, c: 36 * raw.c, oh: 1, ow: raw.rows, oc: 36 * raw.oc, groups: 36,
+                x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
+                y_group: raw.rows * raw.m_pixel, kh: 1, kw: 1, stride_h: 1, stride_w: 1, pad_h: 0, pad_w: 0,
+                dilation_h: 1, dilation_w: 1, up_h: 1, up_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
+            return [
+                try launch(
+                    frame, "winograd_input", [px, pv, .structure(raw)], channels: shape.inputChannels, rows),
+                try Convolution.launch(
+                    frame, product, [pv, frame.buffer(weights), pv, pv, frame.buffer(zeros), pm]),
+                try launch(
+                    frame, "winograd_output", outputs + [.structure(raw)], channels: shape.outputChannels,
+                    rows),
+            ]
+        }
+    }
+
+    /// A transformation of `rows` tiles: a work-item takes a tile (CPU shape), or a channel of a tile.
+    private func launch(
+        _ frame: OpenCLFrame, _ kernel: String, _ arguments: [CLArgument], channels: Int, _ rows: Int
+    ) throws -> OpenCLLaunch {
+        switch frame.device.shape {
+        case .cpu:
+            try frame.launch(
+                kernel, in: "winograd", options: "-DWB_CPU_SHAPE=1", arguments, global: CLSize(rows), local: 1
+            )
+        case .gpu:
+            try frame.launch(kernel, in: "winograd", arguments, columns: channels, rows: rows)
+        }
+    }
+}
+
+extension Tape {
+    /// Writes the convolution of `x` to `y` by Winograd's way.
+    mutating func winograd(
+        _ x: Value, _ shape: ConvolutionShape, _ weights: PackedWeights, _ epilogue: Epilogue, _ y: Value
+    ) {
+        let weights = constant([weights.block.count], weights.block)
+        let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
+            .map { constant([$0.count], $0) }
+        add(
+            Winograd(
+                shape, x: x, weights: weights, bias: bias, residual: epilogue.residual, clip: epilogue.clip,
+                y: y,
+                on: &self))
+    }
+}
