@@ -51,11 +51,19 @@ package struct Pool: Step {
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
-        [
-            try frame.launch(
-                kind.rawValue, in: "pool",
-                inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)],
-                columns: Int(window.c), rows: rows)
-        ]
+        let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)]
+        switch frame.device.shape {
+        case .cpu:
+            let local = CLSize(1, 8)
+            return [
+                try frame.launch(
+                    kernel, in: "pool", options: "-DWB_CPU_SHAPE=1", arguments,
+                    global: CLSize(1, rows).roundedUp(to: local), local: local)
+            ]
+        case .gpu:
+            return [
+                try frame.launch(kernel, in: "pool", arguments, columns: Int(window.c), rows: rows)
+            ]
+        }
     }
 }
