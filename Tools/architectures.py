@@ -57,8 +57,8 @@ def _conv_bn(g: GraphBuilder, x: Tensor, conv: str, bn: str, channels: int, *, a
     return x if act is None else (g.relu6 if six else g.relu)(x, act)
 
 
-def _resnet(blocks: list[int], bottleneck: bool) -> Architecture:
-    """He et al. 2016, stride in the 3×3 convolution."""
+def _resnet(blocks: list[int], bottleneck: bool, groups: int = 1, group_width: int = 64) -> Architecture:
+    """He et al. 2016, stride in the 3×3 convolution; with groups Xie et al. 2017 (ResNeXt)."""
 
     def build(g: GraphBuilder, x: Tensor) -> Tensor:
         x = _conv_bn(g, x, "conv1", "bn1", 64, act="relu", kernel=7, stride=2, pad=3)
@@ -69,14 +69,15 @@ def _resnet(blocks: list[int], bottleneck: bool) -> Architecture:
                 n = f"layer{stage + 1}.{block}"
                 stride = 2 if stage > 0 and block == 0 else 1
                 if bottleneck:
-                    steps = [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]
+                    inner = width * group_width // 64 * groups
+                    steps = [(inner, 1, 1, 1), (inner, 3, stride, groups), (4 * width, 1, 1, 1)]
                 else:
-                    steps = [(width, 3, stride), (width, 3, 1)]
+                    steps = [(width, 3, stride, 1), (width, 3, 1, 1)]
                 y = x
-                for i, (channels, kernel, s) in enumerate(steps, 1):
+                for i, (channels, kernel, s, parts) in enumerate(steps, 1):
                     last = i == len(steps)
                     y = _conv_bn(g, y, f"{n}.conv{i}", f"{n}.bn{i}", channels, act=None if last else f"{n}.relu{i}",
-                                 residual=last, kernel=kernel, stride=s, pad=kernel // 2)
+                                 residual=last, kernel=kernel, stride=s, pad=kernel // 2, groups=parts)
                 if y.shape != x.shape:
                     x = _conv_bn(g, x, f"{n}.downsample.0", f"{n}.downsample.1", y.shape[0], stride=stride)
                 x = g.relu(g.add(y, x, f"{n}.add"), f"{n}.relu")
@@ -170,6 +171,33 @@ def _shufflenet_v2(g: GraphBuilder, x: Tensor) -> Tensor:
     return g.linear(g.flatten(g.global_average_pool(x, "avgpool"), "flatten"), "fc", 1000, "logits")
 
 
+def _googlenet(g: GraphBuilder, x: Tensor) -> Tensor:
+    """Szegedy et al. 2015 with batch norms, without the auxiliary classifiers; the branch "5×5" has a 3×3 filter there."""
+
+    def step(x: Tensor, n: str, channels: int, kernel: int = 1, stride: int = 1) -> Tensor:
+        return _conv_bn(g, x, f"{n}.conv", f"{n}.bn", channels, act=f"{n}.relu", eps=1e-3, kernel=kernel, stride=stride,
+                        pad=kernel // 2)
+
+    x = step(x, "conv1", 64, 7, 2)
+    x = g.max_pool(x, "maxpool1", ceil=True)
+    x = step(step(x, "conv2", 64), "conv3", 192, 3)
+    x = g.max_pool(x, "maxpool2", ceil=True)
+    for n, first, before3, three, before5, five, pool in (
+            ("3a", 64, 96, 128, 16, 32, 32), ("3b", 128, 128, 192, 32, 96, 64), ("4a", 192, 96, 208, 16, 48, 64),
+            ("4b", 160, 112, 224, 24, 64, 64), ("4c", 128, 128, 256, 24, 64, 64), ("4d", 112, 144, 288, 32, 64, 64),
+            ("4e", 256, 160, 320, 32, 128, 128), ("5a", 256, 160, 320, 32, 128, 128), ("5b", 384, 192, 384, 48, 128, 128)):
+        if n in ("4a", "5a"):
+            x = g.max_pool(x, f"maxpool{int(n[0]) - 1}", kernel=3 if n == "4a" else 2, ceil=True)
+        n = f"inception{n}"
+        x = g.concat([
+            step(x, f"{n}.branch1", first),
+            step(step(x, f"{n}.branch2.0", before3), f"{n}.branch2.1", three, 3),
+            step(step(x, f"{n}.branch3.0", before5), f"{n}.branch3.1", five, 3),
+            step(g.max_pool(x, f"{n}.branch4.0", stride=1, pad=1, ceil=True), f"{n}.branch4.1", pool),
+        ], f"{n}.concat")
+    return g.linear(g.flatten(g.global_average_pool(x, "avgpool"), "flatten"), "fc", 1000, "logits")
+
+
 def efficientnet_lite0(g: GraphBuilder, x: Tensor) -> Tensor:
     """Tan and Le 2019 without squeeze-and-excitation and with ReLU6, padded as TensorFlow does."""
 
@@ -218,9 +246,11 @@ def squeezenet1_1(g: GraphBuilder, x: Tensor) -> Tensor:
 ARCHITECTURES: dict[str, Architecture] = {
     "densenet121": _densenet121,
     "efficientnet_lite0": efficientnet_lite0,
+    "googlenet": _googlenet,
     "mobilenet_v2": _mobilenet_v2,
     "resnet18": _resnet([2, 2, 2, 2], bottleneck=False),
     "resnet50": _resnet([3, 4, 6, 3], bottleneck=True),
+    "resnext50_32x4d": _resnet([3, 4, 6, 3], bottleneck=True, groups=32, group_width=4),
     "shufflenet_v2": _shufflenet_v2,
     "squeezenet1_1": squeezenet1_1,
     "vgg16": _vgg16,

@@ -128,16 +128,27 @@ class GraphBuilder:
         target = self._constant(f"constant.shape{'x'.join(map(str, shape))}", np.array([0, *shape], np.int64))
         return self._node("Reshape", name, [x.name, target], shape)
 
-    def max_pool(self, x: Tensor, name: str, kernel: int = 3, stride: int = 2, pad: int = 0) -> Tensor:
-        return self._pool("MaxPool", x, name, kernel, stride, pad)
+    def max_pool(
+        self, x: Tensor, name: str, kernel: int = 3, stride: int = 2, pad: int = 0, ceil: bool = False
+    ) -> Tensor:
+        """With `ceil` a last window may hang over the edge, if it starts before it."""
+        return self._pool("MaxPool", x, name, kernel, stride, pad, ceil)
 
     def average_pool(self, x: Tensor, name: str, kernel: int = 2, stride: int = 2) -> Tensor:
         return self._pool("AveragePool", x, name, kernel, stride, 0)
 
-    def _pool(self, operator: str, x: Tensor, name: str, kernel: int, stride: int, pad: int) -> Tensor:
-        shape = tuple((n + 2 * pad - kernel) // stride + 1 for n in x.shape[1:])
+    def _pool(
+        self, operator: str, x: Tensor, name: str, kernel: int, stride: int, pad: int, ceil: bool = False
+    ) -> Tensor:
+        def windows(size: int) -> int:
+            count, rest = divmod(size + 2 * pad - kernel, stride)
+            return count + 1 + (ceil and rest > 0 and (count + 1) * stride < size + pad)
+
+        shape = tuple(map(windows, x.shape[1:]))
+        more = {"ceil_mode": 1} if ceil else {}
         return self._node(
-            operator, name, [x.name], (x.shape[0], *shape), kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4
+            operator, name, [x.name], (x.shape[0], *shape), kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4,
+            **more,
         )
 
     def global_average_pool(self, x: Tensor, name: str) -> Tensor:

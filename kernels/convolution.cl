@@ -6,7 +6,7 @@
 //   padding is there, with the input +0. The sums of the chunks are added in ascending order, beginning with the
 //   first. Then come bias, residual and clip, in this order, each rounded.
 // Activations are channels-last. Weights are packed in panels of 32 output channels, [group][panel][K][32], biases
-// likewise, with zeros where a group's last panel is not full. Depthwise weights are [tap][channel].
+// likewise, with zeros where a group's last panel is not full. Narrow groups have kernels of their own (depthwise.cl).
 
 WB_FN float conv_finish(
     const wb_conv *s, float t, global const float *bias, int at_bias, global const float *residual, int at)
@@ -23,14 +23,8 @@ WB_FN float conv_finish(
 // Where tap (ky, kx) of an output whose window starts at (top, left) reads: the pixel's index in its image, or -1.
 WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 {
-    int iy = top + ky * s->dilation_h, ix = left + kx * s->dilation_w;
-    if (iy < 0 || ix < 0) return -1;
-    if (s->up_h > 1 || s->up_w > 1) {
-        if (iy % s->up_h != 0 || ix % s->up_w != 0) return -1;
-        iy /= s->up_h;
-        ix /= s->up_w;
-    }
-    return iy < s->h && ix < s->w ? iy * s->w + ix : -1;
+    const int iy = top + ky * s->dilation_h, ix = left + kx * s->dilation_w;
+    return iy >= 0 && iy < s->h && ix >= 0 && ix < s->w ? iy * s->w + ix : -1;
 }
 
 #ifdef WB_CPU_SHAPE
@@ -60,7 +54,7 @@ kernel void convolution(
 
     // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are
     // one run of kw * c channels, in the same order.
-    bool runs = s.x_pixel == channels && s.dilation_w == 1 && s.up_w == 1;
+    bool runs = s.x_pixel == channels && s.dilation_w == 1;
     for (int r = 0; r < 8; r++) runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
     const int run = runs ? s.kw * channels : channels, columns_of_taps = runs ? 1 : s.kw;
 
@@ -130,56 +124,6 @@ kernel void convolution(
             for (int j = 0; j < columns; j++)
                 y[at + j] = conv_finish(&s, t[j], bias, panel * WB_PANEL + j, residual, at + j);
         }
-    }
-}
-#endif
-
-// One work-item computes all channels of one output pixel, sixteen at a time.
-#ifdef WB_KERNEL_depthwise
-kernel void depthwise(
-    global const float *x, global const float *weights, global const float *bias, global const float *residual,
-    global const float *zeros, global float *y, wb_conv s)
-{
-    const int row = (int)get_global_id(0), pixels = s.oh * s.ow, image = row / pixels, pixel = row - image * pixels;
-    const int top = pixel / s.ow * s.stride_h - s.pad_h, left = pixel % s.ow * s.stride_w - s.pad_w;
-    const int taps = s.kh * s.kw;
-    global const float *base = x + image * s.h * s.w * s.c;
-    int c = 0;
-    for (; c + 16 <= s.c; c += 16) {
-        float16 total = 0.0f, sum = 0.0f;
-        int tap = 0;
-        for (int ky = 0; ky < s.kh; ky++)
-            for (int kx = 0; kx < s.kw; kx++, tap++) {
-                if (tap > 0 && tap % WB_CHUNK == 0) {
-                    total = tap == WB_CHUNK ? sum : total + sum;
-                    sum = 0.0f;
-                }
-                const int source = conv_source(&s, top, left, ky, kx);
-                const float16 a = source < 0 ? (float16)(0.0f) : vload16(0, base + source * s.c + c);
-                sum = fma(a, vload16(0, weights + tap * s.c + c), sum);
-            }
-        float16 t = taps > WB_CHUNK ? total + sum : sum;
-        if (s.bias) t = t + vload16(0, bias + c);
-        if (s.residual) t = t + vload16(0, residual + row * s.c + c);
-        if (s.clip) {
-            t = select(t, (float16)(s.lo), t < (float16)(s.lo));
-            t = select(t, (float16)(s.hi), t > (float16)(s.hi));
-        }
-        vstore16(t, 0, y + row * s.c + c);
-    }
-    for (; c < s.c; c++) {
-        float total = 0.0f, sum = 0.0f;
-        int tap = 0;
-        for (int ky = 0; ky < s.kh; ky++)
-            for (int kx = 0; kx < s.kw; kx++, tap++) {
-                if (tap > 0 && tap % WB_CHUNK == 0) {
-                    total = tap == WB_CHUNK ? sum : total + sum;
-                    sum = 0.0f;
-                }
-                const int source = conv_source(&s, top, left, ky, kx);
-                sum = fma(source < 0 ? 0.0f : base[source * s.c + c], weights[tap * s.c + c], sum);
-            }
-        y[row * s.c + c] = conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, row * s.c + c);
     }
 }
 #endif
@@ -334,33 +278,6 @@ kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
             }
         }
     }
-}
-#endif
-
-// One work-item computes one output; neighbours are neighbouring channels.
-#ifdef WB_KERNEL_depthwise
-kernel void depthwise(
-    global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
-    global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
-{
-    const int at = (int)get_global_id(0), row = at / s.c, c = at - row * s.c;
-    const int pixels = s.oh * s.ow, image = row / pixels, pixel = row - image * pixels;
-    if (image >= s.n) return;
-    const int top = pixel / s.ow * s.stride_h - s.pad_h, left = pixel % s.ow * s.stride_w - s.pad_w;
-    const int taps = s.kh * s.kw;
-    global const float *base = x + image * s.h * s.w * s.c + c;
-    float total = 0.0f, sum = 0.0f;
-    int tap = 0;
-    for (int ky = 0; ky < s.kh; ky++)
-        for (int kx = 0; kx < s.kw; kx++, tap++) {
-            if (tap > 0 && tap % WB_CHUNK == 0) {
-                total = tap == WB_CHUNK ? sum : total + sum;
-                sum = 0.0f;
-            }
-            const int source = conv_source(&s, top, left, ky, kx);
-            sum = fma(source < 0 ? 0.0f : base[source * s.c], weights[tap * s.c + c], sum);
-        }
-    y[at] = conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
 }
 #endif
 

@@ -1,5 +1,6 @@
 // The loops for x86-64 with AVX2 and FMA.
 #if defined(__x86_64__)
+#include <immintrin.h>
 #include <math.h>
 
 #include "CMicrokernels.h"
@@ -10,6 +11,8 @@
 #define WB_VW 8
 #define WB_NV 2
 #define WB_MR 6
+typedef int index_avx2 __attribute__((ext_vector_type(8)));
+#define WB_PERMUTE(x, index) _mm256_permutevar8x32_ps((__m256)(x), (__m256i)(index))
 #include "microkernels.inc"
 #pragma clang attribute pop
 #endif

@@ -1,5 +1,6 @@
 // The loops for x86-64 with AVX-512.
 #if defined(__x86_64__)
+#include <immintrin.h>
 #include <math.h>
 
 #include "CMicrokernels.h"
@@ -10,6 +11,8 @@
 #define WB_VW 16
 #define WB_NV 2
 #define WB_MR 8
+typedef int index_avx512 __attribute__((ext_vector_type(16)));
+#define WB_PERMUTE(x, index) _mm512_permutexvar_ps((__m512i)(index), (__m512)(x))
 #include "microkernels.inc"
 #pragma clang attribute pop
 #endif

@@ -139,6 +139,54 @@ import Testing
         #expect(bitDifference(try run(tape, input, x, y, device), expected) == nil)
     }
 
+    /// The gradient of a convolution with strides of 2: an input pixel's terms are the taps of its phase, kernel rows and columns
+    /// backward, and the output channels of each. With few channels all phases have as many taps, some with the weight 0.
+    @Test(arguments: devices, [3, 9])
+    func stridedGradient(_ device: TestDevice, channels: Int) throws {
+        let (h, w, outputs, kernel, pad) = (6, 7, 150, 3, 1)
+        let (oh, ow) = (3, 4)
+        let (dy, weights) = (
+            numbers(outputs * oh * ow, "dy"), numbers(outputs * channels * kernel * kernel, "weights")
+        )
+        var tape = Tape()
+        let x = tape.input([1, channels, h, w])
+        let cotangent = tape.input([1, outputs, oh, ow])
+        let conv = try Conv(
+            Attributes(
+                opset: 13, ["pads": .ints([pad, pad, pad, pad]), "strides": .ints([2, 2])]))
+        let filters = HostTensor([outputs, channels, kernel, kernel], .floats(weights))
+        let dx = try conv.gradient(
+            &tape,
+            LoweredNode(inputs: [.value(x), .host(filters)], output: .value(cotangent), cotangent: cotangent),
+            input: 0)
+        tape.dropDeadSteps(keeping: [dx])
+        let together = 4 * channels <= 32
+        #expect(tape.steps.count { $0.kernel == "convolution" } == (together ? 1 : 4))
+        // Each tap by the row or column that it leads to.
+        func taps(_ at: Int) -> [(output: Int, tap: Int?)] {
+            let met = [2, 1, 0].filter { (at + pad - $0) % 2 == 0 }.map { ((at + pad - $0) / 2, Optional($0)) }
+            return together && met.count == 1 ? met + [(met[0].0 + 1, nil)] : met
+        }
+        var expected: [Float] = []
+        forEachIndex([channels, h, w]) { i in
+            var terms: [(Float, Float)] = []
+            for (oy, ky) in taps(i[1]) {
+                for (ox, kx) in taps(i[2]) {
+                    for o in 0..<outputs {
+                        let inside = 0..<oh ~= oy && 0..<ow ~= ox
+                        var weight: Float = 0
+                        if let ky, let kx {
+                            weight = weights[((o * channels + i[0]) * kernel + ky) * kernel + kx]
+                        }
+                        terms.append((inside ? dy[(o * oh + oy) * ow + ox] : 0, weight))
+                    }
+                }
+            }
+            expected.append(product(terms))
+        }
+        #expect(bitDifference(try run(tape, cotangent, dy, dx, device), expected) == nil)
+    }
+
     @Test(arguments: devices)
     func means(_ device: TestDevice) throws {
         let x = numbers(7 * 9 * 11, "means")

@@ -209,7 +209,8 @@ class NetworkTests(unittest.TestCase):
         # Trainable parameters as published with torchvision's models. VGG-16 (138,357,544) would take half a minute.
         published = {
             "resnet18": 11_689_512, "mobilenet_v2": 3_504_872, "shufflenet_v2": 2_278_604, "densenet121": 7_978_856,
-            "squeezenet1_1": 1_235_496, "efficientnet_lite0": 4_652_008,
+            "squeezenet1_1": 1_235_496, "efficientnet_lite0": 4_652_008, "googlenet": 6_624_904,
+            "resnext50_32x4d": 25_028_904,
         }
         for name, expected in published.items():
             with self.subTest(name):

@@ -34,10 +34,12 @@ typedef struct {
     void (*convolution)(const wb_conv *, const wb_conv_operands *, wb_scratch *, int64_t row0, int64_t row1,
         int panel0, int panel1);
     void (*depthwise)(const wb_conv *, const wb_conv_operands *, int64_t row0, int64_t row1);
+    void (*grouped)(const wb_conv *, const wb_conv_operands *, int64_t row0, int64_t row1);
     void (*map)(int operation, const wb_grid *, const float *x, const float *z, float *y, float a, float b,
         int64_t begin, int64_t end);
     void (*max_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
-    void (*max_pool_vjp)(const wb_pool *, const float *x, const float *dy, float *dx, int64_t begin, int64_t end);
+    void (*max_pool_taken)(const wb_pool *, const float *x, int *taken, int64_t begin, int64_t end);
+    void (*max_pool_vjp)(const wb_pool *, const int *taken, const float *dy, float *dx, int64_t begin, int64_t end);
     void (*average_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
     void (*average_pool_vjp)(const wb_pool *, const float *dy, float *dx, int64_t begin, int64_t end);
     void (*reduce)(int maximum, const wb_grid *, const int *offsets, int count, float divisor, const float *x,

@@ -59,9 +59,10 @@ package struct MaxPool: Operator {
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let x = try tape.value(required(node.inputs, 0, "X"))
-        let dx = tape.value(tape.shape(x))
+        let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(node.cotangent)))
         let raw = try pooling.raw(tape.shape(x)).window
-        tape.add(Pool(kind: .maxPoolVJP, window: raw, inputs: [x, node.cotangent], output: dx))
+        tape.add(Pool(kind: .maxPoolTaken, window: raw, inputs: [x], output: taken))
+        tape.add(Pool(kind: .maxPoolVJP, window: raw, inputs: [taken, node.cotangent], output: dx))
         return dx
     }
 }

@@ -156,9 +156,7 @@ package struct Conv: FusingOperator {
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         let weights = try weights(node.inputs)
         let shape = try shape(tape.shape(required(node.inputs, 0, "X")), weights: weights.shape)
-        return try tape.convolution(
-            node.cotangent, shape.transposed,
-            PackedWeights(transposing: try weights.floats(), of: shape, scale: scale))
+        return try tape.convolutionGradient(node.cotangent, shape, weights, scale: scale)
     }
 }
 

@@ -10,23 +10,25 @@ package struct ConvolutionShape: Sendable, Hashable {
     package var input: Shape, output: Shape
     package var kernel: [Int], strides: [Int], pads: [Int]  // height, width; pads: top, left
     package var dilations: [Int], groups: Int
-    /// Input pixels lie this far apart: 1, but for the gradient of a strided convolution.
-    package var up = [1, 1]
 
     package var inputChannels: Int { input.dims[1] }
     package var outputChannels: Int { output.dims[1] }
     package var terms: Int { kernel[0] * kernel[1] * inputChannels / groups }
     /// One filter for each channel: there is no sum over channels.
     package var isDepthwise: Bool { groups > 1 && groups == inputChannels && groups == outputChannels }
+    /// Narrow groups, several to a panel: kernels/depthwise.cl.
+    package var isGrouped: Bool {
+        groups > 1 && inputChannels == outputChannels && outputChannels % Int(WB_PANEL) == 0
+            && [4, 8, 16].contains(inputChannels / groups)
+    }
 
     /// The convolution that takes the cotangent of this one's output to the cotangent of its input: kernels flipped, roles of
-    /// the channels exchanged, strides turned into gaps between the pixels that are read.
+    /// the channels exchanged. For strides of 1; others are made of those (Phases.swift).
     package var transposed: ConvolutionShape {
+        precondition(strides == [1, 1])
         var t = self
         (t.input, t.output) = (output, input)
-        t.strides = [1, 1]
         t.pads = (0..<2).map { dilations[$0] * (kernel[$0] - 1) - pads[$0] }
-        t.up = strides
         return t
     }
 }
@@ -101,8 +103,21 @@ package struct PackedWeights: Sendable {
             return
         }
         let channels = shape.inputChannels / shape.groups
-        let columns = shape.outputChannels / shape.groups
         let panel = Int(WB_PANEL)
+        if shape.isGrouped {
+            block = Block(count: shape.outputChannels * taps * channels) { to in
+                for column in 0..<shape.outputChannels {
+                    let at = to + column / panel * taps * channels * panel + column % panel
+                    for tap in 0..<taps {
+                        for channel in 0..<channels {
+                            at[(tap * channels + channel) * panel] = weight(column, tap, channel)
+                        }
+                    }
+                }
+            }
+            return
+        }
+        let columns = shape.outputChannels / shape.groups
         let panels = (columns + panel - 1) / panel
         block = Block(count: shape.groups * panels * taps * channels * panel) { to in
             // Each iteration writes a panel of its own, and `weight` only reads.
@@ -125,7 +140,7 @@ package struct PackedWeights: Sendable {
 
     /// One number for each output channel, padded like the weights.
     package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> Block {
-        if shape.isDepthwise { return Block(bias) }
+        if shape.isDepthwise || shape.isGrouped { return Block(bias) }
         let columns = shape.outputChannels / shape.groups
         let panel = Int(WB_PANEL)
         let panels = (columns + panel - 1) / panel
@@ -161,7 +176,13 @@ package struct Convolution: Step {
     let x: Value, weights: Value, bias: Value?, residual: Value?, zeros: Value, y: Value
     let clip: Bounds?
 
-    package var kernel: String { shape.isDepthwise ? "depthwise" : "convolution" }
+    /// Each kernel has its own order of weights.
+    private enum Kind: String {
+        case convolution, depthwise, grouped
+    }
+    private var kind: Kind { shape.isDepthwise ? .depthwise : shape.isGrouped ? .grouped : .convolution }
+
+    package var kernel: String { kind.rawValue }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
     package var writes: [Value] { [y] }
     package var operations: Int { 2 * shape.output.count * shape.terms }
@@ -181,8 +202,8 @@ package struct Convolution: Step {
             kw: int(shape.kernel[1]),
             stride_h: int(shape.strides[0]),
             stride_w: int(shape.strides[1]), pad_h: int(shape.pads[0]), pad_w: int(shape.pads[1]),
-            dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]), up_h: int(shape.up[0]),
-            up_w: int(shape.up[1]), bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1,
+            dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]),
+            bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1,
             clip: clip == nil ? 0 : 1,
             lo: clip?.low ?? 0, hi: clip?.high ?? 0)
     }
@@ -196,9 +217,10 @@ package struct Convolution: Step {
             y: cpu.pointer(y))
         withUnsafePointer(to: raw) { raw in
             withUnsafePointer(to: operands) { operands in
-                if shape.isDepthwise {
+                if kind != .convolution {
+                    let narrow = kind == .depthwise ? cpu.functions.depthwise! : cpu.functions.grouped!
                     cpu.split(rows, minimum: 16) { begin, end, _ in
-                        cpu.functions.depthwise(raw, operands, Int64(begin), Int64(end))
+                        narrow(raw, operands, Int64(begin), Int64(end))
                     }
                     return
                 }
@@ -226,22 +248,8 @@ package struct Convolution: Step {
             px, frame.buffer(weights), bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px,
             frame.buffer(zeros), frame.buffer(y),
         ]
-        if !shape.isDepthwise { return [try Convolution.launch(frame, raw, arguments)] }
-        switch frame.device.shape {
-        case .cpu:
-            return [
-                try frame.launch(
-                    kernel, in: "convolution", options: "-DWB_CPU_SHAPE=1", arguments + [.structure(raw)],
-                    global: CLSize(rows), local: 1)
-            ]
-        case .gpu:
-            let local = CLSize(min(128, frame.device.device.maxWorkGroupSize))
-            return [
-                try frame.launch(
-                    kernel, in: "convolution", options: "-DWB_TILE=64", arguments + [.structure(raw)],
-                    global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
-            ]
-        }
+        if kind == .convolution { return [try Convolution.launch(frame, raw, arguments)] }
+        return [try launchNarrow(frame, arguments + [.structure(raw)])]
     }
 
     /// A convolution that is not depthwise, with `buffers` x, weights, bias, residual, zeros, y.
@@ -264,6 +272,21 @@ package struct Convolution: Step {
                 global: CLSize(
                     groups * ((columns + tile - 1) / tile) * items, (rows + tile - 1) / tile * items),
                 local: CLSize(items, items))
+        }
+    }
+
+    private func launchNarrow(_ frame: OpenCLFrame, _ arguments: [CLArgument]) throws -> OpenCLLaunch {
+        let width = kind == .grouped ? "-DWB_WIDTH=\(groupColumns)" : ""
+        switch frame.device.shape {
+        case .cpu:
+            return try frame.launch(
+                kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + width, arguments,
+                global: CLSize((rows + 7) / 8), local: 1)
+        case .gpu:
+            let local = CLSize(min(128, frame.device.device.maxWorkGroupSize))
+            return try frame.launch(
+                kernel, in: "depthwise", options: width, arguments,
+                global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
         }
     }
 }

@@ -47,12 +47,21 @@ package struct Elementwise: Step {
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         if grid.count == 0 { return [] }
         let px = frame.buffer(x)
-        return [
-            try frame.launch(
-                "map", in: "elementwise", options: "-DWB_MAP=map_\(operation.name)",
-                [px, z.map(frame.buffer) ?? px, frame.buffer(y), .structure(grid.raw), .float(a), .float(b)],
-                count: grid.count)
+        let arguments: [CLArgument] = [
+            px, z.map(frame.buffer) ?? px, frame.buffer(y), .structure(grid.raw), .float(a), .float(b),
         ]
+        let map = "-DWB_MAP=map_\(operation.name)"
+        switch frame.device.shape {
+        case .cpu:
+            let run = 2048
+            return [
+                try frame.launch(
+                    "map", in: "elementwise", options: map + " -DWB_CPU_SHAPE=1 -DWB_RUN=\(run)", arguments,
+                    count: grid.outer * ((grid.inner + run - 1) / run))
+            ]
+        case .gpu:
+            return [try frame.launch("map", in: "elementwise", options: map, arguments, count: grid.count)]
+        }
     }
 }
 

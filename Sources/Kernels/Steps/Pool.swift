@@ -7,13 +7,14 @@ import CMicrokernels
 package struct Pool: Step {
     enum Kind: String {
         case maxPool = "max_pool"
+        case maxPoolTaken = "max_pool_taken"  // integers: which tap of each window is its largest
         case maxPoolVJP = "max_pool_vjp"
         case averagePool = "average_pool"
         case averagePoolVJP = "average_pool_vjp"
     }
     let kind: Kind
     let window: wb_pool
-    let inputs: [Value]  // max_pool_vjp: x and dy
+    let inputs: [Value]  // x; or dy; max_pool_vjp: what max_pool_taken found, and dy
     let output: Value
 
     package var kernel: String { kind.rawValue }
@@ -24,7 +25,7 @@ package struct Pool: Step {
     }
     private var rows: Int {
         switch kind {
-        case .maxPool, .averagePool: Int(window.n) * Int(window.oh) * Int(window.ow)
+        case .maxPool, .maxPoolTaken, .averagePool: Int(window.n) * Int(window.oh) * Int(window.ow)
         case .maxPoolVJP, .averagePoolVJP: Int(window.n) * Int(window.h) * Int(window.w)
         }
     }
@@ -32,12 +33,16 @@ package struct Pool: Step {
     package func run(_ cpu: CPUFrame) {
         let x = inputs.map(cpu.pointer)
         let y = cpu.pointer(output)
+        func integers(_ numbers: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Int32> {
+            UnsafeMutableRawPointer(numbers).assumingMemoryBound(to: Int32.self)
+        }
         withUnsafePointer(to: window) { window in
             cpu.split(rows, minimum: 16) { begin, end, _ in
                 let (begin, end) = (Int64(begin), Int64(end))
                 switch kind {
                 case .maxPool: cpu.functions.max_pool(window, x[0], y, begin, end)
-                case .maxPoolVJP: cpu.functions.max_pool_vjp(window, x[0], x[1], y, begin, end)
+                case .maxPoolTaken: cpu.functions.max_pool_taken(window, x[0], integers(y), begin, end)
+                case .maxPoolVJP: cpu.functions.max_pool_vjp(window, integers(x[0]), x[1], y, begin, end)
                 case .averagePool: cpu.functions.average_pool(window, x[0], y, begin, end)
                 case .averagePoolVJP: cpu.functions.average_pool_vjp(window, x[0], y, begin, end)
                 }
@@ -46,11 +51,19 @@ package struct Pool: Step {
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
-        [
-            try frame.launch(
-                kind.rawValue, in: "pool",
-                inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)],
-                columns: Int(window.c), rows: rows)
-        ]
+        let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)]
+        switch frame.device.shape {
+        case .cpu:
+            let local = CLSize(1, 8)
+            return [
+                try frame.launch(
+                    kernel, in: "pool", options: "-DWB_CPU_SHAPE=1", arguments,
+                    global: CLSize(1, rows).roundedUp(to: local), local: local)
+            ]
+        case .gpu:
+            return [
+                try frame.launch(kernel, in: "pool", arguments, columns: Int(window.c), rows: rows)
+            ]
+        }
     }
 }

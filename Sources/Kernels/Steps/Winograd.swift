@@ -12,7 +12,7 @@ extension ConvolutionShape {
     /// share the weights among, and channels must be many enough to outweigh the transformations. Pads of more than 1 make
     /// outputs that see next to nothing of the tile whose rounding errors they get.
     package var isWinograd: Bool {
-        guard kernel == [3, 3], strides == [1, 1], dilations == [1, 1], up == [1, 1], groups == 1 else {
+        guard kernel == [3, 3], strides == [1, 1], dilations == [1, 1], groups == 1 else {
             return false
         }
         for d in 0..<2 {
@@ -170,7 +170,7 @@ package struct Winograd: Step {
                 n: 1, h: 1, w: raw.rows, c: 36 * raw.c, oh: 1, ow: raw.rows, oc: 36 * raw.oc, groups: 36,
                 x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
                 y_group: raw.rows * raw.m_pixel, kh: 1, kw: 1, stride_h: 1, stride_w: 1, pad_h: 0, pad_w: 0,
-                dilation_h: 1, dilation_w: 1, up_h: 1, up_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
+                dilation_h: 1, dilation_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
             return [
                 try launch(
                     frame, "winograd_input", [px, pv, .structure(raw)], channels: shape.inputChannels, rows),

@@ -1,0 +1,123 @@
+// The gradient of a strided convolution with respect to its input, made of convolutions with strides of 1.
+//
+// Input pixels whose coordinates leave the same remainders when they are divided by the strides are a phase. A phase meets
+// only some of the kernel's taps, and pixel q of it meets them in output pixels q + shift, one shift for each tap: so a phase
+// is the gradient of a convolution with strides of 1 by those taps. Phases with few channels are computed together, as
+// channels of one convolution, so that they fill its columns.
+
+import CMicrokernels
+
+/// Every `stride`th row, or column, of the input.
+private struct Phase {
+    /// Its first row.
+    let start: Int
+    /// Its rows.
+    let count: Int
+    /// The taps that it meets, in ascending order, and the row of the output, counted from the phase's own, in which it meets
+    /// each: in descending order.
+    let taps: [(tap: Int, shift: Int)]
+
+    init(_ shape: ConvolutionShape, dimension d: Int, start: Int) {
+        let (stride, size) = (shape.strides[d], shape.input.dims[2 + d])
+        self.start = start
+        count = max(0, (size - start + stride - 1) / stride)
+        taps = (0..<shape.kernel[d]).compactMap { tap in
+            let from = start + shape.pads[d] - tap * shape.dilations[d]
+            return from % stride == 0 ? (tap, from / stride) : nil
+        }
+    }
+
+    var spacing: Int { taps.count > 1 ? taps[0].shift - taps[1].shift : 1 }
+}
+
+extension Tape {
+    /// The cotangent of a convolution's input.
+    /// - Parameters:
+    ///   - weights: of the convolution, as in ONNX.
+    ///   - scale: a factor for each output channel of the convolution.
+    package mutating func convolutionGradient(
+        _ dy: Value, _ shape: ConvolutionShape, _ weights: HostTensor, scale: [Double]? = nil
+    ) throws -> Value {
+        if shape.strides == [1, 1] {
+            return try convolution(
+                dy, shape.transposed, PackedWeights(transposing: weights.floats(), of: shape, scale: scale))
+        }
+        let dx = value(shape.input)
+        if isSketch { return dx }
+        let lines = (0..<2).map { d in
+            (0..<shape.strides[d]).map { Phase(shape, dimension: d, start: $0) }.filter { $0.count > 0 }
+        }
+        let phases = lines[0].flatMap { y in lines[1].map { x in [y, x] } }
+        for phase in phases where phase.contains(where: \.taps.isEmpty) {
+            let grid = grid(of: phase, in: shape, from: [0, 0, 0, 0], start: 0)
+            add(Elementwise(operation: WB_MAP_fill, x: zeros(1), z: nil, y: dx, grid: grid, a: 0, b: 0))
+        }
+        let met = phases.filter { !$0.contains(where: \.taps.isEmpty) }
+        let values = try weights.floats()
+        let together =
+            shape.groups == 1 && met.count * shape.inputChannels <= Int(WB_PANEL)
+            && met.allSatisfy { $0.allSatisfy { $0.spacing == 1 } }
+        for set in together ? [met] : met.map({ [$0] }) where !set.isEmpty {
+            let spacing = set[0].map(\.spacing)
+            // The shifts of all phases of the set, in descending order, like the taps of a kernel.
+            let shifts = (0..<2).map { d in
+                let all = set.flatMap { $0[d].taps.map(\.shift) }
+                return Array(stride(from: all.max()!, through: all.min()!, by: -spacing[d]))
+            }
+            let counts = (0..<2).map { d in set.map { $0[d].count }.max()! }
+            var forward = shape
+            (forward.strides, forward.dilations) = ([1, 1], spacing)
+            forward.kernel = shifts.map(\.count)
+            forward.pads = shifts.map { $0[0] }
+            forward.input = Shape([shape.input.dims[0], set.count * shape.inputChannels] + counts)
+            let part = Tape.part(values, of: shape, phases: set, shifts: shifts)
+            let y = convolution(
+                dy, forward.transposed, PackedWeights(transposing: part, of: forward, scale: scale))
+            for (i, phase) in set.enumerated() {
+                let grid = grid(
+                    of: phase, in: shape, from: forward.input.strides, start: i * shape.inputChannels)
+                copy(y, into: dx, grid: grid)
+            }
+        }
+        return dx
+    }
+
+    /// The pixels of a phase, from a tensor with these strides.
+    private func grid(of phase: [Phase], in shape: ConvolutionShape, from strides: [Int], start: Int) -> Grid {
+        let to = shape.input.strides
+        return Grid(
+            dims: Array(shape.input.dims[..<2]) + phase.map(\.count), x: strides,
+            y: [to[0], to[1], to[2] * shape.strides[0], to[3] * shape.strides[1]], x0: start,
+            y0: phase[0].start * to[2] + phase[1].start * to[3])
+    }
+
+    /// The weights of a set of phases, [outputs, phases × channels, shifts, shifts]; 0 where a phase lacks a shift.
+    private static func part(
+        _ weights: [Float], of shape: ConvolutionShape, phases: [[Phase]], shifts: [[Int]]
+    ) -> [Float] {
+        let channels = shape.inputChannels / shape.groups
+        let taps = phases.map { phase in
+            (0..<2).map { d in shifts[d].map { shift in phase[d].taps.first { $0.shift == shift }?.tap } }
+        }
+        var part: [Float] = []
+        part.reserveCapacity(
+            shape.outputChannels * phases.count * channels * shifts[0].count * shifts[1].count)
+        for output in 0..<shape.outputChannels {
+            for phase in taps {
+                for channel in 0..<channels {
+                    let plane = (output * channels + channel) * shape.kernel[0] * shape.kernel[1]
+                    for ky in phase[0] {
+                        for kx in phase[1] {
+                            if let ky, let kx {
+                                part.append(weights[plane + ky * shape.kernel[1] + kx])
+                            } else {
+                                part.append(0)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return part
+    }
+}

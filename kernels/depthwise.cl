@@ -1,0 +1,213 @@
+// Convolutions whose groups are narrow: depthwise (one channel in a group) and grouped (4, 8 or 16 channels in a group, as
+// many of output as of input, and whole panels of groups), in two shapes: one for CPUs, one for GPUs.
+//
+// The order of the terms is the contract of convolution.cl. Depthwise weights are [tap][c]. Grouped weights are
+// [panel][tap][i][32]: a panel holds the columns of several groups, and i counts the channels of each.
+
+WB_FN float narrow_finish(
+    const wb_conv *s, float t, global const float *bias, int c, global const float *residual, int at)
+{
+    if (s->bias) t = t + bias[c];
+    if (s->residual) t = t + residual[at];
+    if (s->clip) {
+        t = t < s->lo ? s->lo : t;
+        t = t > s->hi ? s->hi : t;
+    }
+    return t;
+}
+
+// The pixel that a tap of the window at (top, left) reads, or zeros. `image` points at the image's first channel.
+WB_FN global const float *narrow_source(
+    const wb_conv *s, global const float *image, global const float *zeros, int top, int left, int ky, int kx)
+{
+    const int iy = top + ky * s->dilation_h, ix = left + kx * s->dilation_w;
+    return iy >= 0 && iy < s->h && ix >= 0 && ix < s->w ? image + (iy * s->w + ix) * s->x_pixel : zeros;
+}
+
+#ifdef WB_CPU_SHAPE
+
+// One work-item computes all channels of 8 neighbouring output pixels, sixteen at a time. For every tap and pixel there is a
+// pointer to what is read, which serves all channels; pointers are found for RUN taps at a time.
+#define RUN 64
+#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+
+// `table[(tap - tap0) * 8 + r]` for taps [tap0, tap1) of pixels row0 + r; pixels that are not there read zeros.
+WB_FN void tap_pointers(
+    const wb_conv *s, global const float *x, global const float *zeros, int row0, int tap0, int tap1,
+    global const float **table)
+{
+    const int pixels = s->oh * s->ow, rows = s->n * pixels;
+    for (int r = 0; r < 8; r++) {
+        const int row = row0 + r, image = row / pixels, pixel = row - image * pixels, oy = pixel / s->ow;
+        global const float *base = x + image * s->h * s->w * s->x_pixel;
+        const int top = row < rows ? oy * s->stride_h - s->pad_h : -0x40000000;
+        const int left = (pixel - oy * s->ow) * s->stride_w - s->pad_w;
+        int ky = tap0 / s->kw, kx = tap0 - ky * s->kw;
+        for (int tap = tap0; tap < tap1; tap++) {
+            table[(tap - tap0) * 8 + r] = narrow_source(s, base, zeros, top, left, ky, kx);
+            if (++kx == s->kw) kx = 0, ky++;
+        }
+    }
+}
+
+WB_FN void finish16(
+    const wb_conv *s, float16 t, global const float *bias, int c, global const float *residual, global float *y, int at)
+{
+    if (s->bias) t = t + vload16(0, bias + c);
+    if (s->residual) t = t + vload16(0, residual + at);
+    if (s->clip) {
+        t = select(t, (float16)(s->lo), t < (float16)(s->lo));
+        t = select(t, (float16)(s->hi), t > (float16)(s->hi));
+    }
+    vstore16(t, 0, y + at);
+}
+#define FINISH(r) \
+    if (row0 + r < rows) finish16(&s, total[r], bias, c, residual, y, (row0 + r) * s.y_pixel + c);
+
+#ifdef WB_KERNEL_depthwise
+kernel void depthwise(
+    global const float *x, global const float *weights, global const float *bias, global const float *residual,
+    global const float *zeros, global float *y, wb_conv s)
+{
+    const int row0 = (int)get_global_id(0) * 8, rows = s.n * s.oh * s.ow, taps = s.kh * s.kw;
+    global const float *table[RUN * 8];
+    for (int next = 0; next < s.c && s.c >= 16; next += 16) {
+        const int c = min(next, s.c - 16); // the last vector may cover some channels once more
+        float16 total[8];
+#define START(r) float16 u##r = 0.0f;
+        ROWS(START)
+        for (int tap0 = 0; tap0 < taps; tap0 += RUN) {
+            const int run = min(taps - tap0, RUN);
+            if (next == 0 || taps > RUN) tap_pointers(&s, x, zeros, row0, tap0, tap0 + run, table);
+            if (tap0 > 0 && tap0 % WB_CHUNK == 0) {
+#define JOIN(r) total[r] = tap0 == WB_CHUNK ? u##r : total[r] + u##r, u##r = 0.0f;
+                ROWS(JOIN)
+            }
+            for (int tap = 0; tap < run; tap++) {
+                const float16 w = vload16(0, weights + (tap0 + tap) * s.c + c);
+#define STEP(r) u##r = fma(vload16(0, table[tap * 8 + r] + c), w, u##r);
+                ROWS(STEP)
+            }
+        }
+#define LAST(r) total[r] = taps > WB_CHUNK ? total[r] + u##r : u##r;
+        ROWS(LAST)
+        ROWS(FINISH)
+    }
+    // Fewer channels than a vector has.
+    for (int c = 0; c < s.c && s.c < 16; c++)
+        for (int row = row0; row < min(row0 + 8, rows); row++) {
+            const int image = row / (s.oh * s.ow), pixel = row - image * s.oh * s.ow, oy = pixel / s.ow;
+            const int top = oy * s.stride_h - s.pad_h, left = (pixel - oy * s.ow) * s.stride_w - s.pad_w;
+            float total = 0.0f, sum = 0.0f;
+            for (int tap = 0, ky = 0; ky < s.kh; ky++)
+                for (int kx = 0; kx < s.kw; kx++, tap++) {
+                    if (tap > 0 && tap % WB_CHUNK == 0) {
+                        total = tap == WB_CHUNK ? sum : total + sum;
+                        sum = 0.0f;
+                    }
+                    global const float *from =
+                        narrow_source(&s, x + image * s.h * s.w * s.x_pixel, zeros, top, left, ky, kx);
+                    sum = fma(from[c], weights[tap * s.c + c], sum);
+                }
+            const int at = row * s.y_pixel + c;
+            y[at] = narrow_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
+        }
+}
+#endif
+
+// WB_WIDTH: channels in a group. Term (tap, i) is channel i of each group, spread over the group's columns.
+#ifdef WB_KERNEL_grouped
+#if WB_WIDTH == 4
+#define TERMS(F) F(0, s000044448888cccc) F(1, s111155559999dddd) F(2, s22226666aaaaeeee) F(3, s33337777bbbbffff)
+#elif WB_WIDTH == 8
+#define TERMS(F)                                                                                              \
+    F(0, s0000000088888888) F(1, s1111111199999999) F(2, s22222222aaaaaaaa) F(3, s33333333bbbbbbbb)           \
+    F(4, s44444444cccccccc) F(5, s55555555dddddddd) F(6, s66666666eeeeeeee) F(7, s77777777ffffffff)
+#else
+#define TERMS(F)                                                                                              \
+    F(0, s0000000000000000) F(1, s1111111111111111) F(2, s2222222222222222) F(3, s3333333333333333)           \
+    F(4, s4444444444444444) F(5, s5555555555555555) F(6, s6666666666666666) F(7, s7777777777777777)           \
+    F(8, s8888888888888888) F(9, s9999999999999999) F(10, saaaaaaaaaaaaaaaa) F(11, sbbbbbbbbbbbbbbbb)         \
+    F(12, scccccccccccccccc) F(13, sdddddddddddddddd) F(14, seeeeeeeeeeeeeeee) F(15, sffffffffffffffff)
+#endif
+kernel void grouped(
+    global const float *x, global const float *weights, global const float *bias, global const float *residual,
+    global const float *zeros, global float *y, wb_conv s)
+{
+    const int row0 = (int)get_global_id(0) * 8, rows = s.n * s.oh * s.ow, taps = s.kh * s.kw;
+    const int chunk = WB_CHUNK / WB_WIDTH; // in taps
+    global const float *table[RUN * 8];
+    for (int c = 0; c < s.oc; c += 16) {
+        global const float *w = weights + c / WB_PANEL * taps * WB_WIDTH * WB_PANEL + c % WB_PANEL;
+        float16 total[8];
+        for (int tap0 = 0; tap0 < taps; tap0 += chunk) {
+            const int run = min(taps - tap0, chunk);
+            if (c == 0 || taps > chunk) tap_pointers(&s, x, zeros, row0, tap0, tap0 + run, table);
+#define START(r) float16 u##r = 0.0f;
+            ROWS(START)
+            for (int tap = 0; tap < run; tap++, w += WB_WIDTH * WB_PANEL) {
+#define LOAD(r) const float16 a##r = vload16(0, table[tap * 8 + r] + c);
+                ROWS(LOAD)
+#define TERM(i, SPREAD)                                         \
+    {                                                           \
+        const float16 b = vload16(0, w + i * WB_PANEL);         \
+        u0 = fma(a0.SPREAD, b, u0), u1 = fma(a1.SPREAD, b, u1); \
+        u2 = fma(a2.SPREAD, b, u2), u3 = fma(a3.SPREAD, b, u3); \
+        u4 = fma(a4.SPREAD, b, u4), u5 = fma(a5.SPREAD, b, u5); \
+        u6 = fma(a6.SPREAD, b, u6), u7 = fma(a7.SPREAD, b, u7); \
+    }
+                TERMS(TERM)
+            }
+#define JOIN(r) total[r] = tap0 == 0 ? u##r : total[r] + u##r;
+            ROWS(JOIN)
+        }
+        ROWS(FINISH)
+    }
+}
+#endif
+
+#else // GPU shape
+
+// One work-item computes one output; neighbours are neighbouring channels.
+#if defined(WB_KERNEL_depthwise) || defined(WB_KERNEL_grouped)
+#ifdef WB_KERNEL_depthwise
+#define WB_WIDTH 1
+#define KERNEL depthwise
+#else
+#define KERNEL grouped
+#endif
+kernel void KERNEL(
+    global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
+    global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
+{
+    const int item = (int)get_global_id(0), row = item / s.oc, c = item - row * s.oc, at = row * s.y_pixel + c;
+    const int pixels = s.oh * s.ow, image = row / pixels, pixel = row - image * pixels, oy = pixel / s.ow;
+    if (image >= s.n) return;
+    const int top = oy * s.stride_h - s.pad_h, left = (pixel - oy * s.ow) * s.stride_w - s.pad_w;
+    const int terms = s.kh * s.kw * WB_WIDTH;
+    global const float *base = x + image * s.h * s.w * s.x_pixel;
+#if WB_WIDTH == 1
+    global const float *w = weights + c;
+    const int next = s.c;
+#else
+    global const float *w = weights + c / WB_PANEL * terms * WB_PANEL + c % WB_PANEL;
+    const int next = WB_PANEL;
+#endif
+    float total = 0.0f, sum = 0.0f;
+    int k = 0;
+    for (int ky = 0; ky < s.kh; ky++)
+        for (int kx = 0; kx < s.kw; kx++) {
+            // WB_WIDTH divides a chunk.
+            if (k > 0 && k % WB_CHUNK == 0) {
+                total = k == WB_CHUNK ? sum : total + sum;
+                sum = 0.0f;
+            }
+            global const float *from =
+                narrow_source(&s, base, zeros, top, left, ky, kx) + c / WB_WIDTH * WB_WIDTH;
+            for (int i = 0; i < WB_WIDTH; i++, k++, w += next) sum = fma(from[i], *w, sum);
+        }
+    y[at] = narrow_finish(&s, terms > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
+}
+#endif
+
+#endif
