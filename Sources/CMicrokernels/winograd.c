@@ -14,23 +14,18 @@ static const double G[6][3] = {
 };
 
 void wb_winograd_weights(
-    const float *weights, int64_t by_output, int64_t by_channel, int64_t by_tap, int channels, int outputs,
-    float *packed, int panel)
+    const wb_packing *p, const void *from, const double *scale, float *packed, int panels, int panel)
 {
-    const int panels = (outputs + WB_PANEL - 1) / WB_PANEL, first = panel * WB_PANEL;
-    const int columns = outputs - first < WB_PANEL ? outputs - first : WB_PANEL;
-    const int64_t next = (int64_t)panels * channels * WB_PANEL; // from a position to the next
-    for (int c = 0; c < channels; c++) {
+    const int64_t next = (int64_t)panels * p->channels * WB_PANEL; // from a position to the next
+    for (int c = 0; c < p->channels; c++) {
         double g[9][WB_PANEL] = {{0}}, lines[6][3][WB_PANEL];
-        for (int o = 0; o < columns; o++) {
-            const float *from = weights + (first + o) * by_output + c * by_channel;
-            for (int tap = 0; tap < 9; tap++) g[tap][o] = from[tap * by_tap];
-        }
+        for (int o = 0; o < p->columns; o++)
+            for (int tap = 0; tap < 9; tap++) g[tap][o] = wb_packed_weight(p, from, scale, o, c, tap);
         for (int i = 0; i < 6; i++)
             for (int x = 0; x < 3; x++)
                 for (int o = 0; o < WB_PANEL; o++)
                     lines[i][x][o] = (G[i][0] * g[x][o] + G[i][1] * g[3 + x][o]) + G[i][2] * g[6 + x][o];
-        float *to = packed + ((int64_t)panel * channels + c) * WB_PANEL;
+        float *to = packed + ((int64_t)panel * p->channels + c) * WB_PANEL;
         for (int i = 0; i < 6; i++)
             for (int j = 0; j < 6; j++)
                 for (int o = 0; o < WB_PANEL; o++)

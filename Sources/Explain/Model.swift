@@ -1,6 +1,5 @@
 // A model: the network with what is needed to feed it pictures and to name what it says.
 
-import Crypto
 import Foundation
 import Imaging
 import Inference
@@ -19,6 +18,7 @@ import ONNX
 public struct Model: Sendable {
     package let network: Network
     package let preprocessing: Preprocessing
+    package let digest: FileDigest
     /// Where the preprocessing came from, in words: "carried by the model", "the default, imagenet", or "as
     /// asked: …".
     public let preprocessingSource: String
@@ -56,6 +56,7 @@ public struct Model: Sendable {
 
     package init(_ network: Network, preprocessing: String? = nil, labels: String? = nil) throws {
         self.network = network
+        digest = FileDigest(path: network.model.path)
         let metadata = network.model.metadata
         source = metadata["whitebox.source"]
         license = metadata["whitebox.license"]
@@ -147,13 +148,13 @@ public struct Model: Sendable {
         labels.indices.contains(index) ? labels[index] : "class \(index)"
     }
 
-    /// SHA-256 of the file, 64 hexadecimal digits. It reads the whole file.
+    /// SHA-256 of the file, 64 hexadecimal digits. It reads the whole file, once.
     /// - Throws: `ExplainError` of kind `model` if the file is no longer there.
     public func sha256() throws -> String {
-        guard let data = try? Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped) else {
+        guard let digits = digest.digits else {
             throw ExplainError(.model, "\(path): The file can no longer be read.")
         }
-        return SHA256.hash(data: data).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return digits
     }
 
     /// A layer of the network.

@@ -153,11 +153,14 @@ public struct Options: Sendable {
     public var femThreshold: Float = 2
     /// Where the arithmetic runs. No bit depends on it.
     public var device = DeviceChoice.auto
-    /// How many pictures are computed at a time; memory grows with it. A session with fewer pictures computes
-    /// the rest for nothing. No bit depends on it.
+    /// How many pictures are computed at a time, at most: a CPU gains nothing from more than a few for each
+    /// thread. Memory grows with it. A session with fewer pictures computes the rest for nothing. No bit depends on it.
     public var batch = 1
     /// CPU threads; all cores if nil. No bit depends on it.
     public var threads: Int?
+    /// Whether results hold the whole pictures, which `ResultWriter` needs to lay heat maps over them
+    /// (`Background.photo`); what the network saw of them is always there.
+    public var keepsPhotos = true
     /// Shape of the OpenCL kernels, for tests; what suits the device if nil.
     package var kernelShape: KernelShape?
     package var instructionSet: String?

@@ -40,6 +40,7 @@ public final class ResultWriter: Sendable {
 
     private struct State {
         var records: [Int: JSON] = [:]
+        var written: Set<Int> = []
         var failure: ExplainError?
         var isThere = false
     }
@@ -202,11 +203,15 @@ public final class ResultWriter: Sendable {
             defer { self.waiting.signal() }
             do {
                 try self.writeFiles(index, image)
+                self.state.withLock { _ = $0.written.insert(index) }
             } catch {
                 self.state.withLock { $0.failure = $0.failure ?? ExplainError(.output, "\(error)") }
             }
         }
     }
+
+    /// Whether all files of picture `index` are in their place.
+    public func isWritten(_ index: Int) -> Bool { state.withLock { $0.written.contains(index) } }
 
     private func writeFiles(_ index: Int, _ image: ImageExplanation) throws {
         func write(_ bytes: [UInt8], _ name: String) throws {

@@ -67,7 +67,7 @@ public struct ImageExplanation: Sendable {
     public let explanations: [Explanation]
     /// Seconds for decoding and preparing this picture, and its share of the batch's computation.
     public let seconds: (prepare: Double, compute: Double)
-    /// The picture and the part of it that the network saw; nil for a raw array.
+    /// The picture, if the session keeps them, and the part of it that the network saw; nil for a raw array.
     package let photo: RGBImage?, view: PreparedView?
 }
 

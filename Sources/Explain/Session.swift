@@ -39,7 +39,9 @@ public final class ExplanationSession {
     let executor: any Executor
     private let grid: (height: Int, width: Int)
     private let fixedClass: Int?
-    private var staging: [Float]
+    private let preparation: Preparation
+    /// Inputs of two batches: one is prepared while the other is computed.
+    private let staging: [Block]
 
     /// Working memory on the device for one batch, in bytes, without weights.
     public var workingMemory: Int { executor.arenaBytes }
@@ -60,7 +62,12 @@ public final class ExplanationSession {
         for method in methods { try method.check(layer: choice.layer.shape, settings) }
         grid = (choice.layer.shape.dims[2], choice.layer.shape.dims[3])
 
-        let batch = max(1, options.batch)
+        // A device that is not there is complained of last.
+        let opened = Result {
+            try options.device.open(
+                threads: options.threads, instructionSet: options.instructionSet, shape: options.kernelShape)
+        }
+        let batch = (try? opened.get())?.device.batch(max(1, options.batch)) ?? 1
         let classwise = methods.contains { $0.isClassSpecific }
         do {
             var plan = try Planner(
@@ -113,11 +120,13 @@ public final class ExplanationSession {
             plan.tape.dropDeadSteps(keeping: kept)
             tape = plan.tape
             fixedClass = try options.classChoice.index(in: model, classes: classes)
-            let opened = try options.device.open(
-                threads: options.threads, instructionSet: options.instructionSet, shape: options.kernelShape)
+            let opened = try opened.get()
             (device, deviceNote) = (opened.device.description, opened.note)
             executor = try opened.device.load(tape, keeping: kept)
-            staging = Array(repeating: 0, count: tape.shape(input).count)
+            preparation = Preparation(
+                model: model, shape: tape.shape(input), keepsPhotos: options.keepsPhotos)
+            let size = tape.shape(input).count
+            staging = [Block(count: size), Block(count: size)]
         } catch {
             throw ExplainError(error, .model)
         }
@@ -143,106 +152,43 @@ public final class ExplanationSession {
         _ pictures: [Picture], _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
     ) throws {
         let batch = tape.shape(input).dims[0]
-        for start in stride(from: 0, to: pictures.count, by: batch) {
-            let part = Array(pictures[start..<min(start + batch, pictures.count)])
-            let prepared = prepare(part)
+        let parts = stride(from: 0, to: pictures.count, by: batch).map {
+            $0..<min($0 + batch, pictures.count)
+        }
+        func begin(_ number: Int) -> Preparation.Batch? {
+            guard number < parts.count else { return nil }
+            return preparation.begin(Array(pictures[parts[number]]), in: staging[number % 2])
+        }
+        var next = begin(0)
+        // Nothing goes on after this call, whatever ends it.
+        defer { _ = next?.wait() }
+        for (number, part) in parts.enumerated() {
+            let ready = next!
+            let prepared = ready.wait()
+            next = begin(number + 1)
             let computed: [ImageExplanation?]
             do {
-                computed = try compute(part, prepared)
+                computed = try compute(Array(pictures[part]), prepared, ready.numbers)
             } catch {
                 throw ExplainError(error, .device)
             }
-            for i in part.indices {
+            for (i, index) in part.enumerated() {
                 switch prepared[i] {
-                case .failure(let error): try receive(start + i, .failure(error))
-                case .success: try receive(start + i, .success(computed[i]!))
+                case .failure(let error): try receive(index, .failure(error))
+                case .success: try receive(index, .success(computed[i]!))
                 }
             }
         }
-    }
-
-    // MARK: Preparing
-
-    private struct Prepared: Sendable {
-        var photo: RGBImage?
-        var view: PreparedView?
-        var seconds: Double
-    }
-
-    /// Decodes and normalises pictures into the staging memory, several at a time.
-    private func prepare(_ pictures: [Picture]) -> [Result<Prepared, ExplainError>] {
-        let size = staging.count / tape.shape(input).dims[0]
-        let shape = Shape([1] + tape.shape(input).dims.dropFirst())
-        var results = [Result<Prepared, ExplainError>?](repeating: nil, count: pictures.count)
-        staging.withUnsafeMutableBufferPointer { staging in
-            results.withUnsafeMutableBufferPointer { results in
-                // Each picture writes its own part of both.
-                nonisolated(unsafe) let (staging, results) = (staging, results)
-                let model = model
-                DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
-                    let start = DispatchTime.now().uptimeNanoseconds
-                    let room = UnsafeMutableBufferPointer(rebasing: staging[i * size..<(i + 1) * size])
-                    do {
-                        var prepared = Prepared(seconds: 0)
-                        switch pictures[i] {
-                        case .array(let values, let name):
-                            guard values.count == size else {
-                                throw ExplainError(
-                                    .input,
-                                    "\(name): The array has \(values.count) numbers; the network takes \(shape), which is \(size)."
-                                )
-                            }
-                            _ = room.update(fromContentsOf: shape.memoryOrder(values))
-                        case .file(let path):
-                            let photo = try RGBImage.load(path: path)
-                            prepared.view = try ExplanationSession.write(photo, path: path, model, into: room)
-                            prepared.photo = photo
-                        }
-                        prepared.seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
-                        results[i] = .success(prepared)
-                    } catch {
-                        room.update(repeating: 0)
-                        results[i] = .failure(ExplainError(error, .input))
-                    }
-                }
-            }
-        }
-        return results.map { $0! }
-    }
-
-    private static func write(
-        _ photo: RGBImage, path: String, _ model: Model, into room: UnsafeMutableBufferPointer<Float>
-    ) throws -> PreparedView {
-        try model.checkTakesPictures()
-        let view = try model.preprocessing.view(of: photo)
-        guard (view.image.width, view.image.height) == (model.inputWidth, model.inputHeight) else {
-            throw ExplainError(
-                .input,
-                "\(path): The picture is \(view.image.width)×\(view.image.height) after preprocessing, and the network takes "
-                    + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that resizes (--preprocess)."
-            )
-        }
-        if room.count == 3 * model.inputWidth * model.inputHeight {
-            model.preprocessing.write(view, into: room, order: .channelsLast)
-            return view
-        }
-        // One channel: the mean of what three would be.
-        var colours = [Float](repeating: 0, count: room.count * 3)
-        colours.withUnsafeMutableBufferPointer {
-            model.preprocessing.write(view, into: $0, order: .channelsLast)
-        }
-        for i in 0..<room.count { room[i] = (colours[3 * i] + colours[3 * i + 1] + colours[3 * i + 2]) / 3 }
-        return view
     }
 
     // MARK: Computing
 
     private func compute(
-        _ pictures: [Picture], _ prepared: [Result<Prepared, ExplainError>]
+        _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], _ numbers: Block
     ) throws -> [ImageExplanation?] {
         let start = DispatchTime.now().uptimeNanoseconds
         let batch = tape.shape(input).dims[0]
-        try staging.withUnsafeBufferPointer { try executor.write(input, from: $0) }
+        try executor.write(input, from: UnsafeBufferPointer(start: numbers.pointer, count: numbers.count))
         try executor.run(tape.stage(0))
         let scores = try executor.memoryOrder(logits)
         let rows = pictures.indices.map { Array(scores[$0 * classes..<($0 + 1) * classes]) }
@@ -278,7 +224,7 @@ public final class ExplanationSession {
                 )
             }.map(\.element)
             return ImageExplanation(
-                name: pictures[i].name, size: ready.photo.map { ($0.width, $0.height) },
+                name: pictures[i].name, size: ready.size,
                 predictions: ranked[i].prefix(5).map {
                     Prediction(
                         index: $0, label: model.label($0), logit: rows[i][$0],
@@ -290,7 +236,7 @@ public final class ExplanationSession {
 
     private func collect(
         _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?, _ probabilities: [[Float]],
-        _ prepared: [Result<Prepared, ExplainError>], into found: inout [[Explanation]]
+        _ prepared: [Result<PreparedPicture, ExplainError>], into found: inout [[Explanation]]
     ) throws {
         let maps = try executor.memoryOrder(output.map)
         let cells = grid.height * grid.width

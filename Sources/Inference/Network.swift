@@ -154,7 +154,12 @@ package struct Network: Sendable {
         if !tensor.type.isFloatingPoint, let ints = try? tensor.ints() {
             return HostTensor(shape, .ints(ints.map { Int($0) }))
         }
-        return HostTensor(shape, .deferred { tensor.floats() })
+        return HostTensor(
+            shape,
+            .deferred { body in
+                try tensor.withFloatBytes(body)
+                tensor.releasePages()
+            })
     }
 
     private static func attribute(_ attribute: ONNXAttribute) -> Attribute {

@@ -50,6 +50,11 @@ package final class Block: @unchecked Sendable {
         }
     }
 
+    package convenience init(_ weights: PackedWeights) throws {
+        try self.init(workingMemory: weights.count)
+        try weights.write(pointer)
+    }
+
     /// Integers, for kernels that take offsets.
     package convenience init(ints: [Int32]) {
         self.init(count: ints.count)

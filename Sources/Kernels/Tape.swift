@@ -29,6 +29,7 @@ extension Step {
 package struct Tape: Sendable {
     enum Source: Sendable {
         case constant(Block)
+        case weights(PackedWeights)
         case input, step
     }
     struct Entry: Sendable {
@@ -79,6 +80,11 @@ package struct Tape: Sendable {
         add(shape, .constant(block), size: block.count)
     }
 
+    /// Weights, in the order in which a kernel reads them.
+    package mutating func weights(_ weights: PackedWeights) -> Value {
+        add([weights.count], .weights(weights), size: weights.count)
+    }
+
     /// At least `count` zeros.
     package mutating func zeros(_ count: Int) -> Value {
         if let zerosValue, sizes[storage(zerosValue)] >= count { return zerosValue }
@@ -115,6 +121,9 @@ package struct Tape: Sendable {
         labels = labels.indices.filter { keep[$0] }.map { labels[$0] }
         steps = steps.indices.filter { keep[$0] }.map { steps[$0] }
     }
+
+    /// The storages that steps read or write.
+    var used: Set<Int> { Set(steps.flatMap { $0.reads + $0.writes }.map(storage)) }
 
     // MARK: Memory
 

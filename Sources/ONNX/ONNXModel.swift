@@ -31,7 +31,7 @@ package struct ONNXModel: Sendable {
     /// Reads and checks a file.
     package init(path: String) throws(ONNXError) {
         let data = try ModelFile.map(path)
-        try self.init(data: data, name: path, folder: ModelFile.folder(of: path))
+        try self.init(data: data, isMapped: true, name: path, folder: ModelFile.folder(of: path))
     }
 
     /// Checks the bytes of a file.
@@ -41,6 +41,10 @@ package struct ONNXModel: Sendable {
     package init(
         data: Data, name: String = "(model in memory)", folder: String? = nil
     ) throws(ONNXError) {
+        try self.init(data: data, isMapped: false, name: name, folder: folder)
+    }
+
+    private init(data: Data, isMapped: Bool, name: String, folder: String?) throws(ONNXError) {
         path = name
         func failure(_ kind: ONNXError.Kind, _ reason: String) -> ONNXError {
             ONNXError(kind, file: name, reason)
@@ -99,7 +103,8 @@ package struct ONNXModel: Sendable {
             }
             initializers.append(
                 try ONNXTensor(
-                    tensor, rawData: rawData, label: "the initializer \(quoted(tensor.name))", file: name,
+                    tensor, rawData: rawData, isMapped: isMapped,
+                    label: "the initializer \(quoted(tensor.name))", file: name,
                     externalData: &externalData))
         }
         graph = try ONNXGraph(

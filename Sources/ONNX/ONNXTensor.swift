@@ -3,6 +3,13 @@
 #else
     import Foundation
 #endif
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
 
 /// The element types that tensors of a file may have here. Raw values are those of the format.
 package enum ONNXDataType: Int32, Hashable, Sendable, CaseIterable, CustomStringConvertible {
@@ -79,6 +86,8 @@ package struct ONNXTensor: Sendable {
     /// The model's file, for sentences.
     package let file: String
     let storage: Storage
+    /// Whether the elements lie in a mapped file.
+    private var isMapped = false
 
     /// The elements as the file holds them. The format keeps narrow types in `int32_data`, `uint64_data` is also
     /// for uint32.
@@ -192,6 +201,22 @@ package struct ONNXTensor: Sendable {
         return try floats().withUnsafeBytes(body)
     }
 
+    /// Gives the memory back that a mapped file's elements took when they were read. Whoever reads them again gets them from the
+    /// file again.
+    package func releasePages() {
+        guard isMapped, case .raw(let data) = storage else { return }
+        data.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            // Whole pages only: neighbours may be in use.
+            let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+            let start = (UInt(bitPattern: base) + page - 1) / page * page
+            let end = (UInt(bitPattern: base) + UInt(bytes.count)) / page * page
+            if start < end {
+                madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
+            }
+        }
+    }
+
     /// The elements in row-major order, for tensors that hold shapes, axes and the like.
     /// - Throws: `invalidTensor` if they are not integers, or one is beyond `Int64`.
     package func ints() throws(ONNXError) -> [Int64] {
@@ -264,8 +289,10 @@ extension ONNXTensor {
     /// - Parameters:
     ///   - label: how sentences call the tensor, for example "the initializer 'w'".
     ///   - rawData: the bytes of `raw_data` where `wire` was parsed without them.
+    ///   - isMapped: whether those lie in a mapped file.
     init(
-        _ wire: WireTensor, rawData: Data?, label: String, file: String, externalData: inout ExternalData
+        _ wire: WireTensor, rawData: Data?, isMapped: Bool = false, label: String, file: String,
+        externalData: inout ExternalData
     ) throws(ONNXError) {
         func failure(_ kind: ONNXError.Kind, _ reason: String) -> ONNXError {
             ONNXError(kind, file: file, reason)
@@ -346,6 +373,8 @@ extension ONNXTensor {
         elementCount = count
         self.file = file
         self.storage = storage
+        // External data always are.
+        self.isMapped = wire.dataLocation == .external || (isMapped && rawData != nil)
     }
 
     /// The message that a file would hold.

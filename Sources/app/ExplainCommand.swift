@@ -63,49 +63,53 @@ struct ExplainCommand: ParsableCommand {
         try method.apply(to: &options)
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
+        options.keepsPhotos = overlay == ResultWriter.Background.photo.rawValue
         let directory = output ?? (force ? "whitebox-results" : ResultWriter.freshDirectory())
         let writer = try ResultWriter(
             directory: directory, pictures: pictures, options: options,
             background: ResultWriter.Background(rawValue: overlay)!, overwrite: force)
-        let session = try ExplanationSession(try model.load(), options: options)
+        let model = try model.load()
+        // results.json names it.
+        model.digest.begin()
+        let session = try ExplanationSession(model, options: options)
         if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
         if !json { Report.head(session) }
 
         let progress = ProgressBar(total: pictures.count)
         progress.show(0)
         var failures: [ExplainError] = []
-        defer { writer.wait() }
+        // What is said of pictures, in their order; of files only once they are there.
+        var waiting: [(index: Int, result: Result<ImageExplanation, ExplainError>)] = []
+        func report() {
+            let ready = waiting.prefix {
+                if case .success = $0.result { writer.isWritten($0.index) } else { true }
+            }
+            guard !ready.isEmpty else { return }
+            progress.hide()
+            for (index, result) in ready {
+                switch result {
+                case .failure(let error): Report.failure(error)
+                case .success(let image): if !json { tell(image, index, writer, in: directory) }
+                }
+            }
+            waiting.removeFirst(ready.count)
+        }
         do {
             try session.explain(pictures) { index, result in
                 try writer.write(index, result)
-                progress.hide()
-                switch result {
-                case .failure(let error):
-                    failures.append(error)
-                    Report.failure(error)
-                case .success(let image):
-                    guard !json else { break }
-                    Report.predictions(image)
-                    for explanation in image.explanations {
-                        let what =
-                            explanation.classIndex.map { "\($0) \(explanation.label ?? "")" }
-                            ?? "whatever the class"
-                        print(
-                            "  \(explanation.title), \(what): \(path(directory, writer.files(index, explanation).overlay))"
-                        )
-                        if let blank = explanation.blank { print("    This map is blank: \(blank).") }
-                    }
-                    print("  Side by side: \(path(directory, writer.sheet(index)))")
-                    print(
-                        "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
-                    )
-                }
+                if case .failure(let error) = result { failures.append(error) }
+                waiting.append((index, result))
+                report()
                 progress.show(index + 1)
             }
         } catch {
+            writer.wait()
+            report()
             progress.hide()
             throw error
         }
+        writer.wait()
+        report()
         progress.hide()
         let text = try writer.finish(session)
         if json {
@@ -114,13 +118,24 @@ struct ExplainCommand: ParsableCommand {
             let done = pictures.count - failures.count
             print(
                 "\(done) of \(pictures.count) image\(pictures.count == 1 ? "" : "s") explained in "
-                    + "\(Report.time(Benchmark.now() - start)); see \(path(directory, "results.json"))")
+                    + "\(Report.time(Benchmark.now() - start)); see \(Paths.join(directory, "results.json"))")
         }
         try Report.end(failures, of: pictures.count)
     }
 
-    private func path(_ directory: String, _ name: String) -> String {
-        Paths.join(directory, name)
+    private func tell(_ image: ImageExplanation, _ index: Int, _ writer: ResultWriter, in directory: String) {
+        func path(_ name: String) -> String { Paths.join(directory, name) }
+        Report.predictions(image)
+        for explanation in image.explanations {
+            let what =
+                explanation.classIndex.map { "\($0) \(explanation.label ?? "")" } ?? "whatever the class"
+            print("  \(explanation.title), \(what): \(path(writer.files(index, explanation).overlay))")
+            if let blank = explanation.blank { print("    This map is blank: \(blank).") }
+        }
+        print("  Side by side: \(path(writer.sheet(index)))")
+        print(
+            "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
+        )
     }
 }
 
@@ -151,6 +166,7 @@ struct ClassifyCommand: ParsableCommand {
         let pictures = try Pictures.find(images)
         var options = Options()
         options.methods = []
+        options.keepsPhotos = false
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
         let session = try ExplanationSession(try model.load(), options: options)

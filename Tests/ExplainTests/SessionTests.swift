@@ -55,7 +55,7 @@ import Testing
 
     @Test func picturesThatFailLeaveTheOthersAlone() throws {
         let good = picture.map { $0 + 1 }
-        for batch in [1, 2, 3, 8] {
+        for batch in [1, 2, 3, 8, 33] {
             let session = try ExplanationSession(model(), options: options { $0.batch = batch })
             let alone = try session.explain(.array(picture, name: "a")).explanations[0].map
             let shown: [Picture] = [

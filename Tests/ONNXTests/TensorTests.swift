@@ -114,6 +114,26 @@ import Testing
         #expect(try raw(.uint8, Data([3])).withFloatBytes { $0.loadUnaligned(as: Float.self) } == 3)
     }
 
+    /// Pages that were given back come again from the file; those of neighbours and of memory stay.
+    @Test func pagesComeAgain() throws {
+        let values = (0..<100_000).map { Float($0) * 0.25 }
+        var builder = smallModel()
+        for name in ["a", "b", "c"] { builder.initializer(name, [100_000], floats: values) }
+        try withFolder { folder in
+            try write(builder.data(), "\(folder)/m.onnx")
+            for model in [
+                try ONNXModel(path: "\(folder)/m.onnx"), try ONNXModel(data: builder.data()),
+            ] {
+                let tensors = try ["a", "b", "c"].map { try #require(model.graph.initializers[$0]) }
+                for _ in 0..<2 {
+                    #expect(tensors[1].floats() == values)
+                    tensors[1].releasePages()
+                    #expect(tensors.allSatisfy { $0.floats() == values })
+                }
+            }
+        }
+    }
+
     @Test func integersOnly() throws {
         let float = failure { () throws(ONNXError) in
             _ = try ONNXTensor(name: "f", dims: [1], floats: [1]).ints()

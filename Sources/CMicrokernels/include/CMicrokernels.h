@@ -8,6 +8,7 @@
 #include "../../../kernels/types.clh"
 #include "../../../kernels/elementwise.clh"
 #include "wb_math.h"
+#include "wb_threads.h"
 
 // The operations of kernels/elementwise.clh, numbered in their order there.
 enum wb_map_operation {
@@ -23,6 +24,28 @@ const char *wb_map_name(int operation);
 typedef struct { void *memory; size_t size; } wb_scratch;
 void *wb_scratch_get(wb_scratch *scratch, size_t bytes);
 void wb_scratch_free(wb_scratch *scratch);
+
+// Where the weights of one panel lie in a file, with strides in floats from that of column 0, channel 0, tap 0, and what they
+// are multiplied by: `scale[column * column_scale + channel * channel_scale]`. A panel has room for `width` columns.
+typedef struct {
+    int columns, channels, taps, width;
+    int pads; // whether columns past the last are written, as zeros
+    int64_t column_stride, channel_stride, tap_stride;
+    int column_scale, channel_scale;
+} wb_packing;
+
+// One of those weights; products are in double precision, rounded once. `from` has any alignment, `scale` may be NULL.
+static inline float wb_packed_weight(
+    const wb_packing *p, const void *from, const double *scale, int column, int channel, int tap)
+{
+    float w;
+    __builtin_memcpy(
+        &w, (const char *)from + 4 * (column * p->column_stride + channel * p->channel_stride + tap * p->tap_stride), 4);
+    return scale ? (float)((double)w * scale[column * p->column_scale + channel * p->channel_scale]) : w;
+}
+
+// Packs a panel as `to[(tap * channels + channel) * width + column]`.
+void wb_pack(const wb_packing *, const void *from, const double *scale, float *to);
 
 // `weights` and `bias` are packed (see Convolution.swift); `zeros` holds as many zeros as a pixel has channels.
 typedef struct { const float *x, *weights, *bias, *residual, *zeros; float *y; } wb_conv_operands;
@@ -64,10 +87,9 @@ typedef struct {
         int tile0, int tile1, int channel0, int channel1);
 } wb_functions;
 
-// Packs one panel of transformed weights, [36][panel][channel][32]; the others are left alone. The weight of an output, a
-// channel and a tap of 3x3 lies at the sum of their numbers times by_output, by_channel, by_tap.
-void wb_winograd_weights(const float *weights, int64_t by_output, int64_t by_channel, int64_t by_tap, int channels,
-    int outputs, float *packed, int panel);
+// Packs panel `panel` of `panels` of transformed weights, [36][panel][channel][32]; the others are left alone.
+void wb_winograd_weights(
+    const wb_packing *, const void *from, const double *scale, float *packed, int panels, int panel);
 
 // The instruction sets that this processor has, best first; NULL past the last.
 const wb_functions *wb_functions_at(int index);

@@ -43,27 +43,42 @@ package struct CPU: Sendable {
 package struct CPUFrame {
     let functions: wb_functions
     let threads: Int
+    fileprivate let pool: OpaquePointer?  // nil for one thread
     fileprivate let storages: [Int]
     fileprivate let memory: [UnsafeMutablePointer<Float>?]
     fileprivate let scratch: UnsafeMutablePointer<wb_scratch>
 
     func pointer(_ value: Value) -> UnsafeMutablePointer<Float> { memory[storages[value.id]]! }
 
-    /// Cuts `count` pieces of work into one range per thread, with boundaries at multiples of `grain`.
-    /// - Parameter minimum: the pieces that are worth a thread.
+    /// Cuts `count` pieces of work into ranges that threads take, with boundaries at multiples of `grain`.
+    /// - Parameters:
+    ///   - minimum: the pieces that are worth a thread.
+    ///   - body: works on a range, with scratch memory that no other thread uses meanwhile.
     func split(
         _ count: Int, grain: Int = 1, minimum: Int = 1,
         _ body: (_ begin: Int, _ end: Int, _ scratch: UnsafeMutablePointer<wb_scratch>) -> Void
     ) {
-        let parts = max(1, min(threads, count / max(1, minimum), (count + grain - 1) / grain))
-        if parts == 1 { return body(0, count, scratch) }
         let grains = (count + grain - 1) / grain
-        // Neither outlives this call, and no two parts write the same memory.
-        nonisolated(unsafe) let (body, scratch) = (body, scratch)
-        DispatchQueue.concurrentPerform(iterations: parts) { part in
-            let begin = grains * part / parts * grain
-            let end = min(count, grains * (part + 1) / parts * grain)
-            if begin < end { body(begin, end, scratch + part) }
+        let parts = min(threads, count / max(1, minimum), grains)
+        guard parts > 1, let pool else { return body(0, count, scratch) }
+        struct Job {
+            let grains: Int, grain: Int, count: Int, parts: Int
+            let scratch: UnsafeMutablePointer<wb_scratch>
+            let body: (Int, Int, UnsafeMutablePointer<wb_scratch>) -> Void
+        }
+        withoutActuallyEscaping(body) { body in
+            var job = Job(
+                grains: grains, grain: grain, count: count, parts: parts, scratch: scratch, body: body)
+            withUnsafeMutablePointer(to: &job) { job in
+                wb_threads_run(
+                    pool, Int32(parts),
+                    { context, part, thread in
+                        let job = context!.assumingMemoryBound(to: Job.self).pointee
+                        let begin = job.grains * Int(part) / job.parts * job.grain
+                        let end = min(job.count, job.grains * (Int(part) + 1) / job.parts * job.grain)
+                        job.body(begin, end, job.scratch + Int(thread))
+                    }, job)
+            }
         }
     }
 }
@@ -73,15 +88,22 @@ package final class CPUExecutor: Executor {
     private let tape: Tape
     private let frame: CPUFrame
     private let blocks: [Block]  // keeps the memory
-    private let scratch: UnsafeMutablePointer<wb_scratch>
     package let arenaBytes: Int
 
     /// - Throws: if the tape needs more memory than the machine has, rather than be killed for it.
-    package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws(DeviceError) {
+    package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws {
         self.tape = tape
         // Sixteen floats fill a cache line.
         let arena = tape.arena(keeping: kept, alignment: 16)
-        let needed = 4 * (arena.size + tape.largest)
+        // All weights lie in one block, so that large pages can serve even small layers.
+        var packed: [(storage: Int, weights: PackedWeights, offset: Int)] = []
+        var weightCount = 0
+        for storage in tape.used.sorted() {
+            guard case .weights(let weights) = tape.sources[storage] else { continue }
+            packed.append((storage, weights, weightCount))
+            weightCount += (weights.count + 15) / 16 * 16
+        }
+        let needed = 4 * (arena.size + max(weightCount, tape.largest))
         let most = Int(ProcessInfo.processInfo.physicalMemory)
         guard needed <= most else {
             throw DeviceError(
@@ -89,32 +111,41 @@ package final class CPUExecutor: Executor {
             )
         }
         let memory = try Block(workingMemory: arena.size)
-        var blocks = [memory]
-        var pointers: [UnsafeMutablePointer<Float>?] = []
+        let weights = try Block(workingMemory: weightCount)
+        var blocks = [memory, weights]
+        var pointers = [UnsafeMutablePointer<Float>?](repeating: nil, count: tape.sources.count)
         for (storage, source) in tape.sources.enumerated() {
             switch source {
             case .constant(let block):
                 blocks.append(block)
-                pointers.append(block.pointer)
+                pointers[storage] = block.pointer
             case .input:
                 let block = Block(count: tape.sizes[storage])
                 blocks.append(block)
-                pointers.append(block.pointer)
-            case .step: pointers.append(arena.offsets[storage].map { memory.pointer + $0 })
+                pointers[storage] = block.pointer
+            case .step: pointers[storage] = arena.offsets[storage].map { memory.pointer + $0 }
+            case .weights: break
             }
+        }
+        for part in packed {
+            let pointer = weights.pointer + part.offset
+            try part.weights.write(pointer)
+            pointers[part.storage] = pointer
         }
         arenaBytes = arena.size * 4
         self.blocks = blocks
-        scratch = .allocate(capacity: cpu.threads)
+        let scratch = UnsafeMutablePointer<wb_scratch>.allocate(capacity: cpu.threads)
         scratch.initialize(repeating: wb_scratch(), count: cpu.threads)
         frame = CPUFrame(
-            functions: cpu.functions.pointee, threads: cpu.threads, storages: tape.entries.map(\.storage),
-            memory: pointers, scratch: scratch)
+            functions: cpu.functions.pointee, threads: cpu.threads,
+            pool: cpu.threads > 1 ? wb_threads_make(Int32(cpu.threads), cpu.threads <= CPU.cores) : nil,
+            storages: tape.entries.map(\.storage), memory: pointers, scratch: scratch)
     }
 
     deinit {
-        for i in 0..<frame.threads { wb_scratch_free(scratch + i) }
-        scratch.deallocate()
+        if let pool = frame.pool { wb_threads_free(pool) }
+        for i in 0..<frame.threads { wb_scratch_free(frame.scratch + i) }
+        frame.scratch.deallocate()
     }
 
     package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) {

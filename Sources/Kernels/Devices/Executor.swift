@@ -32,6 +32,21 @@ package enum Device: Sendable {
         }
     }
 
+    /// How many images to compute at a time where `most` are wanted. No bit depends on it. A CPU is as fast with a few images
+    /// for each thread as with many, and they take less memory; the parts of `most` are made equal.
+    package func batch(_ most: Int) -> Int {
+        let threads: Int
+        switch self {
+        case .cpu(let cpu): threads = cpu.threads
+        case .openCL(let device):
+            guard device.device.kind == .cpu else { return most }
+            threads = device.device.computeUnits
+        }
+        let limit = max(8, 4 * threads)
+        let parts = (most + limit - 1) / limit
+        return (most + parts - 1) / parts
+    }
+
     package var description: String {
         switch self {
         case .cpu(let cpu): cpu.description

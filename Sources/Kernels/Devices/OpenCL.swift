@@ -164,10 +164,21 @@ package final class OpenCLExecutor: Executor {
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
         var buffers: [CLBuffer?] = []
         var borrowed: [Block] = []
+        let used = tape.used
         for (storage, source) in tape.sources.enumerated() {
             let bytes = max(4, tape.sizes[storage] * 4)
+            let constant: Block? =
+                switch source {
+                case .constant(let block): block
+                case .weights(let weights) where used.contains(storage): try Block(weights)
+                default: nil
+                }
             switch source {
-            case .constant(let block):
+            case .constant, .weights:
+                guard let block = constant else {
+                    buffers.append(nil)
+                    continue
+                }
                 let memory = UnsafeMutableRawBufferPointer(start: block.pointer, count: bytes)
                 if device.device.sharesHostMemory {
                     // Such a device reads the host's memory where it lies.

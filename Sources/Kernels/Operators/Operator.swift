@@ -15,9 +15,12 @@ package struct HostTensor: Sendable {
     package enum Numbers: Sendable {
         case floats([Float])
         case ints([Int])
-        /// Read when they are needed: the weights of a file.
-        case deferred(@Sendable () throws -> [Float])
+        /// Lent when they are needed: the weights of a file.
+        case deferred(Lender)
     }
+    /// Lends the numbers as binary32 in row-major order, at any alignment.
+    package typealias Lender = @Sendable (_ body: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+
     package let shape: Shape
     package let numbers: Numbers
 
@@ -28,8 +31,22 @@ package struct HostTensor: Sendable {
         switch numbers {
         case .floats(let values): values
         case .ints(let values): values.map(Float.init)
-        case .deferred(let read): try read()
+        case .deferred:
+            try [Float](unsafeUninitializedCapacity: shape.count) { to, count in
+                try withFloats { UnsafeMutableRawBufferPointer(to).copyMemory(from: $0) }
+                count = shape.count
+            }
         }
+    }
+
+    /// Lends the numbers as binary32 in row-major order, at any alignment, without a copy where there need not be one.
+    package func withFloats(_ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+        let body = { (bytes: UnsafeRawBufferPointer) in
+            precondition(bytes.count == 4 * shape.count)
+            try body(bytes)
+        }
+        if case .deferred(let lend) = numbers { return try lend(body) }
+        try floats().withUnsafeBytes(body)
     }
 
     package func ints() throws -> [Int] {

@@ -148,8 +148,8 @@ package struct Conv: FusingOperator {
         if let scale, let shift {
             bias = shift.indices.map { Float(Double(bias?[$0] ?? 0) * scale[$0] + shift[$0]) }
         }
-        return try tape.convolution(
-            x, shape, PackedWeights(try weights.floats(), for: shape, scale: scale),
+        return tape.convolution(
+            x, shape, PackedWeights(weights, for: shape, scale: scale),
             Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
@@ -207,7 +207,8 @@ package struct BatchNormalization: FusingOperator {
             input: images, output: images, kernel: [1, 1], strides: [1, 1], pads: [0, 0], dilations: [1, 1],
             groups: scale.count)
         let y = tape.convolution(
-            tape.reshape(x, to: images), product, PackedWeights(scale.map(Float.init), for: product),
+            tape.reshape(x, to: images), product,
+            PackedWeights(HostTensor([scale.count], .floats(scale.map(Float.init))), for: product),
             Epilogue(bias: shift?.map(Float.init), residual: residual, clip: clip))
         return tape.reshape(y, to: shape)
     }
@@ -229,40 +230,43 @@ package struct BatchNormalization: FusingOperator {
     }
 }
 
-/// A product of rows with constant weights: a convolution of images of one pixel.
+/// A product of rows with a constant matrix: a convolution of images of one pixel.
 struct RowProduct {
     let rows: Int, terms: Int, columns: Int
-    /// Row-major [columns, terms]; read when they are packed, which a sketch never does.
-    let weights: () throws -> [Float]
+    /// [columns, terms] if it is transposed, like the weights of a convolution; else [terms, columns], like those of the
+    /// convolution that goes back.
+    let matrix: HostTensor, isTransposed: Bool
+    /// What the matrix is multiplied by, each number rounded.
+    var factor: Float = 1
 
     private var shape: ConvolutionShape {
         ConvolutionShape(
             input: [rows, terms, 1, 1], output: [rows, columns, 1, 1], kernel: [1, 1], strides: [1, 1],
-            pads: [0, 0],
-            dilations: [1, 1], groups: 1)
+            pads: [0, 0], dilations: [1, 1], groups: 1)
+    }
+
+    private func weights(for shape: ConvolutionShape, asStored: Bool) -> PackedWeights {
+        // In double precision the product of two floats is exact.
+        let scale =
+            factor == 1 ? nil : [Double](repeating: Double(factor), count: matrix.shape.dims[0])
+        return asStored
+            ? PackedWeights(matrix, for: shape, scale: scale)
+            : PackedWeights(transposing: matrix, of: shape.transposed, scale: scale)
     }
 
     /// [rows, terms] to [rows, columns].
-    func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) throws -> Value {
-        let y = try tape.convolution(
-            tape.view(x, as: shape.input), shape, PackedWeights(weights(), for: shape), epilogue)
+    func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) -> Value {
+        let y = tape.convolution(
+            tape.view(x, as: shape.input), shape, weights(for: shape, asStored: isTransposed), epilogue)
         return tape.view(y, as: [rows, columns])
     }
 
     /// [rows, columns] to [rows, terms].
-    func gradient(_ tape: inout Tape, _ dy: Value) throws -> Value {
-        let dx = try tape.convolution(
-            tape.view(dy, as: shape.output), shape.transposed,
-            PackedWeights(transposing: weights(), of: shape))
+    func gradient(_ tape: inout Tape, _ dy: Value) -> Value {
+        let back = shape.transposed
+        let dx = tape.convolution(
+            tape.view(dy, as: back.input), back, weights(for: back, asStored: !isTransposed))
         return tape.view(dx, as: [rows, terms])
-    }
-
-    /// The transpose of a row-major matrix.
-    static func transpose(_ values: [Float], rows: Int, columns: Int) -> [Float] {
-        [Float](unsafeUninitializedCapacity: values.count) { to, count in
-            for r in 0..<rows { for c in 0..<columns { to[c * rows + r] = values[r * columns + c] } }
-            count = values.count
-        }
     }
 }
 
@@ -292,11 +296,8 @@ package struct Gemm: FusingOperator {
             throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)")
         }
         _ = try Shape([rows, columns]).checked()
-        return RowProduct(rows: rows, terms: terms, columns: columns) {
-            var weights = try b.floats()
-            if !transB { weights = RowProduct.transpose(weights, rows: terms, columns: columns) }
-            return alpha == 1 ? weights : weights.map { $0 * alpha }
-        }
+        return RowProduct(
+            rows: rows, terms: terms, columns: columns, matrix: b, isTransposed: transB, factor: alpha)
     }
 
     package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
@@ -326,7 +327,7 @@ package struct Gemm: FusingOperator {
                     values.count == product.columns
                     ? values : Array(repeating: values[0], count: product.columns)
             } else {
-                var sum = try product.forward(&tape, a)
+                var sum = product.forward(&tape, a)
                 var term = try tape.value(c)
                 if beta != 1 { term = tape.map(WB_MAP_scale, term, a: beta) }
                 sum = tape.map(WB_MAP_add, sum, term)
@@ -335,7 +336,7 @@ package struct Gemm: FusingOperator {
                 return sum
             }
         }
-        return try product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
+        return product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
@@ -416,16 +417,15 @@ package struct MatMul: Operator {
             return nil
         }
         let plan = try plan(a, b.shape)
-        return RowProduct(rows: a.count / plan.k, terms: plan.k, columns: plan.n) {
-            RowProduct.transpose(try b.floats(), rows: plan.k, columns: plan.n)
-        }
+        return RowProduct(
+            rows: a.count / plan.k, terms: plan.k, columns: plan.n, matrix: b, isTransposed: false)
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
         if let rows = try rows(tape, inputs) {
-            let y = try rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
+            let y = rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
             return [.value(tape.reshape(y, to: plan.output))]
         }
         let x = tape.reshape(try tape.value(a), to: plan.a)
@@ -439,7 +439,7 @@ package struct MatMul: Operator {
         let (a, b) = (try required(node.inputs, 0, "A"), try required(node.inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
         if input == 0, let rows = try rows(tape, node.inputs) {
-            let dx = try rows.gradient(&tape, tape.reshape(node.cotangent, to: [rows.rows, rows.columns]))
+            let dx = rows.gradient(&tape, tape.reshape(node.cotangent, to: [rows.rows, rows.columns]))
             return tape.reshape(dx, to: tape.shape(a))
         }
         let dy = tape.reshape(node.cotangent, to: Shape(plan.batch + [plan.m, plan.n]))

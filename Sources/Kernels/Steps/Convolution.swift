@@ -2,7 +2,6 @@
 
 import CLRuntime
 import CMicrokernels
-import Dispatch
 
 /// The extents of a convolution, without the data.
 package struct ConvolutionShape: Sendable, Hashable {
@@ -30,123 +29,6 @@ package struct ConvolutionShape: Sendable, Hashable {
         (t.input, t.output) = (output, input)
         t.pads = (0..<2).map { dilations[$0] * (kernel[$0] - 1) - pads[$0] }
         return t
-    }
-}
-
-/// Weights in the order in which the kernels read them.
-package struct PackedWeights: Sendable {
-    let block: Block
-
-    private init(block: Block) { self.block = block }
-
-    /// - Parameters:
-    ///   - weights: row-major [output channels, input channels / groups, kernel height, kernel width], as in ONNX.
-    ///   - scale: a factor for each output channel.
-    package init(_ weights: [Float], for shape: ConvolutionShape, scale: [Double]? = nil) {
-        let (taps, channels) = (shape.kernel[0] * shape.kernel[1], shape.inputChannels / shape.groups)
-        if shape.isWinograd {
-            let scaled = PackedWeights.scaled(weights, by: scale)
-            self.init(
-                block: scaled.withUnsafeBufferPointer {
-                    PackedWeights.winograd(
-                        shape, $0.baseAddress!, byOutput: taps * channels, byChannel: taps, byTap: 1)
-                })
-            return
-        }
-        self.init(shape) { output, tap, channel in
-            let w = weights[(output * channels + channel) * taps + tap]
-            return scale.map { Float(Double(w) * $0[output]) } ?? w
-        }
-    }
-
-    /// For the gradient of `forward`, whose weights these are.
-    package init(transposing weights: [Float], of forward: ConvolutionShape, scale: [Double]? = nil) {
-        let taps = forward.kernel[0] * forward.kernel[1]
-        let channels = forward.inputChannels / forward.groups
-        let outputs = forward.outputChannels / forward.groups
-        if forward.transposed.isWinograd {
-            let scaled = PackedWeights.scaled(weights, by: scale)
-            self.init(
-                block: scaled.withUnsafeBufferPointer {
-                    PackedWeights.winograd(
-                        forward.transposed, $0.baseAddress! + taps - 1, byOutput: taps,
-                        byChannel: taps * channels, byTap: -1)
-                })
-            return
-        }
-        self.init(forward.transposed) { input, tap, channel in
-            // Here outputs are the forward's inputs: channel `channel` of the same group as `input`.
-            let output = input / channels * outputs + channel
-            let w = weights[(output * channels + input % channels) * taps + taps - 1 - tap]
-            return scale.map { Float(Double(w) * $0[output]) } ?? w
-        }
-    }
-
-    /// Row-major weights with the first dimension's factors multiplied in.
-    private static func scaled(_ weights: [Float], by scale: [Double]?) -> [Float] {
-        guard let scale else { return weights }
-        let size = weights.count / scale.count
-        var scaled = weights
-        for (output, factor) in scale.enumerated() {
-            for i in output * size..<(output + 1) * size { scaled[i] = Float(Double(weights[i]) * factor) }
-        }
-        return scaled
-    }
-
-    private init(_ shape: ConvolutionShape, weight: (_ output: Int, _ tap: Int, _ channel: Int) -> Float) {
-        let taps = shape.kernel[0] * shape.kernel[1]
-        if shape.isDepthwise {
-            let channels = shape.outputChannels
-            block = Block(count: taps * channels) { to in
-                for tap in 0..<taps { for c in 0..<channels { to[tap * channels + c] = weight(c, tap, 0) } }
-            }
-            return
-        }
-        let channels = shape.inputChannels / shape.groups
-        let panel = Int(WB_PANEL)
-        if shape.isGrouped {
-            block = Block(count: shape.outputChannels * taps * channels) { to in
-                for column in 0..<shape.outputChannels {
-                    let at = to + column / panel * taps * channels * panel + column % panel
-                    for tap in 0..<taps {
-                        for channel in 0..<channels {
-                            at[(tap * channels + channel) * panel] = weight(column, tap, channel)
-                        }
-                    }
-                }
-            }
-            return
-        }
-        let columns = shape.outputChannels / shape.groups
-        let panels = (columns + panel - 1) / panel
-        block = Block(count: shape.groups * panels * taps * channels * panel) { to in
-            // Each iteration writes a panel of its own, and `weight` only reads.
-            nonisolated(unsafe) let (to, weight) = (to, weight)
-            DispatchQueue.concurrentPerform(iterations: shape.groups * panels) { index in
-                let (group, first) = (index / panels, index % panels * panel)
-                let start = to + index * taps * channels * panel
-                for column in first..<min(first + panel, columns) {
-                    let at = start + (column - first)
-                    for channel in 0..<channels {
-                        for tap in 0..<taps {
-                            at[(tap * channels + channel) * panel] = weight(
-                                group * columns + column, tap, channel)
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// One number for each output channel, padded like the weights.
-    package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> Block {
-        if shape.isDepthwise || shape.isGrouped { return Block(bias) }
-        let columns = shape.outputChannels / shape.groups
-        let panel = Int(WB_PANEL)
-        let panels = (columns + panel - 1) / panel
-        return Block(count: shape.groups * panels * panel) { to in
-            for i in bias.indices { to[i / columns * panels * panel + i % columns] = bias[i] }
-        }
     }
 }
 
@@ -294,21 +176,19 @@ package struct Convolution: Step {
 extension Tape {
     /// A convolution of `x` by packed weights.
     package mutating func convolution(
-        _ x: Value, _ shape: ConvolutionShape, _ weights: @autoclosure () throws -> PackedWeights,
-        _ epilogue: Epilogue = Epilogue()
-    ) rethrows -> Value {
+        _ x: Value, _ shape: ConvolutionShape, _ weights: PackedWeights, _ epilogue: Epilogue = Epilogue()
+    ) -> Value {
         precondition(self.shape(x) == shape.input)
         let y = value(shape.output)
         if isSketch { return y }
         if shape.isWinograd {
-            try winograd(x, shape, weights(), epilogue, y)
+            winograd(x, shape, weights, epilogue, y)
             return y
         }
-        let weights = try weights()
         let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
         add(
             Convolution(
-                shape: shape, x: x, weights: constant([weights.block.count], weights.block),
+                shape: shape, x: x, weights: self.weights(weights),
                 bias: bias.map { constant([$0.count], $0) }, residual: epilogue.residual,
                 zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip))
         return y

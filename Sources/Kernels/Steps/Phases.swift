@@ -39,8 +39,7 @@ extension Tape {
         _ dy: Value, _ shape: ConvolutionShape, _ weights: HostTensor, scale: [Double]? = nil
     ) throws -> Value {
         if shape.strides == [1, 1] {
-            return try convolution(
-                dy, shape.transposed, PackedWeights(transposing: weights.floats(), of: shape, scale: scale))
+            return convolution(dy, shape.transposed, PackedWeights(transposing: weights, of: shape, scale: scale))
         }
         let dx = value(shape.input)
         if isSketch { return dx }
@@ -94,7 +93,7 @@ extension Tape {
     /// The weights of a set of phases, [outputs, phases × channels, shifts, shifts]; 0 where a phase lacks a shift.
     private static func part(
         _ weights: [Float], of shape: ConvolutionShape, phases: [[Phase]], shifts: [[Int]]
-    ) -> [Float] {
+    ) -> HostTensor {
         let channels = shape.inputChannels / shape.groups
         let taps = phases.map { phase in
             (0..<2).map { d in shifts[d].map { shift in phase[d].taps.first { $0.shift == shift }?.tap } }
@@ -118,6 +117,7 @@ extension Tape {
                 }
             }
         }
-        return part
+        let dims = [shape.outputChannels, phases.count * channels, shifts[0].count, shifts[1].count]
+        return HostTensor(Shape(dims), .floats(part))
     }
 }

@@ -2,7 +2,6 @@
 
 import CLRuntime
 import CMicrokernels
-import Dispatch
 
 extension ConvolutionShape {
     /// Whether a convolution goes by Winograd's F(4×4, 3×3). Part of the plan: it depends on the layer alone, never on the
@@ -21,25 +20,6 @@ extension ConvolutionShape {
             guard found > 8, pads[d] <= 1, end <= 1 else { return false }
         }
         return [inputChannels, outputChannels].allSatisfy { $0 >= 32 && $0 % 16 == 0 }
-    }
-}
-
-extension PackedWeights {
-    /// Transformed weights, [36][panel][channel][32], from weights that lie `byOutput`, `byChannel` and `byTap` apart.
-    static func winograd(
-        _ shape: ConvolutionShape, _ weights: UnsafePointer<Float>, byOutput: Int, byChannel: Int, byTap: Int
-    ) -> Block {
-        let (channels, outputs, panel) = (shape.inputChannels, shape.outputChannels, Int(WB_PANEL))
-        let panels = (outputs + panel - 1) / panel
-        return Block(count: 36 * panels * channels * panel) { to in
-            // Each iteration writes a panel of its own.
-            nonisolated(unsafe) let (to, weights) = (to, weights)
-            DispatchQueue.concurrentPerform(iterations: panels) { index in
-                wb_winograd_weights(
-                    weights, Int64(byOutput), Int64(byChannel), Int64(byTap), Int32(channels), Int32(outputs),
-                    to, Int32(index))
-            }
-        }
     }
 }
 
@@ -203,7 +183,7 @@ extension Tape {
     mutating func winograd(
         _ x: Value, _ shape: ConvolutionShape, _ weights: PackedWeights, _ epilogue: Epilogue, _ y: Value
     ) {
-        let weights = constant([weights.block.count], weights.block)
+        let weights = self.weights(weights)
         let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
             .map { constant([$0.count], $0) }
         add(

@@ -1,0 +1,118 @@
+// Weights in the order in which kernels read them.
+//
+// A tape only knows how they are made; a device that loads the tape makes them, in the memory where they stay. So planning
+// reads no weights, what no step reads is never made, and nothing is held twice.
+
+import CMicrokernels
+import Dispatch
+
+/// Weights that are put in order when a device loads them.
+package struct PackedWeights: Sendable {
+    /// In floats.
+    package let count: Int
+    /// Writes all of them, also those that are zeros, with several threads.
+    package let write: @Sendable (UnsafeMutablePointer<Float>) throws -> Void
+
+    package init(count: Int, write: @escaping @Sendable (UnsafeMutablePointer<Float>) throws -> Void) {
+        (self.count, self.write) = (count, write)
+    }
+
+    /// - Parameters:
+    ///   - weights: [output channels, input channels / groups, kernel height, kernel width], as in ONNX.
+    ///   - scale: a factor for each output channel.
+    package init(_ weights: HostTensor, for shape: ConvolutionShape, scale: [Double]? = nil) {
+        self.init(weights, for: shape, transposed: false, scale: scale)
+    }
+
+    /// For the gradient of `forward`, whose weights these are: taps reversed, the roles of the channels exchanged.
+    package init(transposing weights: HostTensor, of forward: ConvolutionShape, scale: [Double]? = nil) {
+        self.init(weights, for: forward.transposed, transposed: true, scale: scale)
+    }
+
+    private init(
+        _ weights: HostTensor, for shape: ConvolutionShape, transposed: Bool, scale: [Double]?
+    ) {
+        let (taps, groups) = (shape.kernel[0] * shape.kernel[1], shape.groups)
+        let (channels, columns) = (shape.inputChannels / groups, shape.outputChannels / groups)
+        precondition(weights.shape.count == groups * channels * columns * taps)
+        // Where a channel's weights of a column begin, in floats.
+        let (perColumn, perChannel) = transposed ? (taps, columns * taps) : (channels * taps, taps)
+        var packing = wb_packing(
+            columns: 0, channels: Int32(channels), taps: Int32(taps), width: WB_PANEL, pads: 1,
+            column_stride: Int64(perColumn), channel_stride: Int64(perChannel),
+            tap_stride: transposed ? -1 : 1, column_scale: transposed ? 0 : 1,
+            channel_scale: transposed ? 1 : 0)
+        let origin = transposed ? taps - 1 : 0
+        if shape.isDepthwise {
+            let all = shape.outputChannels
+            (packing.columns, packing.width, packing.column_scale) = (Int32(all), Int32(all), 1)
+            self.init(count: all * taps) { [packing] to in
+                try weights.withFloats { from in
+                    withUnsafePointer(to: packing) {
+                        wb_pack($0, from.baseAddress! + 4 * origin, scale, to)
+                    }
+                }
+            }
+            return
+        }
+        if shape.isGrouped {
+            // A panel holds several groups side by side.
+            let (size, side) = (taps * channels * Int(WB_PANEL), Int(WB_PANEL) / columns)
+            (packing.columns, packing.pads) = (Int32(columns), 0)
+            self.init(count: groups / side * size) { [packing] to in
+                try weights.withFloats { from in
+                    for group in 0..<groups {
+                        let from = from.baseAddress! + 4 * (group * columns * channels * taps + origin)
+                        scale.withPointer(at: group * columns) { scale in
+                            withUnsafePointer(to: packing) {
+                                wb_pack($0, from, scale, to + group / side * size + group % side * columns)
+                            }
+                        }
+                    }
+                }
+            }
+            return
+        }
+        let panels = (columns + Int(WB_PANEL) - 1) / Int(WB_PANEL)
+        let isWinograd = shape.isWinograd
+        let size = (isWinograd ? 36 : taps) * channels * Int(WB_PANEL)
+        self.init(count: groups * panels * size) { [packing] to in
+            try weights.withFloats { from in
+                // Panels are written side by side, and all else is only read.
+                nonisolated(unsafe) let (to, from) = (to, from.baseAddress!)
+                DispatchQueue.concurrentPerform(iterations: groups * panels) { index in
+                    let (group, first) = (index / panels, index % panels * Int(WB_PANEL))
+                    var packing = packing
+                    packing.columns = Int32(min(Int(WB_PANEL), columns - first))
+                    let from = from + 4 * (group * columns * channels * taps + first * perColumn + origin)
+                    scale.withPointer(at: transposed ? group * channels : group * columns + first) { scale in
+                        if isWinograd {
+                            wb_winograd_weights(&packing, from, scale, to, Int32(panels), Int32(index))
+                        } else {
+                            wb_pack(&packing, from, scale, to + index * size)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One number for each output channel, padded like the weights.
+    package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> Block {
+        if shape.isDepthwise || shape.isGrouped { return Block(bias) }
+        let columns = shape.outputChannels / shape.groups
+        let panel = Int(WB_PANEL)
+        let panels = (columns + panel - 1) / panel
+        return Block(count: shape.groups * panels * panel) { to in
+            for i in bias.indices { to[i / columns * panels * panel + i % columns] = bias[i] }
+        }
+    }
+}
+
+extension [Double]? {
+    /// A pointer to element `index`, or nil if there is no array.
+    fileprivate func withPointer(at index: Int, _ body: (UnsafePointer<Double>?) -> Void) {
+        guard let self else { return body(nil) }
+        self.withUnsafeBufferPointer { body($0.baseAddress! + index) }
+    }
+}
