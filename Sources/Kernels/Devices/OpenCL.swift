@@ -17,23 +17,37 @@ package enum KernelShape: String, Sendable, CaseIterable {
     case gpu
 }
 
+/// The outputs, as rows by columns of the matrix product, that a work-group of the GPU-shaped convolution computes.
+package struct OpenCLTile: Sendable, Hashable {
+    package var rows: Int, columns: Int
+    package init(_ rows: Int, _ columns: Int) { (self.rows, self.columns) = (rows, columns) }
+
+    /// Each work-item computes 8 × 8 outputs.
+    var items: Int { rows * columns / 64 }
+    func across(_ columns: Int) -> Int { (columns + self.columns - 1) / self.columns }
+    func down(_ rows: Int) -> Int { (rows + self.rows - 1) / self.rows }
+}
+
 /// An OpenCL device that can keep the promise of equal bits.
 package final class OpenCL: Sendable {
     package let device: CLDevice
     package let shape: KernelShape
     let context: CLContext
-    private let fixedTile: Int?
+    private let fixedTile: OpenCLTile?
+    private let fixedSplit: Bool?
     private let nativeDivision: Bool
     private let programs = Mutex<[String: CLProgram]>([:])
 
     /// The defaults suit the device; everything else gives the same bits, and is there for tests.
     /// - Parameters:
     ///   - shape: the kernels' shape.
-    ///   - tile: the side of the GPU shape's tiles: 32, 64 or 128.
+    ///   - tile: the GPU shape's tiles, each extent 32, 64 or 128.
+    ///   - split: whether the GPU shape's work-groups compute one chunk of terms, wherever there are several.
     ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
-    package init(_ device: CLDevice, shape: KernelShape? = nil, tile: Int? = nil, nativeDivision: Bool = true)
-        throws
-    {
+    package init(
+        _ device: CLDevice, shape: KernelShape? = nil, tile: OpenCLTile? = nil, split: Bool? = nil,
+        nativeDivision: Bool = true
+    ) throws {
         let missing = OpenCL.missing(device)
         guard missing.isEmpty else {
             throw DeviceError(
@@ -43,6 +57,7 @@ package final class OpenCL: Sendable {
         self.device = device
         self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
         fixedTile = tile
+        fixedSplit = split
         self.nativeDivision =
             nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
         context = try CLContext(device: device)
@@ -90,14 +105,27 @@ package final class OpenCL: Sendable {
         return try program.kernel(name)
     }
 
-    /// Side of the square tile of outputs that a work-group of the GPU shape computes.
-    func tile(rows: Int, columns: Int) -> Int {
+    /// The tiles in which the GPU shape computes `groups` products of `rows` by `columns` outputs: the largest that make enough
+    /// work-groups for the device, since large tiles read least.
+    func tile(rows: Int, columns: Int, groups: Int) -> OpenCLTile {
         if let fixedTile { return fixedTile }
         // A CPU runs this shape only to test it, and small groups are what it can bear.
-        if device.kind == .cpu { return 32 }
-        let items = device.maxWorkGroupSize
-        let large = 128 * 128
-        return items >= 256 && rows * columns >= 2 * device.computeUnits * large && columns > 64 ? 128 : 64
+        if device.kind == .cpu { return OpenCLTile(32, 32) }
+        var choices = [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64)]
+        if columns <= 32 { choices = [OpenCLTile(128, 32)] }
+        return choices.first { tile in
+            // Not wider than the columns need.
+            tile.across(columns) * tile.columns <= (columns + 63) / 64 * 64
+                && tile.items <= device.maxWorkGroupSize
+                && groups * tile.across(columns) * tile.down(rows) >= 2 * device.computeUnits
+        } ?? choices.last!
+    }
+
+    /// Whether `chunks` chunks of terms are computed by work-groups of their own, to be added up afterwards: where `tiles`
+    /// tiles would leave much of the device idle.
+    func splits(chunks: Int, tiles: Int) -> Bool {
+        guard shape == .gpu, chunks > 1 else { return false }
+        return fixedSplit ?? (device.kind != .cpu && tiles < 2 * device.computeUnits)
     }
 }
 
@@ -106,6 +134,10 @@ package struct OpenCLFrame {
     package let device: OpenCL
     fileprivate let storages: [Int]
     fileprivate let buffers: [CLBuffer?]
+    fileprivate let shared: CLBuffer?
+
+    /// The memory that the step asked for by `workspace`.
+    var workspace: CLArgument { .buffer(shared!) }
 
     func buffer(_ value: Value) -> CLArgument { .buffer(buffers[storages[value.id]]!) }
 
@@ -154,13 +186,17 @@ package final class OpenCLExecutor: Executor {
         queue = try CLQueue(context: device.context)
         let arena = tape.arena(keeping: kept, alignment: max(64, device.device.baseAddressAlignment / 4))
         let most = device.device.maxAllocation
-        let needed = 4 * max(arena.size, tape.largest)
+        // Steps run one after the other, and share one workspace.
+        let workspace = tape.steps.map { $0.workspace(device) }.max() ?? 0
+        let needed = 4 * max(arena.size, tape.largest, workspace)
         guard needed <= most else {
             throw DeviceError(
                 "The OpenCL device “\(device.device.name)” gives buffers of at most \(most >> 20) MiB, and this needs one of "
                     + "\(needed >> 20) MiB; take a smaller batch.")
         }
-        arenaBytes = arena.size * 4
+        arenaBytes = (arena.size + workspace) * 4
+        let shared =
+            workspace > 0 ? try CLBuffer(context: device.context, byteCount: workspace * 4) : nil
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
         var buffers: [CLBuffer?] = []
         var borrowed: [Block] = []
@@ -185,7 +221,8 @@ package final class OpenCLExecutor: Executor {
             }
         }
         self.borrowed = borrowed
-        frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
+        frame = OpenCLFrame(
+            device: device, storages: tape.entries.map(\.storage), buffers: buffers, shared: shared)
         let frame = frame
         launches = try tape.steps.map { try $0.launches(frame) }
     }
