@@ -80,7 +80,7 @@ gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, sp
 ifneq ($(SETUP),no)
 	@Tools/setup.sh clang-19 libclc-19
 endif
-	@$(python) -c 'import nvidia.cuda_nvcc' 2>/dev/null || $(python) -m pip install --quiet nvidia-cuda-nvcc-cu12
+	@$(python) -m pip install --quiet --disable-pip-version-check nvidia-cuda-nvcc-cu12 nvidia-cuda-nvdisasm
 	@$(python) Tools/gpu_report.py
 
 .PHONY: format
