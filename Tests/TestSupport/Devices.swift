@@ -50,6 +50,14 @@ package enum Devices {
                     "\(opened.description), tiles of \(tile.rows) × \(tile.columns)\(split ? ", split" : "")")
         }
 
+    /// The first OpenCL device, with inputs that travel as they do to a device with memory of its own.
+    package static let copying: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.prefix(
+        1
+    ).map {
+        let opened = try! OpenCL($0, copies: true)
+        return TestDevice(device: .openCL(opened), description: "\(opened.description), copies")
+    }
+
     /// Why there is no OpenCL device, as a full sentence; nil if there is one.
     package static var openCLProblem: String? {
         if !openCL.isEmpty { return nil }

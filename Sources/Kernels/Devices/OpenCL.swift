@@ -35,6 +35,8 @@ package final class OpenCL: Sendable {
     let context: CLContext
     private let fixedTile: OpenCLTile?
     private let fixedSplit: Bool?
+    /// Whether inputs travel on a queue of their own.
+    let copies: Bool
     private let nativeDivision: Bool
     private let programs = Mutex<[String: CLProgram]>([:])
 
@@ -43,10 +45,11 @@ package final class OpenCL: Sendable {
     ///   - shape: the kernels' shape.
     ///   - tile: the GPU shape's tiles, each extent 32, 64 or 128.
     ///   - split: whether the GPU shape's work-groups compute one chunk of terms, wherever there are several.
+    ///   - copies: whether inputs travel on a queue of their own, which is of use to devices with memory of their own.
     ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
     package init(
         _ device: CLDevice, shape: KernelShape? = nil, tile: OpenCLTile? = nil, split: Bool? = nil,
-        nativeDivision: Bool = true
+        copies: Bool? = nil, nativeDivision: Bool = true
     ) throws {
         let missing = OpenCL.missing(device)
         guard missing.isEmpty else {
@@ -58,6 +61,7 @@ package final class OpenCL: Sendable {
         self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
         fixedTile = tile
         fixedSplit = split
+        self.copies = copies ?? !device.sharesHostMemory
         self.nativeDivision =
             nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
         context = try CLContext(device: device)
@@ -172,11 +176,44 @@ package struct OpenCLFrame {
     }
 }
 
+/// A slot whose numbers travel through memory that the device reaches by itself, on a queue of their own, into a buffer of
+/// their own.
+private final class CopySlot: InputSlot {
+    let numbers: Block
+    let buffer: CLBuffer
+    private let queue: CLQueue
+    private let sent = Mutex<CLEvent?>(nil)
+
+    init(count: Int, _ queue: CLQueue) throws {
+        let memory = try CLHostMemory(queue: queue, byteCount: count * 4)
+        numbers = Block(memory.bytes, of: memory)
+        buffer = try CLBuffer(context: queue.context, byteCount: count * 4)
+        self.queue = queue
+    }
+
+    func send() throws {
+        let event = try queue.startWriting(
+            UnsafeRawBufferPointer(start: numbers.pointer, count: buffer.byteCount), to: buffer)
+        try queue.flush()
+        sent.withLock { $0 = event }
+    }
+
+    /// When the numbers are in the buffer.
+    func arrival() throws -> CLEvent {
+        if sent.withLock({ $0 == nil }) { try send() }
+        return sent.withLock { event in
+            defer { event = nil }
+            return event!
+        }
+    }
+}
+
 /// A tape in the memory of an OpenCL device.
 package final class OpenCLExecutor: Executor {
     private let tape: Tape
     private let frame: OpenCLFrame
     private let queue: CLQueue
+    private let copies: CLQueue?
     private let launches: [[CLLaunch]]  // of each step
     private let borrowed: [Block]  // memory that buffers use
     package let arenaBytes: Int
@@ -184,6 +221,7 @@ package final class OpenCLExecutor: Executor {
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
         self.tape = tape
         queue = try CLQueue(context: device.context)
+        copies = device.copies ? try CLQueue(context: device.context) : nil
         let arena = tape.arena(keeping: kept, alignment: max(64, device.device.baseAddressAlignment / 4))
         let most = device.device.maxAllocation
         // Steps run one after the other, and share one workspace.
@@ -233,10 +271,30 @@ package final class OpenCLExecutor: Executor {
         try queue.write(UnsafeRawBufferPointer(source), to: buffer(value))
     }
 
+    package func slot(for value: Value) throws -> any InputSlot {
+        let count = tape.shape(value).count
+        return if let copies { try CopySlot(count: count, copies) } else { HostSlot(count: count) }
+    }
+
+    package func take(_ slot: any InputSlot, as value: Value) throws {
+        guard let slot = slot as? CopySlot else {
+            return try write(
+                value, from: UnsafeBufferPointer(start: slot.numbers.pointer, count: slot.numbers.count))
+        }
+        // What was computed from the last batch keeps its input until it is done, because it is before this in the queue.
+        try queue.enqueueBarrier(after: [slot.arrival()])
+        try queue.copy(from: slot.buffer, to: buffer(value), byteCount: slot.buffer.byteCount)
+    }
+
     package func run(_ steps: Range<Int>) throws {
+        try start(steps)
+        try queue.finish()
+    }
+
+    package func start(_ steps: Range<Int>) throws {
         // Everything is enqueued before anything is waited for: a wait between short kernels leaves cores idle.
         for i in steps { for launch in launches[i] { try queue.enqueue(launch) } }
-        try queue.finish()
+        try queue.flush()
     }
 
     package func memoryOrder(_ value: Value) throws -> [Float] {
