@@ -80,8 +80,26 @@ gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, sp
 ifneq ($(SETUP),no)
 	@Tools/setup.sh clang-19 libclc-19
 endif
-	@$(python) -c 'import nvidia.cuda_nvcc' 2>/dev/null || $(python) -m pip install --quiet nvidia-cuda-nvcc-cu12
+	@$(python) -m pip install --quiet --disable-pip-version-check nvidia-cuda-nvcc-cu12 nvidia-cuda-nvdisasm
 	@$(python) Tools/gpu_report.py
+
+.PHONY: gpu-bundle
+gpu-bundle: setup models photos ## fill .build/gpu-bundle/: what to carry to a machine with a GPU, and there run gpu.sh
+	@swift build -c release --static-swift-stdlib --product app --scratch-path .build/static
+	bundle=.build/gpu-bundle
+	rm -rf $$bundle
+	mkdir -p $$bundle/lib $$bundle/models $$bundle/photos $$bundle/Tools
+	strip -o $$bundle/app .build/static/release/app
+	# The far side has the C and C++ libraries; it may lack these, and OpenCL's loader.
+	for name in libpng16.so.16 libturbojpeg.so.0 libz.so.1 libOpenCL.so.1; do
+	  cp -L "$$(ldconfig -p | sed -n "s|.*$$name .*=> \(.*\)|\1|p" | head -1)" $$bundle/lib/
+	done
+	cp Benchmarks/gpu.sh Benchmarks/gpu_torch.py $$bundle/
+	cp Tools/*.py $$bundle/Tools/
+	cp models/squeezenet1.1.onnx $$bundle/models/
+	cp demo/photos/*.jpg $$bundle/photos/
+	tar -czf $$bundle.tar.gz -C .build gpu-bundle
+	ls -l $$bundle.tar.gz
 
 .PHONY: format
 format: setup ## rewrite every Swift file in the project's style

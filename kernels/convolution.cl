@@ -130,154 +130,229 @@ kernel void convolution(
 
 #else // GPU shape
 
-// A work-group computes a tile of WB_TILE x WB_TILE outputs, each work-item 8 x 8 of them: four neighbouring rows in
-// each half of the tile, columns likewise, so that local memory is read four floats at a time. Each step brings STEP
-// terms into local memory; the next ones are on their way from global memory meanwhile.
-// Work: dimension 0 counts work-items within tiles of columns, dimension 1 within tiles of rows.
-#define STEP 16
+// A work-group computes WB_ROWS x WB_COLUMNS outputs, each work-item 8 x 8 of them: four neighbouring rows in each half
+// of the rows, columns likewise, so that local memory is read four floats at a time. Local memory holds STEP terms of the
+// operands twice: one copy is read while the next terms, which were on their way from global memory meanwhile, go into
+// the other; so one barrier a step is enough. Only the sums of the chunk at hand are in registers: the sums of the
+// chunks before wait in `y`, where each work-item reads and writes its own outputs and nobody else's.
+// With WB_SPLIT a work-group computes one chunk, and `y` is [chunk][row][channel]; the kernel join_chunks adds them up.
+// Work: work-groups of ITEMS; dimension 0 counts tiles of columns, 1 tiles of rows, 2 chunks.
+#define STEP 8
+#define ITEMS (WB_ROWS * WB_COLUMNS / 64)
 #ifdef WB_ROLLED // a CPU that runs this shape for a test would spend its time compiling
 #define UNROLLED _Pragma("nounroll")
 #else
 #define UNROLLED _Pragma("unroll")
 #endif
-#define ITEMS (WB_TILE / 8)
-#define FOURS (WB_TILE / 4)
-#define LOADS (FOURS * STEP / (ITEMS * ITEMS)) // float4 loads of each operand by each work-item and step
-
-// One term of all 8 x 8 sums.
-#define TERM(k)                                                                    \
-    {                                                                              \
-        const float4 a0 = la[k][ty], a1 = la[k][FOURS / 2 + ty];                   \
-        const float4 b0 = lb[k][tx], b1 = lb[k][FOURS / 2 + tx];                   \
-        const float a8[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};      \
-        const float b8[8] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};      \
-        UNROLLED for (int i = 0; i < 8; i++)                                       \
-            UNROLLED for (int j = 0; j < 8; j++)                                   \
-                acc[i][j] = fma(a8[i], b8[j], acc[i][j]);                          \
-    }
 
 #ifdef WB_KERNEL_convolution
-kernel __attribute__((reqd_work_group_size(ITEMS, ITEMS, 1))) void convolution(
+#define ROW_FOURS (WB_ROWS / 4)
+#define COLUMN_FOURS (WB_COLUMNS / 4)
+#define A_LOADS (WB_ROWS * STEP / 4 / ITEMS) // float4 loads of the input by each work-item and step
+#define B_LOADS (WB_COLUMNS * STEP / 4 / ITEMS)
+#define WIDTH (WB_COLUMNS < 64 ? WB_COLUMNS / 8 : 8)
+
+// To the tap and channel `by` terms further on.
+#define ADVANCE(by)                     \
+    for (c += by; c >= channels;) {     \
+        c -= channels;                  \
+        if (++kx == s.kw) kx = 0, ky++; \
+    }
+
+// One term of all 8 x 8 sums. Terms 4 ... 7 of the input lie swapped by four fours, so that the stores of a warp, which
+// go down two columns of local memory, meet all its banks.
+#define TERM(k)                                                                                        \
+    {                                                                                                  \
+        const float4 a0 = la[copy][k][ty ^ (k & 4)], a1 = la[copy][k][(ROW_FOURS / 2 + ty) ^ (k & 4)]; \
+        const float4 b0 = lb[copy][k][tx], b1 = lb[copy][k][COLUMN_FOURS / 2 + tx];                    \
+        const float a[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};                           \
+        UNROLLED for (int i = 0; i < 8; i++) {                                                         \
+            sum[i][0] = fma((float4)(a[i]), b0, sum[i][0]);                                            \
+            sum[i][1] = fma((float4)(a[i]), b1, sum[i][1]);                                            \
+        }                                                                                              \
+    }
+
+// A chunk's sums of four outputs join those of the chunks before, which are in `y`; the last chunk's are finished. All four
+// exist and lie at a multiple of 16 bytes if they are `whole`, else the first `count` exist.
+WB_FN void conv_keep(
+    const wb_conv *s, float4 sum, bool first, bool last, bool whole, int count, global const float *bias,
+    global const float *residual, global float *y)
+{
+    if (whole) {
+        float4 t = sum;
+        if (!first) t = *(global float4 *)y + t;
+#ifndef WB_SPLIT
+        if (last) {
+            if (s->bias) t = t + *(global const float4 *)bias;
+            if (s->residual) t = t + *(global const float4 *)residual;
+            if (s->clip) {
+                t = select(t, (float4)(s->lo), t < (float4)(s->lo));
+                t = select(t, (float4)(s->hi), t > (float4)(s->hi));
+            }
+        }
+#endif
+        *(global float4 *)y = t;
+    } else {
+        const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
+        UNROLLED
+        for (int j = 0; j < 4; j++)
+            if (j < count) {
+                float t = first ? sums[j] : y[j] + sums[j];
+#ifndef WB_SPLIT
+                if (last) t = conv_finish(s, t, bias, j, residual, j);
+#endif
+                y[j] = t;
+            }
+    }
+}
+
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
     global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
 {
-    // One more float4 in each row of la spreads the transposed stores over the banks.
-    local float4 la[STEP][FOURS + 1], lb[STEP][FOURS];
-    local int tops[WB_TILE], lefts[WB_TILE], bases[WB_TILE];
-
+    local float4 la[2][STEP][ROW_FOURS], lb[2][STEP][COLUMN_FOURS];
+    local int top[WB_ROWS], left[WB_ROWS], base[WB_ROWS];
     const int channels = s.c / s.groups, terms = s.kh * s.kw * channels;
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
-    const int group_tiles = (group_columns + WB_TILE - 1) / WB_TILE;
+    const int group_tiles = (group_columns + WB_COLUMNS - 1) / WB_COLUMNS;
     const int group = (int)get_group_id(0) / group_tiles, tile = (int)get_group_id(0) - group * group_tiles;
-    const int pixels = s.oh * s.ow, rows = s.n * pixels, row0 = (int)get_group_id(1) * WB_TILE;
-    const int tx = (int)get_local_id(0), ty = (int)get_local_id(1), item = ty * ITEMS + tx;
+    const int pixels = s.oh * s.ow, rows = s.n * pixels, row0 = (int)get_group_id(1) * WB_ROWS;
+    // Neighbouring work-items, WIDTH by as many rows as that makes of a warp, share what they read.
+    const int item = (int)get_local_id(0);
+    const int tx = item % WIDTH + item / (WIDTH * WB_ROWS / 8) * WIDTH, ty = item / WIDTH % (WB_ROWS / 8);
 
-    for (int r = item; r < WB_TILE; r += ITEMS * ITEMS) {
+#ifdef WB_SPLIT
+    const int first = (int)get_group_id(2) * WB_CHUNK, last = min(first + WB_CHUNK, terms);
+    y += (int)get_group_id(2) * rows * s.oc;
+#else
+    const int first = 0, last = terms;
+#endif
+
+    // The pixel that each row's window starts at.
+    for (int r = item; r < WB_ROWS; r += ITEMS) {
         const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
-        bases[r] = image * s.h * s.w * s.x_pixel + group * s.x_group;
-        tops[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
-        lefts[r] = pixel % s.ow * s.stride_w - s.pad_w;
+        base[r] = image * s.h * s.w * s.x_pixel + group * s.x_group;
+        top[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
+        left[r] = pixel % s.ow * s.stride_w - s.pad_w;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 
-    // This work-item brings in terms k ... k + 3 of every (ITEMS * ITEMS / 4)th row, and four columns of every
-    // (STEP / LOADS)th term.
-    const int my_k = item % 4 * 4, my_row = item / 4;
-    const int my_column = item % FOURS, my_term = item / FOURS;
-    const int my_panel = tile * (WB_TILE / WB_PANEL) + my_column * 4 / WB_PANEL;
+    // This work-item brings in four terms of every (ITEMS / 2)th row, beginning with my_row, and four columns of every
+    // (STEP / B_LOADS)th term. What lies past the last term is -0 times +0, which leaves every sum as it is; +0 would
+    // turn a sum of -0 into +0.
+    const int my_k = item % 2 * 4, my_row = item / 2, my_column = item % COLUMN_FOURS, my_term = item / COLUMN_FOURS;
+    // The tap and channel of its next term.
+    int kx = (first + my_k) / channels, c = first + my_k - kx * channels, ky = kx / s.kw;
+    kx -= ky * s.kw;
+    const int my_panel = tile * (WB_COLUMNS / WB_PANEL) + my_column * 4 / WB_PANEL;
     global const float4 *b =
         (global const float4 *)(weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column * 4 % WB_PANEL);
-    // Four channels lie in one tap and at an address that is a multiple of 16 bytes.
-    const bool whole_vectors = channels % 4 == 0 && s.x_pixel % 4 == 0 && s.x_group % 4 == 0;
+    // Four channels lie in one tap and at an address that is a multiple of 16 bytes; so do four outputs.
+    const bool whole_inputs = channels % 4 == 0 && s.x_pixel % 4 == 0 && s.x_group % 4 == 0;
+    const bool whole_outputs = group_columns % 4 == 0 && s.y_pixel % 4 == 0 && s.y_group % 4 == 0;
 
-    float4 next_a[LOADS], next_b[LOADS];
-    float acc[8][8], total[8][8];
+    float4 next_a[A_LOADS], next_b[B_LOADS];
+    float4 sum[8][2];
     UNROLLED
-    for (int i = 0; i < 8; i++)
-        UNROLLED
-        for (int j = 0; j < 8; j++) acc[i][j] = total[i][j] = 0.0f;
+    for (int i = 0; i < 8; i++) sum[i][0] = sum[i][1] = 0.0f;
 
-    for (int k0 = -STEP; k0 < terms; k0 += STEP) {
+    int copy = 1;
+    for (int k0 = first - STEP; k0 < last; k0 += STEP) {
         const int k_next = k0 + STEP;
-        if (k_next < terms) {
-            if (whole_vectors) {
-                const int k = k_next + my_k, tap = k / channels, c = k - tap * channels;
-                const int ky = tap / s.kw, kx = tap - ky * s.kw;
+        if (k_next < last) {
+            if (whole_inputs) {
                 UNROLLED
-                for (int l = 0; l < LOADS; l++) {
-                    const int r = my_row + l * (ITEMS * ITEMS / 4);
-                    const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, kx) : -1;
-                    next_a[l] = source < 0 ? (float4)(0.0f) : *(global const float4 *)(x + bases[r] + source * s.x_pixel + c);
+                for (int l = 0; l < A_LOADS; l++) {
+                    const int r = my_row + l * (ITEMS / 2);
+                    const bool real = k_next + my_k < last;
+                    const int source = real ? conv_source(&s, top[r], left[r], ky, kx) : -1;
+                    next_a[l] = source < 0 ? (float4)(real ? 0.0f : -0.0f)
+                                           : *(global const float4 *)(x + base[r] + source * s.x_pixel + c);
                 }
+                ADVANCE(STEP)
             } else {
+                float v[A_LOADS][4];
                 UNROLLED
-                for (int l = 0; l < LOADS; l++) {
-                    const int r = my_row + l * (ITEMS * ITEMS / 4);
-                    float v[4];
+                for (int i = 0; i < 4; i++) {
                     UNROLLED
-                    for (int i = 0; i < 4; i++) {
-                        const int k = k_next + my_k + i, tap = k / channels, c = k - tap * channels, ky = tap / s.kw;
-                        const int source = k < terms ? conv_source(&s, tops[r], lefts[r], ky, tap - ky * s.kw) : -1;
-                        v[i] = source < 0 ? 0.0f : x[bases[r] + source * s.x_pixel + c];
+                    for (int l = 0; l < A_LOADS; l++) {
+                        const int r = my_row + l * (ITEMS / 2);
+                        const bool real = k_next + my_k + i < last;
+                        const int source = real ? conv_source(&s, top[r], left[r], ky, kx) : -1;
+                        v[l][i] = source < 0 ? (real ? 0.0f : -0.0f) : x[base[r] + source * s.x_pixel + c];
                     }
-                    next_a[l] = (float4)(v[0], v[1], v[2], v[3]);
+                    ADVANCE(i < 3 ? 1 : STEP - 3)
                 }
+                UNROLLED
+                for (int l = 0; l < A_LOADS; l++) next_a[l] = vload4(0, v[l]);
             }
             UNROLLED
-            for (int l = 0; l < LOADS; l++) {
-                const int k = k_next + my_term + l * (STEP / LOADS);
-                next_b[l] = k < terms && my_panel < group_panels ? b[k * (WB_PANEL / 4)] : (float4)(0.0f);
+            for (int l = 0; l < B_LOADS; l++) {
+                const int k = k_next + my_term + l * (STEP / B_LOADS);
+                next_b[l] = k < last && my_panel < group_panels ? b[k * (WB_PANEL / 4)] : (float4)(0.0f);
             }
         }
-        if (k0 >= 0) {
-            // Terms past the last are not added, not even as zeros: that could turn -0 into +0.
-            if (k0 + STEP <= terms) {
-                UNROLLED
-                for (int k = 0; k < STEP; k++) TERM(k)
-            } else {
-                _Pragma("nounroll")
-                for (int k = 0; k < terms - k0; k++) TERM(k)
-            }
-            if (k_next % WB_CHUNK == 0 || k_next >= terms) {
-                UNROLLED
-                for (int i = 0; i < 8; i++)
-                    UNROLLED
-                    for (int j = 0; j < 8; j++) {
-                        total[i][j] = k0 < WB_CHUNK ? acc[i][j] : total[i][j] + acc[i][j];
-                        acc[i][j] = 0.0f;
-                    }
-            }
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        if (k_next < terms) {
+        if (k0 >= first) {
             UNROLLED
-            for (int l = 0; l < LOADS; l++) {
-                const int r = my_row + l * (ITEMS * ITEMS / 4);
-                local float *column = (local float *)&la[my_k][0] + r;
+            for (int k = 0; k < STEP; k++) TERM(k)
+            if (k_next % WB_CHUNK == 0 || k_next >= last) {
+                // Nothing, but not to a compiler: one that saw that the places of the outputs stay the same would work
+                // them out before the loop, and keep them all in registers, which are needed for sums.
+                const int nothing = k0 >> 30;
+                const int row1 = row0 + ty * 4 + nothing, inside1 = tile * WB_COLUMNS + tx * 4 + nothing;
+                UNROLLED
+                for (int i = 0; i < 16; i++) {
+                    const int row = row1 + i / 8 * (WB_ROWS / 2) + i / 2 % 4;
+                    const int inside = inside1 + i % 2 * (WB_COLUMNS / 2);
+                    if (row < rows && inside < group_columns) {
+#ifdef WB_SPLIT
+                        const int at = row * s.oc + group * group_columns + inside;
+#else
+                        const int at = row * s.y_pixel + group * s.y_group + inside;
+#endif
+                        const int at_bias = group * group_panels * WB_PANEL + inside;
+                        conv_keep(
+                            &s, sum[i / 2][i % 2], k0 < first + WB_CHUNK, k_next >= last, whole_outputs,
+                            group_columns - inside, bias + at_bias, residual + at, y + at);
+                    }
+                    sum[i / 2][i % 2] = 0.0f;
+                }
+            }
+        }
+        copy ^= 1;
+        if (k_next < last) {
+            UNROLLED
+            for (int l = 0; l < A_LOADS; l++) {
+                const int r = my_row + l * (ITEMS / 2);
+                local float *column = (local float *)&la[copy][my_k][0] + (r ^ (my_k * 4));
                 column[0] = next_a[l].x;
-                column[(FOURS + 1) * 4] = next_a[l].y;
-                column[(FOURS + 1) * 8] = next_a[l].z;
-                column[(FOURS + 1) * 12] = next_a[l].w;
-                lb[my_term + l * (STEP / LOADS)][my_column] = next_b[l];
+                column[WB_ROWS] = next_a[l].y;
+                column[WB_ROWS * 2] = next_a[l].z;
+                column[WB_ROWS * 3] = next_a[l].w;
             }
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-    }
-
-    UNROLLED
-    for (int i = 0; i < 8; i++) {
-        const int row = row0 + i / 4 * (WB_TILE / 2) + ty * 4 + i % 4;
-        if (row < rows) {
             UNROLLED
-            for (int j = 0; j < 8; j++) {
-                const int inside = tile * WB_TILE + j / 4 * (WB_TILE / 2) + tx * 4 + j % 4;
-                if (inside < group_columns) {
-                    const int at = row * s.y_pixel + group * s.y_group + inside;
-                    y[at] = conv_finish(&s, total[i][j], bias, group * group_panels * WB_PANEL + inside, residual, at);
-                }
-            }
+            for (int l = 0; l < B_LOADS; l++) lb[copy][my_term + l * (STEP / B_LOADS)][my_column] = next_b[l];
         }
+        barrier(CLK_LOCAL_MEM_FENCE);
     }
+}
+#endif
+
+// What is left to do after a convolution with WB_SPLIT: one work-item adds up the chunks of one output.
+#ifdef WB_KERNEL_join_chunks
+kernel void join_chunks(
+    global const float *restrict chunks, global const float *restrict bias, global const float *restrict residual,
+    global float *restrict y, wb_conv s)
+{
+    const int i = (int)get_global_id(0), outputs = s.n * s.oh * s.ow * s.oc;
+    if (i >= outputs) return;
+    const int terms = s.kh * s.kw * (s.c / s.groups);
+    float total = chunks[i];
+    for (int k = WB_CHUNK, from = i + outputs; k < terms; k += WB_CHUNK, from += outputs) total = total + chunks[from];
+    const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
+    const int row = i / s.oc, column = i - row * s.oc, group = column / group_columns;
+    const int inside = column - group * group_columns, at = row * s.y_pixel + group * s.y_group + inside;
+    y[at] = conv_finish(&s, total, bias, group * group_panels * WB_PANEL + inside, residual, at);
 }
 #endif
 

@@ -37,14 +37,15 @@ kernel void map(
 kernel void map(global const float *px, global const float *pz, global float *py, wb_grid g, float a, float b)
 {
     int rest = (int)get_global_id(0), ox = g.x0, oz = g.z0, oy = g.y0;
-    for (int d = WB_RANK - 1; d > WB_RANK - g.rank; d--) {
-        const int next = rest / g.dims[d], at = rest - next * g.dims[d];
+    // Unrolled, because a GPU has no registers to index.
+    _Pragma("unroll")
+    for (int d = WB_RANK - 1; d >= 0; d--) {
+        if (d < WB_RANK - g.rank) break;
+        const int next = d > WB_RANK - g.rank ? rest / g.dims[d] : 0, at = rest - next * g.dims[d];
+        if (at >= g.dims[d]) return;
         ox += at * g.x[d], oz += at * g.z[d], oy += at * g.y[d];
         rest = next;
     }
-    const int last = WB_RANK - g.rank;
-    if (rest >= g.dims[last]) return;
-    ox += rest * g.x[last], oz += rest * g.z[last], oy += rest * g.y[last];
     py[oy] = WB_MAP(px[ox], pz[oz], a, b);
 }
 

@@ -6,14 +6,15 @@ kernel void reduce(
     global const float *px, global const int *offsets, global float *py, wb_grid g, int maximum, int count, float divisor)
 {
     int rest = (int)get_global_id(0), ox = g.x0, oy = g.y0;
-    for (int d = WB_RANK - 1; d > WB_RANK - g.rank; d--) {
-        const int next = rest / g.dims[d], at = rest - next * g.dims[d];
+    // Unrolled, because a GPU has no registers to index.
+    _Pragma("unroll")
+    for (int d = WB_RANK - 1; d >= 0; d--) {
+        if (d < WB_RANK - g.rank) break;
+        const int next = d > WB_RANK - g.rank ? rest / g.dims[d] : 0, at = rest - next * g.dims[d];
+        if (at >= g.dims[d]) return;
         ox += at * g.x[d], oy += at * g.y[d];
         rest = next;
     }
-    const int last = WB_RANK - g.rank;
-    if (rest >= g.dims[last]) return;
-    ox += rest * g.x[last], oy += rest * g.y[last];
 
     float lanes[WB_LANES];
     for (int l = 0; l < WB_LANES; l++) lanes[l] = maximum ? -INFINITY : 0.0f;

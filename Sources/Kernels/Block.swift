@@ -9,6 +9,14 @@ import Foundation
 package final class Block: @unchecked Sendable {
     package let pointer: UnsafeMutablePointer<Float>
     package let count: Int
+    private let owner: AnyObject?
+
+    /// Memory that belongs to `owner`.
+    init(_ memory: UnsafeMutableRawBufferPointer, of owner: AnyObject) {
+        count = memory.count / 4
+        pointer = memory.baseAddress!.bindMemory(to: Float.self, capacity: count)
+        self.owner = owner
+    }
 
     /// `count` zeros.
     package init(count: Int) {
@@ -18,6 +26,7 @@ package final class Block: @unchecked Sendable {
         memset(memory, 0, count * 4)
         self.count = count
         pointer = memory
+        owner = nil
     }
 
     /// Working memory, which is written before it is read.
@@ -29,6 +38,7 @@ package final class Block: @unchecked Sendable {
         }
         self.count = count
         pointer = memory
+        owner = nil
     }
 
     private static func allocate(_ count: Int) -> UnsafeMutablePointer<Float>? {
@@ -67,7 +77,7 @@ package final class Block: @unchecked Sendable {
         fill(pointer)
     }
 
-    deinit { free(pointer) }
+    deinit { if owner == nil { free(pointer) } }
 
     package var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
 }

@@ -19,10 +19,13 @@ package protocol Step: Sendable {
     func run(_ cpu: CPUFrame)
     /// The OpenCL launches that compute it, with their arguments set.
     func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch]
+    /// Memory, in floats, that these launches need for themselves.
+    func workspace(_ device: OpenCL) -> Int
 }
 
 extension Step {
     package var operations: Int { 0 }
+    package func workspace(_ device: OpenCL) -> Int { 0 }
 }
 
 /// Values and steps in the order in which they run.

@@ -75,7 +75,7 @@ import Testing
     }
 
     /// The tiles of the GPU shape that a CPU does not take of itself.
-    @Test(arguments: Devices.tiles)
+    @Test(arguments: Devices.gpuForms)
     func largeTiles(_ device: TestDevice) throws {
         for test in Cases.convolutions where !test.title.contains("many") && !test.title.contains("depthwise")
         {

@@ -17,6 +17,33 @@ import Testing
         tape.shape(value).rowMajor(try executor.memoryOrder(value))
     }
 
+    /// Batches travel to the device while others are computed, from two slots in turns, sent by another thread.
+    @Test(arguments: devices + Devices.copying)
+    func slotsTakeTurns(_ device: TestDevice) async throws {
+        var tape = Tape()
+        let shape: Shape = [3, 1031]
+        let x = tape.input(shape)
+        let y = tape.map(WB_MAP_scale, x, a: 0.5)
+        let executor = try device.device.load(tape, keeping: [y])
+        let slots = try [executor.slot(for: x), executor.slot(for: x)]
+        func fill(_ batch: Int) -> Task<Void, any Error> {
+            let slot = slots[batch % 2]
+            return Task.detached {
+                for i in 0..<slot.numbers.count { slot.numbers.pointer[i] = Float(batch * 10_000 + i) }
+                try slot.send()
+            }
+        }
+        var next = fill(0)
+        for batch in 0..<7 {
+            try await next.value
+            next = fill(batch + 1)
+            try executor.take(slots[batch % 2], as: x)
+            try executor.start(0..<1)
+            #expect(try executor.memoryOrder(y) == (0..<shape.count).map { Float(batch * 10_000 + $0) / 2 })
+        }
+        try await next.value
+    }
+
     /// Random computations, also written in Swift: no value is overwritten while somebody still needs it.
     @Test(arguments: 0..<12)
     func liveValuesNeverOverlap(_ seed: Int) throws {

@@ -33,15 +33,30 @@ package enum Devices {
 
     package static let all = cpus + openCL
 
-    /// The first OpenCL device with kernels for a GPU and tiles of each size.
-    package static let tiles: [TestDevice] =
+    /// The first OpenCL device with kernels for a GPU in every form that a GPU may choose, which are not all chosen here.
+    package static let gpuForms: [TestDevice] =
         openCL.isEmpty
         ? []
-        : [64, 128].map { tile in
+        : [
+            (OpenCLTile(64, 64), false), (OpenCLTile(128, 128), false), (OpenCLTile(128, 64), true),
+            (OpenCLTile(128, 32), true), (OpenCLTile(32, 32), true),
+        ].map { tile, split in
             let opened = try! OpenCL(
-                inventory.devices.first { OpenCL.missing($0).isEmpty }!, shape: .gpu, tile: tile)
-            return TestDevice(device: .openCL(opened), description: "\(opened.description), tiles of \(tile)")
+                inventory.devices.first { OpenCL.missing($0).isEmpty }!, shape: .gpu, tile: tile, split: split
+            )
+            return TestDevice(
+                device: .openCL(opened),
+                description:
+                    "\(opened.description), tiles of \(tile.rows) × \(tile.columns)\(split ? ", split" : "")")
         }
+
+    /// The first OpenCL device, with inputs that travel as they do to a device with memory of its own.
+    package static let copying: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.prefix(
+        1
+    ).map {
+        let opened = try! OpenCL($0, copies: true)
+        return TestDevice(device: .openCL(opened), description: "\(opened.description), copies")
+    }
 
     /// Why there is no OpenCL device, as a full sentence; nil if there is one.
     package static var openCLProblem: String? {

@@ -148,6 +148,8 @@ package final class CPUExecutor: Executor {
         frame.scratch.deallocate()
     }
 
+    package func slot(for value: Value) -> any InputSlot { HostSlot(count: tape.shape(value).count) }
+
     package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) {
         frame.pointer(value).update(from: source.baseAddress!, count: source.count)
     }

@@ -6,18 +6,47 @@ package struct DeviceError: Error, Sendable, CustomStringConvertible {
     package init(_ description: String) { self.description = description }
 }
 
+/// Host memory for one batch of an input. What lies in it can travel to the device while that computes another batch.
+package protocol InputSlot: Sendable {
+    /// To be filled in memory order, unless the slot is in use.
+    var numbers: Block { get }
+    /// Begins the journey, once the numbers are there. Any thread may call it.
+    func send() throws
+}
+
+/// A slot of a device that computes in the host's memory: there is no journey.
+struct HostSlot: InputSlot {
+    let numbers: Block
+    init(count: Int) { numbers = Block(count: count) }
+    func send() {}
+}
+
 /// A tape loaded on a device: memory is allocated and programs are built; running it allocates nothing more.
 package protocol Executor: AnyObject {
     /// Writes an input, in memory order.
     func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws
+    /// Memory from which an input comes, batch after batch; for several batches on their way, several slots.
+    func slot(for value: Value) throws -> any InputSlot
+    /// Makes what lies in the slot the input's value, for steps that start afterwards. The slot is in use until results of
+    /// those have been read.
+    func take(_ slot: any InputSlot, as value: Value) throws
     /// Runs steps and waits for them.
     func run(_ steps: Range<Int>) throws
+    /// Runs steps, and does not wait for a device that goes on by itself; reading a value does.
+    func start(_ steps: Range<Int>) throws
     /// The numbers of a value, in memory order.
     func memoryOrder(_ value: Value) throws -> [Float]
     /// Seconds that each step takes, run one after the other.
     func time(_ steps: Range<Int>) throws -> [Double]
     /// Working memory, without weights.
     var arenaBytes: Int { get }
+}
+
+extension Executor {
+    package func take(_ slot: any InputSlot, as value: Value) throws {
+        try write(value, from: UnsafeBufferPointer(start: slot.numbers.pointer, count: slot.numbers.count))
+    }
+    package func start(_ steps: Range<Int>) throws { try run(steps) }
 }
 
 /// Where a tape can run.

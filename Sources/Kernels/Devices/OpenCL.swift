@@ -17,23 +17,40 @@ package enum KernelShape: String, Sendable, CaseIterable {
     case gpu
 }
 
+/// The outputs, as rows by columns of the matrix product, that a work-group of the GPU-shaped convolution computes.
+package struct OpenCLTile: Sendable, Hashable {
+    package var rows: Int, columns: Int
+    package init(_ rows: Int, _ columns: Int) { (self.rows, self.columns) = (rows, columns) }
+
+    /// Each work-item computes 8 × 8 outputs.
+    var items: Int { rows * columns / 64 }
+    func across(_ columns: Int) -> Int { (columns + self.columns - 1) / self.columns }
+    func down(_ rows: Int) -> Int { (rows + self.rows - 1) / self.rows }
+}
+
 /// An OpenCL device that can keep the promise of equal bits.
 package final class OpenCL: Sendable {
     package let device: CLDevice
     package let shape: KernelShape
     let context: CLContext
-    private let fixedTile: Int?
+    private let fixedTile: OpenCLTile?
+    private let fixedSplit: Bool?
+    /// Whether inputs travel on a queue of their own.
+    let copies: Bool
     private let nativeDivision: Bool
     private let programs = Mutex<[String: CLProgram]>([:])
 
     /// The defaults suit the device; everything else gives the same bits, and is there for tests.
     /// - Parameters:
     ///   - shape: the kernels' shape.
-    ///   - tile: the side of the GPU shape's tiles: 32, 64 or 128.
+    ///   - tile: the GPU shape's tiles, each extent 32, 64 or 128.
+    ///   - split: whether the GPU shape's work-groups compute one chunk of terms, wherever there are several.
+    ///   - copies: whether inputs travel on a queue of their own, which is of use to devices with memory of their own.
     ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
-    package init(_ device: CLDevice, shape: KernelShape? = nil, tile: Int? = nil, nativeDivision: Bool = true)
-        throws
-    {
+    package init(
+        _ device: CLDevice, shape: KernelShape? = nil, tile: OpenCLTile? = nil, split: Bool? = nil,
+        copies: Bool? = nil, nativeDivision: Bool = true
+    ) throws {
         let missing = OpenCL.missing(device)
         guard missing.isEmpty else {
             throw DeviceError(
@@ -43,6 +60,8 @@ package final class OpenCL: Sendable {
         self.device = device
         self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
         fixedTile = tile
+        fixedSplit = split
+        self.copies = copies ?? !device.sharesHostMemory
         self.nativeDivision =
             nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
         context = try CLContext(device: device)
@@ -90,14 +109,27 @@ package final class OpenCL: Sendable {
         return try program.kernel(name)
     }
 
-    /// Side of the square tile of outputs that a work-group of the GPU shape computes.
-    func tile(rows: Int, columns: Int) -> Int {
+    /// The tiles in which the GPU shape computes `groups` products of `rows` by `columns` outputs: the largest that make enough
+    /// work-groups for the device, since large tiles read least.
+    func tile(rows: Int, columns: Int, groups: Int) -> OpenCLTile {
         if let fixedTile { return fixedTile }
         // A CPU runs this shape only to test it, and small groups are what it can bear.
-        if device.kind == .cpu { return 32 }
-        let items = device.maxWorkGroupSize
-        let large = 128 * 128
-        return items >= 256 && rows * columns >= 2 * device.computeUnits * large && columns > 64 ? 128 : 64
+        if device.kind == .cpu { return OpenCLTile(32, 32) }
+        var choices = [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64)]
+        if columns <= 32 { choices = [OpenCLTile(128, 32)] }
+        return choices.first { tile in
+            // Not wider than the columns need.
+            tile.across(columns) * tile.columns <= (columns + 63) / 64 * 64
+                && tile.items <= device.maxWorkGroupSize
+                && groups * tile.across(columns) * tile.down(rows) >= 2 * device.computeUnits
+        } ?? choices.last!
+    }
+
+    /// Whether `chunks` chunks of terms are computed by work-groups of their own, to be added up afterwards: where `tiles`
+    /// tiles would leave much of the device idle.
+    func splits(chunks: Int, tiles: Int) -> Bool {
+        guard shape == .gpu, chunks > 1 else { return false }
+        return fixedSplit ?? (device.kind != .cpu && tiles < 2 * device.computeUnits)
     }
 }
 
@@ -106,6 +138,10 @@ package struct OpenCLFrame {
     package let device: OpenCL
     fileprivate let storages: [Int]
     fileprivate let buffers: [CLBuffer?]
+    fileprivate let shared: CLBuffer?
+
+    /// The memory that the step asked for by `workspace`.
+    var workspace: CLArgument { .buffer(shared!) }
 
     func buffer(_ value: Value) -> CLArgument { .buffer(buffers[storages[value.id]]!) }
 
@@ -140,11 +176,44 @@ package struct OpenCLFrame {
     }
 }
 
+/// A slot whose numbers travel through memory that the device reaches by itself, on a queue of their own, into a buffer of
+/// their own.
+private final class CopySlot: InputSlot {
+    let numbers: Block
+    let buffer: CLBuffer
+    private let queue: CLQueue
+    private let sent = Mutex<CLEvent?>(nil)
+
+    init(count: Int, _ queue: CLQueue) throws {
+        let memory = try CLHostMemory(queue: queue, byteCount: count * 4)
+        numbers = Block(memory.bytes, of: memory)
+        buffer = try CLBuffer(context: queue.context, byteCount: count * 4)
+        self.queue = queue
+    }
+
+    func send() throws {
+        let event = try queue.startWriting(
+            UnsafeRawBufferPointer(start: numbers.pointer, count: buffer.byteCount), to: buffer)
+        try queue.flush()
+        sent.withLock { $0 = event }
+    }
+
+    /// When the numbers are in the buffer.
+    func arrival() throws -> CLEvent {
+        if sent.withLock({ $0 == nil }) { try send() }
+        return sent.withLock { event in
+            defer { event = nil }
+            return event!
+        }
+    }
+}
+
 /// A tape in the memory of an OpenCL device.
 package final class OpenCLExecutor: Executor {
     private let tape: Tape
     private let frame: OpenCLFrame
     private let queue: CLQueue
+    private let copies: CLQueue?
     private let launches: [[CLLaunch]]  // of each step
     private let borrowed: [Block]  // memory that buffers use
     package let arenaBytes: Int
@@ -152,15 +221,20 @@ package final class OpenCLExecutor: Executor {
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
         self.tape = tape
         queue = try CLQueue(context: device.context)
+        copies = device.copies ? try CLQueue(context: device.context) : nil
         let arena = tape.arena(keeping: kept, alignment: max(64, device.device.baseAddressAlignment / 4))
         let most = device.device.maxAllocation
-        let needed = 4 * max(arena.size, tape.largest)
+        // Steps run one after the other, and share one workspace.
+        let workspace = tape.steps.map { $0.workspace(device) }.max() ?? 0
+        let needed = 4 * max(arena.size, tape.largest, workspace)
         guard needed <= most else {
             throw DeviceError(
                 "The OpenCL device “\(device.device.name)” gives buffers of at most \(most >> 20) MiB, and this needs one of "
                     + "\(needed >> 20) MiB; take a smaller batch.")
         }
-        arenaBytes = arena.size * 4
+        arenaBytes = (arena.size + workspace) * 4
+        let shared =
+            workspace > 0 ? try CLBuffer(context: device.context, byteCount: workspace * 4) : nil
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
         var buffers: [CLBuffer?] = []
         var borrowed: [Block] = []
@@ -196,7 +270,8 @@ package final class OpenCLExecutor: Executor {
             }
         }
         self.borrowed = borrowed
-        frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
+        frame = OpenCLFrame(
+            device: device, storages: tape.entries.map(\.storage), buffers: buffers, shared: shared)
         let frame = frame
         launches = try tape.steps.map { try $0.launches(frame) }
     }
@@ -207,10 +282,30 @@ package final class OpenCLExecutor: Executor {
         try queue.write(UnsafeRawBufferPointer(source), to: buffer(value))
     }
 
+    package func slot(for value: Value) throws -> any InputSlot {
+        let count = tape.shape(value).count
+        return if let copies { try CopySlot(count: count, copies) } else { HostSlot(count: count) }
+    }
+
+    package func take(_ slot: any InputSlot, as value: Value) throws {
+        guard let slot = slot as? CopySlot else {
+            return try write(
+                value, from: UnsafeBufferPointer(start: slot.numbers.pointer, count: slot.numbers.count))
+        }
+        // What was computed from the last batch keeps its input until it is done, because it is before this in the queue.
+        try queue.enqueueBarrier(after: [slot.arrival()])
+        try queue.copy(from: slot.buffer, to: buffer(value), byteCount: slot.buffer.byteCount)
+    }
+
     package func run(_ steps: Range<Int>) throws {
+        try start(steps)
+        try queue.finish()
+    }
+
+    package func start(_ steps: Range<Int>) throws {
         // Everything is enqueued before anything is waited for: a wait between short kernels leaves cores idle.
         for i in steps { for launch in launches[i] { try queue.enqueue(launch) } }
-        try queue.finish()
+        try queue.flush()
     }
 
     package func memoryOrder(_ value: Value) throws -> [Float] {

@@ -130,30 +130,73 @@ package struct Convolution: Step {
             px, frame.buffer(weights), bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px,
             frame.buffer(zeros), frame.buffer(y),
         ]
-        if kind == .convolution { return [try Convolution.launch(frame, raw, arguments)] }
+        if kind == .convolution { return try Convolution.launches(frame, raw, arguments) }
         return [try launchNarrow(frame, arguments + [.structure(raw)])]
     }
 
+    package func workspace(_ device: OpenCL) -> Int {
+        kind == .convolution ? Convolution.workspace(device, raw) : 0
+    }
+
     /// A convolution that is not depthwise, with `buffers` x, weights, bias, residual, zeros, y.
-    static func launch(_ frame: OpenCLFrame, _ raw: wb_conv, _ buffers: [CLArgument]) throws -> OpenCLLaunch {
-        let (rows, groups) = (Int(raw.n) * Int(raw.oh) * Int(raw.ow), Int(raw.groups))
-        let columns = Int(raw.oc) / groups
-        switch frame.device.shape {
-        case .cpu:
-            let panels = groups * ((columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
-            return try frame.launch(
-                "convolution", in: "convolution", options: "-DWB_CPU_SHAPE=1", buffers + [.structure(raw)],
-                global: CLSize((rows + 7) / 8, panels), local: [1, 1])
-        case .gpu:
-            let tile = frame.device.tile(rows: rows, columns: columns)
-            let items = tile / 8
-            let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
-            return try frame.launch(
-                "convolution", in: "convolution", options: "-DWB_TILE=\(tile)" + rolled,
-                buffers + [.structure(raw)],
+    static func launches(_ frame: OpenCLFrame, _ raw: wb_conv, _ buffers: [CLArgument]) throws
+        -> [OpenCLLaunch]
+    {
+        let product = Product(raw)
+        guard frame.device.shape == .gpu else {
+            let panels = product.groups * ((product.columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
+            return [
+                try frame.launch(
+                    "convolution", in: "convolution", options: "-DWB_CPU_SHAPE=1",
+                    buffers + [.structure(raw)],
+                    global: CLSize((product.rows + 7) / 8, panels), local: [1, 1])
+            ]
+        }
+        let (tile, splits) = product.cut(frame.device)
+        // The whole kernel unrolled would take a CPU's compiler long.
+        let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
+        func launch(_ options: String, to y: CLArgument, chunks: Int) throws -> OpenCLLaunch {
+            try frame.launch(
+                "convolution", in: "convolution", options: tile.options + rolled + options,
+                buffers.dropLast() + [y, .structure(raw)],
                 global: CLSize(
-                    groups * ((columns + tile - 1) / tile) * items, (rows + tile - 1) / tile * items),
-                local: CLSize(items, items))
+                    product.groups * tile.across(product.columns) * tile.items, tile.down(product.rows),
+                    chunks),
+                local: CLSize(tile.items, 1, 1))
+        }
+        if !splits { return [try launch("", to: buffers[5], chunks: 1)] }
+        return [
+            try launch(" -DWB_SPLIT=1", to: frame.workspace, chunks: product.chunks),
+            try frame.launch(
+                "join_chunks", in: "convolution",
+                [frame.workspace, buffers[2], buffers[3], buffers[5], .structure(raw)],
+                count: product.groups * product.rows * product.columns),
+        ]
+    }
+
+    /// What those launches need.
+    static func workspace(_ device: OpenCL, _ raw: wb_conv) -> Int {
+        let product = Product(raw)
+        let outputs = product.groups * product.rows * product.columns
+        return product.cut(device).splits ? product.chunks * outputs : 0
+    }
+
+    /// A convolution as so many products of matrices, `rows` by `columns`, of terms in so many chunks.
+    private struct Product {
+        let groups: Int, rows: Int, columns: Int, chunks: Int
+
+        init(_ raw: wb_conv) {
+            groups = Int(raw.groups)
+            rows = Int(raw.n) * Int(raw.oh) * Int(raw.ow)
+            columns = Int(raw.oc) / groups
+            chunks = (Int(raw.kh) * Int(raw.kw) * Int(raw.c) / groups + Int(WB_CHUNK) - 1) / Int(WB_CHUNK)
+        }
+
+        /// How the GPU shape divides the work.
+        func cut(_ device: OpenCL) -> (tile: OpenCLTile, splits: Bool) {
+            let tile = device.tile(rows: rows, columns: columns, groups: groups)
+            let tiles = groups * tile.across(columns) * tile.down(rows)
+            return (tile, device.splits(chunks: chunks, tiles: tiles))
         }
     }
 
@@ -171,6 +214,10 @@ package struct Convolution: Step {
                 global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
         }
     }
+}
+
+extension OpenCLTile {
+    fileprivate var options: String { "-DWB_ROWS=\(rows) -DWB_COLUMNS=\(columns)" }
 }
 
 extension Tape {

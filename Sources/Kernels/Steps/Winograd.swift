@@ -135,31 +135,45 @@ package struct Winograd: Step {
         }
     }
 
+    /// The ranges of tiles that go through the three parts one after the other.
+    private func parts(_ device: OpenCL) -> [(first: Int, rows: Int)] {
+        let room = Winograd.room(shape)
+        // On a CPU the workspace should stay in its caches.
+        let most = device.shape == .cpu ? (8 << 20) / 4 / (room.tile + room.product) : Int.max
+        let step = min(Winograd.capacity(shape), max(64, most))
+        return stride(from: 0, to: count, by: step).map { ($0, min(step, count - $0)) }
+    }
+
+    /// The product of each position is a group of a convolution of one row of pixels.
+    private func product(_ raw: wb_winograd) -> wb_conv {
+        wb_conv(
+            n: 1, h: 1, w: raw.rows, c: 36 * raw.c, oh: 1, ow: raw.rows, oc: 36 * raw.oc, groups: 36,
+            x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
+            y_group: raw.rows * raw.m_pixel, kh: 1, kw: 1, stride_h: 1, stride_w: 1, pad_h: 0, pad_w: 0,
+            dilation_h: 1, dilation_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
+    }
+
+    package func workspace(_ device: OpenCL) -> Int {
+        parts(device).map { Convolution.workspace(device, product(raw(first: $0.first, rows: $0.rows))) }
+            .max()!
+    }
+
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         let (px, pv, pm) = (frame.buffer(x), frame.buffer(tiles), frame.buffer(products))
         let outputs = [pm, bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px, frame.buffer(y)]
-        let room = Winograd.room(shape)
-        // On a CPU the workspace should stay in its caches.
-        let most = frame.device.shape == .cpu ? (8 << 20) / 4 / (room.tile + room.product) : Int.max
-        let step = min(Winograd.capacity(shape), max(64, most))
-        return try stride(from: 0, to: count, by: step).flatMap { first -> [OpenCLLaunch] in
-            let rows = min(step, count - first)
+        return try parts(frame.device).flatMap { first, rows -> [OpenCLLaunch] in
             let raw = raw(first: first, rows: rows)
-            // The product of each position is a group of a convolution of one row of pixels.
-            let product = wb_conv(
-                n: 1, h: 1, w: raw.rows, c: 36 * raw.c, oh: 1, ow: raw.rows, oc: 36 * raw.oc, groups: 36,
-                x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
-                y_group: raw.rows * raw.m_pixel, kh: 1, kw: 1, stride_h: 1, stride_w: 1, pad_h: 0, pad_w: 0,
-                dilation_h: 1, dilation_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
-            return [
+            var launches = [
                 try launch(
-                    frame, "winograd_input", [px, pv, .structure(raw)], channels: shape.inputChannels, rows),
-                try Convolution.launch(
-                    frame, product, [pv, frame.buffer(weights), pv, pv, frame.buffer(zeros), pm]),
+                    frame, "winograd_input", [px, pv, .structure(raw)], channels: shape.inputChannels, rows)
+            ]
+            launches += try Convolution.launches(
+                frame, product(raw), [pv, frame.buffer(weights), pv, pv, frame.buffer(zeros), pm])
+            launches.append(
                 try launch(
                     frame, "winograd_output", outputs + [.structure(raw)], channels: shape.outputChannels,
-                    rows),
-            ]
+                    rows))
+            return launches
         }
     }
 
