@@ -21,6 +21,9 @@ static const char elementwise[] = {
 static const char convolution[] = {
 #embed "../../kernels/convolution.cl"
     , 0};
+static const char peak[] = {
+#embed "../../kernels/peak.cl"
+    , 0};
 static const char pool_formulas[] = {
 #embed "../../kernels/pool.clh"
     , 0};
@@ -50,6 +53,7 @@ static const struct {
     {"elementwise.clh", elementwise_formulas},
     {"elementwise.cl", elementwise},
     {"convolution.cl", convolution},
+    {"peak.cl", peak},
     {"pool.clh", pool_formulas},
     {"pool.cl", pool},
     {"reduce.clh", reduce_formulas},
