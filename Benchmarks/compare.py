@@ -160,7 +160,8 @@ class Comparison:
         place = (network, work, batch, o.threads, o.device)
         ours = self.ours(model, work, x, o.device, o.threads)
         engines, correlations = [ours], [1.0]
-        for name in o.peers:
+        able = [name for name in report.PEERS[work] if name in report.FORWARD or network in NETWORKS]
+        for name in [name for name in o.peers if name in able]:
             peer = self.peer(name, model, layer, work, x, o.threads)
             if peer.skipped is not None:
                 peer.close()

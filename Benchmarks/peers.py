@@ -111,8 +111,6 @@ def onnx_peer(options: argparse.Namespace, x: np.ndarray, start: Callable[[bytes
     if options.work == "fem":
         run = start(with_outputs(options.model, [options.layer], x.shape), [options.layer])
         return lambda: heat_maps(fem(run()[0]), x.shape[2:])
-    if options.work != "gradcam":
-        raise Skip("it computes no gradients")
     head = Head(onnx.load(options.model).graph, options.layer)
     names = list(dict.fromkeys([head.logits, options.layer, *head.hidden]))
     run = start(with_outputs(options.model, names, x.shape), names)
@@ -199,8 +197,6 @@ def _network(options: argparse.Namespace):
     import networks
     import torch
 
-    if options.model.stem not in networks.NAMES:
-        raise Skip("there is no PyTorch form of this network")
     torch.set_num_threads(options.threads)
     return torch, networks.build(options.model.stem)
 
@@ -270,10 +266,8 @@ def _gradient(torch, network, x, channels_last: bool) -> Compute:
 
 
 def torch_eager(options: argparse.Namespace, x: np.ndarray) -> tuple[str, Compute]:
-    """Automatic differentiation of the module as it is."""
+    """Automatic differentiation of the module as it is: gradients alone, for maps there is pytorch-grad-cam."""
     torch, network = _network(options)
-    if options.work != "input-gradient":
-        raise Skip("for maps there are pytorch-grad-cam and torch-channels-last")
     return torch.__version__, _gradient(torch, network, x, channels_last=False)
 
 
@@ -320,8 +314,6 @@ def pytorch_grad_cam(options: argparse.Namespace, x: np.ndarray) -> tuple[str, C
     """As its README shows it."""
     from importlib.metadata import version
 
-    if options.work != "gradcam":
-        raise Skip("it has no such method")
     torch, network = _network(options)
     from pytorch_grad_cam import GradCAM
 
@@ -333,8 +325,6 @@ def captum(options: argparse.Namespace, x: np.ndarray) -> tuple[str, Compute]:
     """LayerGradCam, with the class found first, and its own interpolation."""
     from importlib.metadata import version
 
-    if options.work != "gradcam":
-        raise Skip("it has no such method")
     torch, network = _network(options)
     from captum.attr import LayerAttribution, LayerGradCam
 

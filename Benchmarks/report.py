@@ -68,6 +68,12 @@ def compared(ours: list[float], theirs: list[float]) -> dict:
 FORWARD = ("onnxruntime", "openvino")
 TORCH = ("torch-eager", "torch-channels-last", "torch-compile")
 ALL = (*FORWARD, "pytorch-grad-cam", "captum", *TORCH)
+# Who can do it. The first two run any ONNX file, the others the networks that torchvision has.
+PEERS = {
+    "gradcam": (*FORWARD, "pytorch-grad-cam", "captum", "torch-channels-last", "torch-compile"),
+    "fem": (*FORWARD, "torch-channels-last", "torch-compile"),
+    "input-gradient": TORCH,
+}
 
 
 @dataclass
