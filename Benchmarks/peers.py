@@ -127,11 +127,11 @@ def onnx_peer(options: argparse.Namespace, x: np.ndarray, start: Callable[[bytes
     return compute
 
 
-def fem(activation: np.ndarray) -> np.ndarray:
+def fem(activation: np.ndarray, k: float = FEM_K) -> np.ndarray:
     n, channels, height, width = activation.shape
     a = activation.reshape(n, channels, -1)
     mean = a.mean(2, keepdims=True)
-    fires = a > mean + FEM_K * a.std(2, keepdims=True)
+    fires = a > mean + k * a.std(2, keepdims=True)
     return np.matmul(mean.transpose(0, 2, 1), fires.astype(np.float32)).reshape(n, height, width)
 
 
