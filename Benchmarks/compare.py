@@ -35,6 +35,10 @@ WORK = ("gradcam", "fem", "input-gradient", "device", "threads", "memory", "phot
 CORRELATION = 0.9999
 
 
+class Failure(Exception):
+    """Why something could not be compared."""
+
+
 class Engine:
     """A process that computes a batch once for each line that it is sent, and answers with its milliseconds."""
 
@@ -49,13 +53,14 @@ class Engine:
         self.skipped = rest if word == "skip" else None
         self.version = rest
         if word not in ("ready", "skip"):
-            raise SystemExit(f"compare: {name} answered “{answer}”.")
+            raise Failure(f"{name} answered “{answer}”")
 
     def _line(self) -> str:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            raise SystemExit(f"compare: {self.name} has ended:\n{self.errors.read().decode(errors='replace')[-2000:]}")
+            last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise Failure(f"{self.name} has ended: {' '.join(last)[:300]}")
         return line.strip()
 
     def time(self) -> float:
@@ -87,16 +92,11 @@ def rounds_of(engines: list[Engine], rounds: int, seconds: float) -> list[list[f
     return times
 
 
-def correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The smallest Pearson correlation of a picture's maps."""
-    n = len(ours)
-    return min(float(np.corrcoef(a, b)[0, 1]) for a, b in zip(ours.reshape(n, -1), theirs.reshape(n, -1), strict=True))
-
-
 class Comparison:
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options, self.folder = options, folder
         self.rows: list[Row | Skipped] = []
+        self.failed = False
         if options.json and options.json.exists():
             self.rows = [report.read(record) for record in json.loads(options.json.read_text())]
 
@@ -150,6 +150,14 @@ class Comparison:
             sys.executable, HERE / "peers.py", name, "--model", model, "--layer", layer, "--work", work, "--threads", str(threads), "--input", x,
             "--output", output], threads, output)
 
+    def agreeing(self, ours: np.ndarray, theirs: np.ndarray, name: str) -> float:
+        """The smallest Pearson correlation of a picture's maps; times of maps that differ would mean nothing."""
+        n = len(ours)
+        found = min(float(np.corrcoef(a, b)[0, 1]) for a, b in zip(ours.reshape(n, -1), theirs.reshape(n, -1), strict=True))
+        if not found >= CORRELATION:
+            raise Failure(f"the maps of {name} and ours have a correlation of {found:.6f}")
+        return found
+
     # MARK: Rows
 
     def compare(self, network: str, work: str, batch: int) -> None:
@@ -162,16 +170,17 @@ class Comparison:
         engines, correlations = [ours], [1.0]
         able = [name for name in report.PEERS[work] if name in report.FORWARD or network in NETWORKS]
         for name in [name for name in o.peers if name in able]:
-            peer = self.peer(name, model, layer, work, x, o.threads)
-            if peer.skipped is not None:
-                peer.close()
-                self.add(Skipped(*place, name, peer.skipped))
-                continue
-            agreement = correlation(np.load(ours.output), np.load(peer.output))
-            if not agreement >= CORRELATION:
-                raise SystemExit(f"compare: {network}, {work}, batch {batch}: the maps of {name} and ours have a correlation of {agreement:.6f}.")
-            engines.append(peer)
-            correlations.append(agreement)
+            try:
+                peer = self.peer(name, model, layer, work, x, o.threads)
+                if peer.skipped is not None:
+                    self.add(Skipped(*place, name, peer.skipped))
+                    continue
+                correlations.append(self.agreeing(np.load(ours.output), np.load(peer.output), name))
+                engines.append(peer)
+            except Failure as reason:
+                # The others can still be timed.
+                self.add(Skipped(*place, name, str(reason)))
+                self.failed = True
         if o.check_only:
             for peer, agreement in zip(engines[1:], correlations[1:], strict=True):
                 print(f"{network}, {work}, batch {batch}: correlation with {peer.name} {peer.version} {agreement:.7f}", flush=True)
@@ -209,32 +218,36 @@ class Comparison:
         """One photograph, from process start to PNG written, with warm caches."""
         model = self.model(network)
         photo = self.photo()
-        lite = ["--preprocess", "lite"] if network == "efficientnet-lite0" else []
         result = self.folder / "results"
         prepared = self.folder / f"{network}.prepared"
         if not prepared.exists():
             subprocess.run([sys.executable, HERE / "one_photograph.py", "prepare", model, self.layer(model), prepared], check=True)
         threads = str(self.options.threads)
         commands = [
-            [self.options.app, "explain", photo, "--model", model, "--device", device, "--threads", threads, "--output", result, "--force", *lite],
+            [self.options.app, "explain", photo, "--model", model, "--preprocess", "imagenet", "--device", device, "--threads", threads,
+             "--output", result, "--force"],
             [sys.executable, HERE / "one_photograph.py", "explain", prepared, photo, self.folder / "peer.png", threads]]
 
         def run(command: list[str | Path]) -> float:
             start = time.perf_counter()
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if done.returncode != 0:
-                raise SystemExit(f"compare: {done.stderr.strip()}")
+                raise Failure(done.stderr.strip())
             return (time.perf_counter() - start) * 1e3
 
+        shutil.rmtree(result, ignore_errors=True)
         for command in commands:
             run(command)
+        heat = np.load(next(result.glob("*.heatmap.npy")))[None]
+        agreement = self.agreeing(heat, np.load(self.folder / "peer.npy")[None], "the script")
         times: list[list[float]] = [[], []]
         for _ in range(self.options.rounds):
             for command, found in zip(commands, times, strict=True):
                 found.append(run(command))
         import onnxruntime
 
-        self.add(Row(network, "photograph", 1, self.options.threads, device, "onnxruntime", onnxruntime.__version__, **report.compared(*times)))
+        self.add(Row(network, "photograph", 1, self.options.threads, device, "onnxruntime", onnxruntime.__version__, **report.compared(*times),
+                     correlation=agreement))
 
     def photo(self) -> Path:
         """A JPEG of the size that telephones share."""
@@ -336,6 +349,10 @@ def main() -> None:
         if not options.check_only:
             print()
             print(report.targets_table(comparison.rows))
+        if comparison.failed:
+            sys.exit("compare: Some engines could not be compared; the rows say why.")
+    except Failure as reason:
+        sys.exit(f"compare: {reason}")
     finally:
         shutil.rmtree(folder)
 
