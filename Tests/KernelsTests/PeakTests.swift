@@ -19,6 +19,22 @@ import Testing
         }
     }
 
+    @Test func addsWhatItStreams() throws {
+        let count = 256 * 33
+        var tape = Tape()
+        let (a, b) = (tape.input([count]), tape.input([count]))
+        let y = tape.stream(a, b)
+        let numbers = (0..<count).map { Float($0) / 3 }
+        for device in Devices.all {
+            let executor = try device.device.load(tape, keeping: [y])
+            for (value, values) in [(a, numbers), (b, numbers.reversed())] {
+                try values.withUnsafeBufferPointer { try executor.write(value, from: $0) }
+            }
+            try executor.run(0..<1)
+            #expect(try executor.memoryOrder(y) == zip(numbers, numbers.reversed()).map(+), "\(device)")
+        }
+    }
+
     @Test func measures() throws {
         let devices = [Devices.cpus[0]] + Devices.openCL.prefix(1)
         for device in devices {

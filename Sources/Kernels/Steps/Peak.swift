@@ -1,4 +1,4 @@
-// What a device can do at best, measured: kernels/peak.cl for arithmetic, a sum of large tensors for memory.
+// What a device can do at best, measured: kernels/peak.cl.
 
 import CLRuntime
 import CMicrokernels
@@ -34,12 +34,47 @@ struct Peak: Step {
     }
 }
 
+/// y = a + b, of so many numbers that it is as fast as memory gets.
+struct Stream: Step {
+    let a: Value, b: Value, y: Value
+    let count: Int
+
+    var kernel: String { "stream" }
+    var reads: [Value] { [a, b] }
+    var writes: [Value] { [y] }
+    var operations: Int { count }
+
+    func run(_ cpu: CPUFrame) {
+        let grid = Grid(dims: [count], x: [1], z: [1], y: [1])
+        Elementwise(operation: WB_MAP_add, x: a, z: b, y: y, grid: grid, a: 0, b: 0).run(cpu)
+    }
+
+    func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
+        let isCPU = frame.device.shape == .cpu
+        return [
+            try frame.launch(
+                "stream", in: "peak", options: isCPU ? "-DWB_CPU_SHAPE" : "",
+                [frame.buffer(a), frame.buffer(b), frame.buffer(y), .int(Int32(count))],
+                count: count / (isCPU ? Peak.grain : 4))
+        ]
+    }
+}
+
 extension Tape {
     /// A tensor of numbers that cost `rounds` fused multiply-adds each.
     package mutating func peak(count: Int, rounds: Int) -> Value {
         precondition(count % Peak.grain == 0)
         let y = value([count])
         add(Peak(y: y, count: count, rounds: rounds))
+        return y
+    }
+
+    /// The sum of two tensors of one shape.
+    package mutating func stream(_ a: Value, _ b: Value) -> Value {
+        let count = shape(a).count
+        precondition(count == shape(b).count && count % Peak.grain == 0)
+        let y = value([count])
+        add(Stream(a: a, b: b, y: y, count: count))
         return y
     }
 }
@@ -70,7 +105,7 @@ extension Device {
         var tape = Tape()
         let elements = 1 << 24
         let (a, b) = (tape.input([elements]), tape.input([elements]))
-        let y = tape.map(WB_MAP_add, a, b)
+        let y = tape.stream(a, b)
         let seconds = try best(tape, keeping: y, writing: [a, b])
         return Peak(gflops: gflops, gigabytesPerSecond: Double(3 * 4 * elements) / seconds * 1e-9)
     }
