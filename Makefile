@@ -43,8 +43,9 @@ test-example: models photos ## build the example package, which uses the library
 	test -s .build/example-results/results.json
 
 .PHONY: test-tools
-test-tools: .venv/ready ## test the model tool
+test-tools: .venv/ready ## test the tools in Python
 	$(python) -m unittest discover --start-directory Tools/tests
+	$(python) -m unittest discover --start-directory Benchmarks/tests
 
 .PHONY: build
 build: setup ## build the program .build/release/app
@@ -62,13 +63,23 @@ models/random/%.onnx: .venv/ready ## write a network with random weights, such a
 	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
 
 .PHONY: bench
-bench: build .venv-bench/ready models/random/resnet50.onnx ## time Grad-CAM beside ONNX Runtime + NumPy, in one run
-	.venv-bench/bin/python Benchmarks/compare.py models/random/resnet50.onnx --batch 1,8
+bench: build .venv-bench/torch ## time us beside other engines, in one run (BENCH=--quick: two of them; see Benchmarks/compare.py)
+	.venv-bench/bin/python Benchmarks/networks.py models/bench
+	.venv-bench/bin/python Benchmarks/compare.py --json models/bench/rows.json --markdown models/bench/rows.md $(BENCH)
 
 .venv-bench/ready: Benchmarks/requirements.txt | setup
 	rm -rf .venv-bench
 	$(SYSTEM_PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement Benchmarks/requirements.txt
+	touch $@
+
+# PyTorch brings gigabytes, so only the comparison installs it. torch.compile needs a C++ compiler.
+.venv-bench/torch: .venv-bench/ready Benchmarks/requirements-torch.txt Benchmarks/requirements-torch-only.txt
+ifneq ($(SETUP),no)
+	@Tools/setup.sh g++ python3-dev
+endif
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement Benchmarks/requirements-torch.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement Benchmarks/requirements-torch-only.txt
 	touch $@
 
 .PHONY: conformance
@@ -115,7 +126,7 @@ clean: ## remove what was built and the demo's results; downloads stay
 
 .PHONY: distclean
 distclean: clean ## remove the downloads too
-	rm -rf .venv models demo
+	rm -rf .venv .venv-bench models demo
 
 .PHONY: setup
 setup: ## install the system packages that are missing

@@ -1,152 +1,361 @@
 #!/usr/bin/env python3
-"""Times Grad-CAM by this program and by ONNX Runtime + NumPy, alternating, on the same network with the same number of threads.
+"""Times this program beside its peers, alternating in one run, on the same arrays with the same number of threads.
 
-    compare.py MODEL [--batch 1,8] [--threads 2] [--rounds 7] [--device cpu] [--json FILE]
+    compare.py [--quick] [--networks …] [--peers …] [--work …] [--batch …] [--threads N] [--device cpu] [--json FILE] [--markdown FILE]
 
-Both take a prepared batch and give maps at the network's input size. The network must end in a global average pool and at most one Gemm:
-then Grad-CAM is a product of the class's weights with the activations, and the peer needs no gradient. First the maps of both are
-compared (Pearson correlation >= 0.9999), then they are timed: in each round each runs several times and gives its median; the table has the
-median over the rounds, and the ratio peer / ours with its smallest and largest value.
+For each network, work and batch: every engine is started and computes the batch; maps must agree with ours (Pearson correlation of each
+picture >= 0.9999); then, in each round, each in turn is asked a few times and gives its median. The tables have medians over rounds, and
+the ratio peer / ours within rounds with its smallest and largest value. Further rows, by --work: `device` (an OpenCL device against our own
+cpu), `threads` (cpu with 2 threads against 1), `memory` (the process's largest), `photograph` (one photograph, from process start to PNG).
+Rows join those that are in the JSON file already, so that a long comparison can be done in parts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime as ort
-from onnx import numpy_helper
+import report
+from report import Row, Skipped
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class Peer:
-    """ONNX Runtime for the forward pass, NumPy for the map."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        model = onnx.load(path)
-        graph = model.graph
-        makers = {name: node for node in graph.node for name in node.output}
-        constants = {tensor.name: tensor for tensor in graph.initializer}
-        value, weights = graph.output[0].name, None
-        while makers[value].op_type != "GlobalAveragePool":
-            node = makers[value]
-            if node.op_type == "Gemm":
-                weights = numpy_helper.to_array(constants[node.input[1]])
-                if not any(a.name == "transB" and a.i for a in node.attribute):
-                    weights = weights.T
-            value = node.input[0]
-        self.layer = makers[value].input[0]
-        self.weights = weights
-        graph.output.append(onnx.helper.make_tensor_value_info(self.layer, onnx.TensorProto.FLOAT, None))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self.input = self.session.get_inputs()[0].name
-
-    def raw(self, x: np.ndarray) -> np.ndarray:
-        logits, activation = self.session.run(None, {self.input: x})
-        best = logits.reshape(len(x), -1).argmax(1)
-        n, c, h, w = activation.shape
-        weights = np.eye(c, dtype=np.float32)[best] if self.weights is None else self.weights[best]
-        return np.maximum(np.einsum("nc,nchw->nhw", weights, activation, optimize=True) / (h * w), 0)
-
-    def maps(self, x: np.ndarray) -> np.ndarray:
-        raw = self.raw(x)
-        low, high = raw.min((1, 2), keepdims=True), raw.max((1, 2), keepdims=True)
-        return enlarge((raw - low) / np.maximum(high - low, 1e-7), x.shape[2], x.shape[3])
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "resnext50_32x4d", "googlenet")
+WORK = ("gradcam", "fem", "input-gradient", "device", "threads", "memory", "photograph")
+CORRELATION = 0.9999
 
 
-def enlarge(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear, half-pixel centres, as two small matrix products."""
-    def matrix(old: int, new: int) -> np.ndarray:
-        at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-        low = np.minimum(at.astype(int), old - 2) if old > 1 else np.zeros(new, int)
-        result = np.zeros((new, old), np.float32)
-        result[np.arange(new), low] = 1 - (at - low)
-        if old > 1:
-            result[np.arange(new), low + 1] = at - low
-        return result
-    return matrix(maps.shape[1], height) @ maps @ matrix(maps.shape[2], width).T
+class Failure(Exception):
+    """Why something could not be compared."""
 
 
-def ours(app: Path, arguments: list[str]) -> dict:
-    result = subprocess.run([app, *arguments, "--json"], capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"compare: {result.stderr.strip()}")
-    return json.loads(result.stdout)
+class Engine:
+    """A process that computes a batch once for each line that it is sent, and answers with its milliseconds."""
+
+    def __init__(self, name: str, command: list[str | Path], threads: int, output: Path | None = None) -> None:
+        self.name, self.output = name, output
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": str(ROOT / "models/bench/inductor")}
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        text=True, env=environment)
+        answer = self._line()
+        word, _, rest = answer.partition(" ")
+        self.skipped = rest if word == "skip" else None
+        self.version = rest
+        if word not in ("ready", "skip"):
+            raise Failure(f"{name} answered “{answer}”")
+
+    def _line(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise Failure(f"{self.name} has ended: {' '.join(last)[:300]}")
+        return line.strip()
+
+    def time(self) -> float:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self._line())
+
+    def close(self) -> int:
+        """Ends it, and gives the most memory that it held, in bytes."""
+        self.process.stdin.close()
+        self.process.stdout.close()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * 1024
 
 
-def check(app: Path, model: Path, peer: Peer, device: str, shape: list[int]) -> float:
-    """The correlation of our gradient-based map with the peer's, on noise."""
-    x = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        np.save(folder / "x.npy", x)
-        best = int(peer.session.run(None, {peer.input: x})[0].argmax())
-        subprocess.run([app, "run", "--model", model, "--input", folder / "x.npy", "--outputs", peer.layer, "--gradient", str(best),
-                        "--wrt", peer.layer, "--device", device, "--output", folder], check=True, capture_output=True)
-        files = {path.stem: np.load(path) for path in folder.glob("*.npy")}
-        gradient = files.pop("gradient")
-        files.pop("x")
-        activation = next(iter(files.values()))
-        mine = np.maximum((gradient.mean((2, 3), keepdims=True) * activation).sum(1), 0)
-    return float(np.corrcoef(mine.ravel(), peer.raw(x).ravel())[0, 1])
+def rounds_of(engines: list[Engine], rounds: int, seconds: float) -> list[list[float]]:
+    """Milliseconds of each engine in each round, the engines taking turns; a round has as many repeats as fit into `seconds`."""
+    first = [engine.time() for engine in engines]
+    repeats = [max(1, min(20, int(seconds * 1e3 / t))) for t in first]
+    times: list[list[float]] = [[] for _ in engines]
+    for _ in range(rounds):
+        for engine, repeat, found in zip(engines, repeats, times, strict=True):
+            # Threads of the one before fall asleep meanwhile, and ours wake up.
+            time.sleep(0.02)
+            if repeat > 1:
+                engine.time()
+            found.append(statistics.median(engine.time() for _ in range(repeat)))
+    return times
 
 
-def main() -> int:
+class Comparison:
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options, self.folder = options, folder
+        self.rows: list[Row | Skipped] = []
+        self.failed = False
+        if options.json and options.json.exists():
+            self.rows = [report.read(record) for record in json.loads(options.json.read_text())]
+
+    def add(self, row: Row | Skipped) -> None:
+        keys = [old.key for old in self.rows]
+        if row.key in keys:
+            self.rows[keys.index(row.key)] = row
+        else:
+            self.rows.append(row)
+        print(report.rows_table([row]).splitlines()[1], flush=True)
+
+    # MARK: What is needed
+
+    def model(self, network: str) -> Path:
+        for path in (ROOT / f"models/bench/{network}.onnx", ROOT.parent / f"shared/models/{network}.onnx", ROOT / f"models/{network}.onnx"):
+            if path.exists():
+                return path
+        raise SystemExit(f"compare: There is no network “{network}” in models/bench or ../shared/models; `make bench` writes the former.")
+
+    def layer(self, model: Path) -> str:
+        """The value that the program explains of its own accord."""
+        found = json.loads(self.program("layers", "--model", model, "--json").stdout)
+        return found["layers"][found["automatic"]]["output"]
+
+    def program(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([self.options.app, *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"compare: {done.stderr.strip()}")
+        return done
+
+    def batch(self, batch: int, model: Path) -> Path:
+        """Noise with coarse and fine structure, the same for all."""
+        path = self.folder / f"{batch}.npy"
+        if not path.exists():
+            random = np.random.default_rng(3)
+            coarse = np.kron(random.standard_normal((batch, 3, 14, 14)), np.ones((16, 16)))
+            fine = random.standard_normal((batch, 3, 224, 224))
+            np.save(path, (coarse + 0.5 * fine).astype(np.float32))
+        return path
+
+    def ours(self, model: Path, work: str, x: Path, device: str, threads: int) -> Engine:
+        output = self.folder / "ours.npy"
+        arguments = ["--work", work] if work == "input-gradient" else ["--method", work]
+        return Engine(f"app bench ({device})", [
+            self.options.app, "bench", "--model", model, "--input", x, *arguments, "--device", device, "--threads", str(threads), "--on-request",
+            "--output", output, "--force"], threads, output)
+
+    def peer(self, name: str, model: Path, layer: str, work: str, x: Path, threads: int) -> Engine:
+        output = self.folder / f"{name}.npy"
+        return Engine(name, [
+            sys.executable, HERE / "peers.py", name, "--model", model, "--layer", layer, "--work", work, "--threads", str(threads), "--input", x,
+            "--output", output], threads, output)
+
+    def agreeing(self, ours: np.ndarray, theirs: np.ndarray, name: str) -> float:
+        """The smallest Pearson correlation of a picture's maps; times of maps that differ would mean nothing."""
+        n = len(ours)
+        found = min(float(np.corrcoef(a, b)[0, 1]) for a, b in zip(ours.reshape(n, -1), theirs.reshape(n, -1), strict=True))
+        if not found >= CORRELATION:
+            raise Failure(f"the maps of {name} and ours have a correlation of {found:.6f}")
+        return found
+
+    # MARK: Rows
+
+    def compare(self, network: str, work: str, batch: int) -> None:
+        """Against the other engines."""
+        o = self.options
+        model = self.model(network)
+        layer, x = self.layer(model), self.batch(batch, model)
+        place = (network, work, batch, o.threads, o.device)
+        ours = self.ours(model, work, x, o.device, o.threads)
+        engines, correlations = [ours], [1.0]
+        able = [name for name in report.PEERS[work] if name in report.FORWARD or network in NETWORKS]
+        for name in [name for name in o.peers if name in able]:
+            try:
+                peer = self.peer(name, model, layer, work, x, o.threads)
+                if peer.skipped is not None:
+                    self.add(Skipped(*place, name, peer.skipped))
+                    continue
+                correlations.append(self.agreeing(np.load(ours.output), np.load(peer.output), name))
+                engines.append(peer)
+            except Failure as reason:
+                # The others can still be timed.
+                self.add(Skipped(*place, name, str(reason)))
+                self.failed = True
+        if o.check_only:
+            for peer, agreement in zip(engines[1:], correlations[1:], strict=True):
+                print(f"{network}, {work}, batch {batch}: correlation with {peer.name} {peer.version} {agreement:.7f}", flush=True)
+        else:
+            times = rounds_of(engines, o.rounds, o.seconds)
+            for peer, found, agreement in zip(engines[1:], times[1:], correlations[1:], strict=True):
+                self.add(Row(*place, peer.name, peer.version, **report.compared(times[0], found), correlation=agreement))
+        for engine in engines:
+            engine.close()
+
+    def against_ourselves(self, network: str, batch: int, other: tuple[str, int], peer: str, device: str, threads: int) -> None:
+        """The program on `device` with `threads` against itself on the device, with the threads, of `other`."""
+        model = self.model(network)
+        x = self.batch(batch, model)
+        engines = [self.ours(model, "gradcam", x, device, threads), self.ours(model, "gradcam", x, *other)]
+        times = rounds_of(engines, self.options.rounds, self.options.seconds)
+        for engine in engines:
+            engine.close()
+        self.add(Row(network, "gradcam", batch, threads, device, peer, "", **report.compared(*times)))
+
+    def memory(self, network: str, batch: int) -> None:
+        model = self.model(network)
+        x, layer, threads = self.batch(batch, model), self.layer(model), self.options.threads
+        sizes = []
+        for start in (lambda: self.ours(model, "gradcam", x, self.options.device, threads),
+                      lambda: self.peer("onnxruntime", model, layer, "gradcam", x, threads)):
+            engine = start()
+            engine.time()
+            sizes.append(engine.close() * 1e-6)
+        ratio = sizes[1] / sizes[0]
+        self.add(Row(network, "peak memory", batch, threads, self.options.device, "onnxruntime", engine.version, *sizes, ratio, (ratio, ratio),
+                     unit="MB"))
+
+    def photograph(self, network: str, device: str) -> None:
+        """One photograph, from process start to PNG written, with warm caches."""
+        model = self.model(network)
+        photo = self.photo()
+        result = self.folder / "results"
+        prepared = self.folder / f"{network}.prepared"
+        if not prepared.exists():
+            subprocess.run([sys.executable, HERE / "one_photograph.py", "prepare", model, self.layer(model), prepared], check=True)
+        threads = str(self.options.threads)
+        commands = [
+            [self.options.app, "explain", photo, "--model", model, "--preprocess", "imagenet", "--device", device, "--threads", threads,
+             "--output", result, "--force"],
+            [sys.executable, HERE / "one_photograph.py", "explain", prepared, photo, self.folder / "peer.png", threads]]
+
+        def run(command: list[str | Path]) -> float:
+            start = time.perf_counter()
+            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise Failure(done.stderr.strip())
+            return (time.perf_counter() - start) * 1e3
+
+        shutil.rmtree(result, ignore_errors=True)
+        for command in commands:
+            run(command)
+        heat = np.load(next(result.glob("*.heatmap.npy")))[None]
+        agreement = self.agreeing(heat, np.load(self.folder / "peer.npy")[None], "the script")
+        times: list[list[float]] = [[], []]
+        for _ in range(self.options.rounds):
+            for command, found in zip(commands, times, strict=True):
+                found.append(run(command))
+        import onnxruntime
+
+        self.add(Row(network, "photograph", 1, self.options.threads, device, "onnxruntime", onnxruntime.__version__, **report.compared(*times),
+                     correlation=agreement))
+
+    def photo(self) -> Path:
+        """A JPEG of the size that telephones share."""
+        from PIL import Image
+
+        path = self.folder / "photograph.jpg"
+        if not path.exists():
+            coarse = np.random.default_rng(4).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((1024, 768), Image.Resampling.BICUBIC).save(path, quality=92)
+        return path
+
+    def openCL(self) -> str | None:
+        """The first OpenCL device that is the processor, and that the program can use."""
+        devices = json.loads(self.program("devices", "--json").stdout)["opencl"]
+        return next((device["name"] for device in devices if device["usable"] and device["type"] == "cpu"), None)
+
+    # MARK: All
+
+    def run(self) -> None:
+        o = self.options
+        device = self.openCL() if {"device", "photograph"} & set(o.work) else None
+        for network in o.networks:
+            for work in o.work:
+                for batch in o.batch if work not in ("photograph",) else [1]:
+                    if work in ("gradcam", "fem", "input-gradient"):
+                        self.compare(network, work, batch)
+                    elif work == "device" and device:
+                        self.against_ourselves(network, batch, ("cpu", o.threads), "our cpu", device, o.threads)
+                    elif work == "threads":
+                        self.against_ourselves(network, batch, ("cpu", 1), "our cpu, 1 thread", "cpu", 2)
+                    elif work == "memory":
+                        self.memory(network, batch)
+                    elif work == "photograph":
+                        self.photograph(network, "cpu")
+                        if device:
+                            self.photograph(network, device)
+                self.save()
+
+    def save(self) -> None:
+        if self.options.json:
+            self.options.json.parent.mkdir(parents=True, exist_ok=True)
+            self.options.json.write_text(json.dumps([row.record() for row in self.rows], indent=1, ensure_ascii=False) + "\n")
+        if self.options.markdown:
+            self.options.markdown.write_text(report.document(self.rows))
+
+
+# What `make bench` does: (networks, work, batches). More batches where a target names them, else one and eight.
+EVERYTHING: list[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]] = [
+    (("resnet50",), ("gradcam",), (1, 8, 32)),
+    (("vgg16", "mobilenet_v2", "densenet121", "resnext50_32x4d", "googlenet", "SHARED"), ("gradcam",), (1, 8)),
+    (("resnet50", "mobilenet_v2", "vgg16"), ("input-gradient", "fem"), (1, 8)),
+    (("resnet50", "mobilenet_v2", "vgg16"), ("device", "threads"), (1, 8)),
+    (("resnet50",), ("memory",), (1, 32)),
+    (("efficientnet-lite0", "resnet50"), ("photograph",), (1,)),
+]
+QUICK = [(("resnet50",), ("gradcam",), (1, 8))]
+
+
+def main() -> None:
+    def names(text: str) -> list[str]:
+        return [part for part in text.split(",") if part]
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
-    parser.add_argument("--batch", default="1,8")
+    parser.add_argument("--quick", action="store_true", help="ResNet-50 beside ONNX Runtime and OpenVINO alone")
+    parser.add_argument("--networks", type=names)
+    parser.add_argument("--peers", type=names)
+    parser.add_argument("--work", type=names, help=", ".join(WORK))
+    parser.add_argument("--batch", type=lambda text: [int(part) for part in names(text)])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="ours: cpu or opencl:N")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=0.4, help="what an engine may repeat its work for in a round")
+    parser.add_argument("--check-only", action="store_true", help="compare maps, time nothing")
     parser.add_argument("--json", type=Path)
-    a = parser.parse_args()
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
+    options = parser.parse_args()
+    options.app = options.app.resolve()
+    if wrong := set(options.peers or []) - set(report.ALL):
+        parser.error(f"no such peer: {', '.join(sorted(wrong))}; there are {', '.join(report.ALL)}")
+    if wrong := set(options.work or []) - set(WORK):
+        parser.error(f"no such work: {', '.join(sorted(wrong))}; there are {', '.join(WORK)}")
+    options.peers = options.peers or list(report.FORWARD if options.quick else report.ALL)
 
-    peer = Peer(a.model, a.threads)
-    shape = [d if isinstance(d, int) else 224 for d in peer.session.get_inputs()[0].shape[1:]]
-    correlation = check(a.app, a.model, peer, a.device, shape)
-    print(f"{a.model.name}: Pearson correlation of the maps {correlation:.6f}")
-    if correlation < 0.9999:
-        return 1
-    rows = []
-    print(f"{'batch':>5} {'ours ms':>10} {'ORT ms':>10} {'ours img/s':>11} {'ORT img/s':>11} {'ratio':>6}  spread")
-    for batch in map(int, a.batch.split(",")):
-        x = np.random.default_rng(1).standard_normal((batch, *shape), dtype=np.float32)
-        repeats = max(3, 16 // batch)
-        mine, theirs = [], []
-        for _ in range(a.rounds):
-            row = ours(a.app, ["bench", "--model", str(a.model), "--batch", str(batch), "--device", a.device, "--threads", str(a.threads),
-                               "--rounds", str(repeats)])["batches"][0]["milliseconds"]
-            mine.append(row["whole"] - row["decode"])
-            peer.maps(x)
-            times = []
-            for _ in range(repeats):
-                start = time.perf_counter()
-                peer.maps(x)
-                times.append((time.perf_counter() - start) * 1e3)
-            theirs.append(statistics.median(times))
-        ratios = [t / m for t, m in zip(theirs, mine)]
-        row = {"network": a.model.stem, "work": "gradcam", "batch": batch, "threads": a.threads, "device": a.device, "peer": "onnxruntime+numpy",
-               "peer_version": ort.__version__, "ours_ms": statistics.median(mine), "peer_ms": statistics.median(theirs),
-               "ratio": statistics.median(ratios), "spread": [min(ratios), max(ratios)]}
-        rows.append(row)
-        print(f"{batch:5} {row['ours_ms']:10.1f} {row['peer_ms']:10.1f} {1e3 * batch / row['ours_ms']:11.1f} {1e3 * batch / row['peer_ms']:11.1f} "
-              f"{row['ratio']:6.2f}  {min(ratios):.2f} ... {max(ratios):.2f}", flush=True)
-    if a.json:
-        a.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    shared = sorted(path.stem for path in (ROOT.parent / "shared/models").glob("*.onnx"))
+    folder = Path(tempfile.mkdtemp(prefix="whitebox-bench-"))
+    try:
+        comparison = Comparison(options, folder)
+        for networks, work, batches in QUICK if options.quick else EVERYTHING:
+            if options.networks or options.work or options.batch:
+                # A choice is made of everything that can be measured.
+                networks, work, batches = options.networks or ("resnet50",), options.work or ("gradcam",), options.batch or (1,)
+            options_of_part = argparse.Namespace(**{**vars(options), "work": work, "batch": batches, "networks": [
+                name for network in networks for name in (shared if network == "SHARED" else [network])]})
+            comparison.options = options_of_part
+            comparison.run()
+            if options.networks or options.work or options.batch:
+                break
+        if not options.check_only:
+            print()
+            print(report.targets_table(comparison.rows))
+        if comparison.failed:
+            sys.exit("compare: Some engines could not be compared; the rows say why.")
+    except Failure as reason:
+        sys.exit(f"compare: {reason}")
+    finally:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,6 +24,9 @@ static const char convolution[] = {
 static const char depthwise[] = {
 #embed "../../kernels/depthwise.cl"
     , 0};
+static const char peak[] = {
+#embed "../../kernels/peak.cl"
+    , 0};
 static const char pool_formulas[] = {
 #embed "../../kernels/pool.clh"
     , 0};
@@ -54,6 +57,7 @@ static const struct {
     {"elementwise.cl", elementwise},
     {"convolution.cl", convolution},
     {"depthwise.cl", depthwise},
+    {"peak.cl", peak},
     {"pool.clh", pool_formulas},
     {"pool.cl", pool},
     {"reduce.clh", reduce_formulas},

@@ -7,7 +7,16 @@ import Kernels
 
 /// Times of whole explanations, and of their parts.
 package struct Benchmark: Sendable {
+    /// What is timed.
+    package enum Work: String, Sendable, CaseIterable {
+        /// Pictures in, heat maps out.
+        case explain
+        /// Pictures in, the gradients of their largest logits with respect to the pixels out.
+        case inputGradient = "input-gradient"
+    }
+
     package var options: Options
+    package var work: Work
     package var rounds: Int
     /// Seconds for reading the model.
     package let loading: Double
@@ -15,7 +24,7 @@ package struct Benchmark: Sendable {
     package struct Row: Sendable {
         package let device: String
         package let batch: Int
-        /// Whole explanations: pictures to numbers, the network, maps and heat maps; the median over rounds.
+        /// The whole work: pictures to numbers, the network, maps and heat maps; the median over rounds.
         package let imagesPerSecond: Double
         /// Milliseconds. `plan`, `firstRun`: once. `batch`: one whole batch. `decode`: one picture. `forward`, `gradient`, `maps`:
         /// the device's work for one batch, each part waited for.
@@ -25,90 +34,53 @@ package struct Benchmark: Sendable {
         package let peakMemory: Int?
         /// The session's memory for activations, in bytes.
         package let workingMemory: Int
-        package let steps: [StepTime]
+        /// nil unless steps are timed.
+        package let roofline: Roofline?
     }
 
-    /// One step of the computation.
-    package struct StepTime: Sendable {
-        package let label: String, kernel: String
-        package let milliseconds: Double
-        /// Floating-point operations.
-        package let operations: Int
+    package init(options: Options, work: Work = .explain, rounds: Int, loading: Double) {
+        (self.options, self.work, self.rounds, self.loading) = (options, work, max(1, rounds), loading)
     }
 
-    package init(options: Options, rounds: Int, loading: Double) {
-        (self.options, self.rounds, self.loading) = (options, max(1, rounds), loading)
-    }
-
-    /// - Parameter pictures: are used again and again to fill batches.
-    package func run(_ model: Model, pictures: [Picture], batch: Int, steps: Bool) throws -> Row {
-        Benchmark.resetPeak()
+    /// A model on a device, ready to compute the same pictures again and again.
+    /// - Parameter pictures: are repeated, or cut, to fill the batch.
+    package func subject(_ model: Model, pictures: [Picture], batch: Int) throws -> Subject {
         var options = options
         options.batch = batch
+        let pictures = (0..<batch).map { pictures[$0 % pictures.count] }
+        switch work {
+        case .explain:
+            return Subject(try ExplanationSession(model, options: options), pictures: pictures)
+        case .inputGradient:
+            return try Subject(try InputGradient(model, options: options), model, pictures: pictures)
+        }
+    }
+
+    package func run(_ model: Model, pictures: [Picture], batch: Int, steps: Bool) throws -> Row {
+        Benchmark.resetPeak()
         let start = Benchmark.now()
-        let session = try ExplanationSession(model, options: options)
+        let subject = try subject(model, pictures: pictures, batch: batch)
         let planned = Benchmark.now()
-        let batchPictures = (0..<batch).map { pictures[$0 % pictures.count] }
-        var decode: [Double] = []
-        func explain() throws -> Double {
-            let start = Benchmark.now()
-            try session.explain(batchPictures) { _, result in decode.append(try result.get().seconds.prepare)
-            }
-            return Benchmark.now() - start
-        }
-        let first = try explain()
-        decode = []
-        let times = try (0..<rounds).map { _ in try explain() }
-        // Only the maps' steps bear a method's title.
-        let titles = Set(session.methods.map { $0.title })
-        let all = 0..<session.tape.steps.count
-        var parts: [[Range<Int>]] = [[], [], []]  // forward, gradient, maps
-        for stage in 0..<session.tape.stageCount {
-            let range = session.tape.stage(stage)
-            let cut = range.first { titles.contains(session.tape.labels[$0]) } ?? range.upperBound
-            parts[min(stage, 1)].append(range.lowerBound..<cut)
-            parts[2].append(cut..<range.upperBound)
-        }
-        var partTimes: [[Double]] = [[], [], []]
-        for _ in 0..<rounds {
-            // In the order of the computation: forward and its maps, gradient and its maps.
-            var sums = [0.0, 0.0, 0.0]
-            let order = parts.enumerated().flatMap { part, ranges in ranges.map { (part, $0) } }
-                .sorted { $0.1.lowerBound < $1.1.lowerBound }
-            for (part, range) in order where !range.isEmpty {
-                let start = Benchmark.now()
-                do {
-                    try session.executor.run(range)
-                } catch {
-                    throw ExplainError(error, .device)
-                }
-                sums[part] += Benchmark.now() - start
-            }
-            for part in 0..<3 { partTimes[part].append(sums[part]) }
-        }
-        var stepTimes: [StepTime] = []
-        if steps {
-            do {
-                let runs = try (0..<max(3, rounds)).map { _ in try session.executor.time(all) }
-                stepTimes = all.map { i in
-                    StepTime(
-                        label: session.tape.labels[i], kernel: session.tape.steps[i].kernel,
-                        milliseconds: Benchmark.median(runs.map { $0[i] }) * 1e3,
-                        operations: session.tape.steps[i].operations)
-                }
-            } catch {
-                throw ExplainError(error, .device)
-            }
-        }
-        let time = Benchmark.median(times)
+        let first = try subject.time().seconds
+        let rows = try (0..<rounds).map { _ in try subject.time() }
+        let time = Benchmark.median(rows.map(\.seconds))
+        let parts = try subject.times(rounds: rounds)
+        // Read before the peaks are measured, which takes memory of its own.
+        let memory = Benchmark.peak()
+        let roofline =
+            steps
+            ? try Roofline(
+                subject, rounds: max(3, rounds),
+                device: options.device.open(
+                    threads: options.threads, instructionSet: options.instructionSet,
+                    shape: options.kernelShape
+                ).device) : nil
         return Row(
-            device: session.device, batch: batch, imagesPerSecond: Double(batch) / time,
-            plan: (planned - start) * 1e3,
-            firstRun: first * 1e3, batchTime: time * 1e3, decode: Benchmark.median(decode) * 1e3,
-            forward: Benchmark.median(partTimes[0]) * 1e3, gradient: Benchmark.median(partTimes[1]) * 1e3,
-            maps: Benchmark.median(partTimes[2]) * 1e3, peakMemory: Benchmark.peak(),
-            workingMemory: session.workingMemory,
-            steps: stepTimes)
+            device: subject.device, batch: batch, imagesPerSecond: Double(batch) / time,
+            plan: (planned - start) * 1e3, firstRun: first * 1e3, batchTime: time * 1e3,
+            decode: Benchmark.median(rows.flatMap(\.decode)) * 1e3, forward: parts[0] * 1e3,
+            gradient: parts[1] * 1e3, maps: parts[2] * 1e3, peakMemory: memory,
+            workingMemory: subject.executor.arenaBytes, roofline: roofline)
     }
 
     /// Seconds of a clock that only goes forward.
@@ -131,5 +103,90 @@ package struct Benchmark: Sendable {
             let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") })
         else { return nil }
         return line.split(separator: " ").compactMap { Int($0) }.first.map { $0 * 1024 }
+    }
+}
+
+extension Benchmark {
+    /// Work that is ready to run. Belongs to one thread at a time.
+    package final class Subject {
+        package let device: String
+        let tape: Tape
+        let executor: any Executor
+        /// Only the maps' steps bear one of these.
+        private let mapTitles: Set<String>
+        private let compute: () throws -> (values: [[Float]], decode: [Double])
+        /// Of what is computed.
+        private let shape: [Int]
+
+        fileprivate init(_ session: ExplanationSession, pictures: [Picture]) {
+            (device, tape, executor) = (session.device, session.tape, session.executor)
+            mapTitles = Set(session.methods.map { $0.title })
+            let classes = if case .top(let n) = session.options.classChoice { n } else { 1 }
+            let maps = session.methods.map { $0.isClassSpecific ? classes : 1 }.reduce(0, +)
+            shape = [pictures.count, maps, session.model.inputHeight, session.model.inputWidth]
+            compute = {
+                var (maps, decode): ([[Float]], [Double]) = ([], [])
+                try session.explain(pictures) { _, result in
+                    let image = try result.get()
+                    decode.append(image.seconds.prepare)
+                    maps += image.explanations.map(\.heatmap.values)
+                }
+                return (maps, decode)
+            }
+        }
+
+        fileprivate init(_ gradient: InputGradient, _ model: Model, pictures: [Picture]) throws {
+            (device, tape, executor) = (gradient.device, gradient.tape, gradient.executor)
+            mapTitles = []
+            shape = [pictures.count, model.channels, model.inputHeight, model.inputWidth]
+            compute = {
+                var values: [Float] = []
+                let decode = try pictures.map { picture in
+                    let start = now()
+                    values += try model.tensor(picture)
+                    return now() - start
+                }
+                return ([try gradient.compute(values)], decode)
+            }
+        }
+
+        /// Computes the batch.
+        package func time() throws -> (seconds: Double, decode: [Double]) {
+            let start = now()
+            let decode = try compute().decode
+            return (now() - start, decode)
+        }
+
+        /// Writes what is timed computes as a .npy file: heat maps [N, maps of each picture, H, W], or gradients [N, C, H, W].
+        package func write(to path: String, overwrite: Bool) throws {
+            let values = try compute().values.flatMap(\.self)
+            do {
+                try NPYArray(shape: shape, values: values).write(to: path, overwrite: overwrite)
+            } catch {
+                throw ExplainError(error, .output)
+            }
+        }
+
+        /// Seconds for the device's part of the work: forward, gradient, maps; each waited for.
+        fileprivate func times(rounds: Int) throws -> [Double] {
+            // In the order of the computation: forward and its maps, gradient and its maps.
+            var parts: [(part: Int, steps: Range<Int>)] = []
+            for stage in 0..<tape.stageCount {
+                let range = tape.stage(stage)
+                let cut = range.first { mapTitles.contains(tape.labels[$0]) } ?? range.upperBound
+                parts += [(min(stage, 1), range.lowerBound..<cut), (2, cut..<range.upperBound)]
+            }
+            var times: [[Double]] = [[], [], []]
+            for _ in 0..<rounds {
+                var sums = [0.0, 0.0, 0.0]
+                for (part, range) in parts where !range.isEmpty {
+                    let start = now()
+                    do { try executor.run(range) } catch { throw ExplainError(error, .device) }
+                    sums[part] += now() - start
+                }
+                for part in 0..<3 { times[part].append(sums[part]) }
+            }
+            return times.map(median)
+        }
     }
 }

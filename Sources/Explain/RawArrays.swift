@@ -92,6 +92,23 @@ extension Model {
         }
     }
 
+    /// The pictures of a batch [N, C, H, W] in a .npy file, normalised already.
+    package func pictures(inFile path: String) throws -> [Picture] {
+        let array: NPYArray
+        do { array = try NPYArray.load(path: path) } catch { throw ExplainError(error, .input) }
+        let size = channels * inputHeight * inputWidth
+        guard array.shape == [array.shape.first ?? 0, channels, inputHeight, inputWidth], array.shape[0] > 0
+        else {
+            throw ExplainError(
+                .input,
+                "\(path): The array has the shape \(Shape(array.shape)); the network takes N×\(channels)×\(inputHeight)×\(inputWidth)."
+            )
+        }
+        return (0..<array.shape[0]).map {
+            .array(Array(array.values[$0 * size..<($0 + 1) * size]), name: "\(path), picture \($0 + 1)")
+        }
+    }
+
     /// How many classes the network tells apart.
     package func classes() throws -> Int {
         try layers().first { $0.output == network.logitsName }.map {

@@ -59,6 +59,10 @@ import Testing
         Case("run --model small.onnx --input text.png --output out", 3, "text.png"),
         Case("run --model small.onnx --input flat.npy --output out", 3, "flat.npy", "N×3×32×32"),
         Case("bench --model small.onnx --batch 1,x", 64, "1,x"),
+        Case("bench --model small.onnx --work hard", 64, "hard", "input-gradient"),
+        Case("bench --model small.onnx --input x.npy --batch 2", 64, "--batch"),
+        Case("bench --model small.onnx --on-request", 64, "--batch"),
+        Case("bench --model small.onnx --input missing.npy", 3, "missing.npy"),
         Case("verify --model small.onnx --device opencl:99", 8, "99"),
     ]
 

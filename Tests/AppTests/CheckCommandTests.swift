@@ -91,11 +91,71 @@ import Testing
             #expect(
                 (batch["milliseconds"] as? [String: Any])?.keys.sorted()
                     == ["decode", "firstRun", "forward", "gradient", "maps", "plan", "whole"])
-            #expect((batch["steps"] as? [Any])?.isEmpty == false)
+            #expect(batch["peak"] is [String: Any])
+            // The roofline: each step, and sums, all numbers there and finite (JSON has null for others).
+            let steps = try #require(batch["steps"] as? [[String: Any]])
+            let kernels = try #require(batch["kernels"] as? [[String: Any]])
+            let total = try #require(batch["total"] as? [String: Any])
+            #expect(steps.contains { $0["kernel"] as? String == "convolution" })
+            for part in steps + kernels + [total] {
+                for name in ["milliseconds", "share", "gflops", "shareOfPeak", "gigabytesPerSecond"] {
+                    #expect((part[name] as? Double ?? -1) >= 0, "\(name) of \(part)")
+                }
+                #expect((part["bytes"] as? Int ?? 0) > 0)
+            }
+            func sum(_ parts: [[String: Any]]) -> Int {
+                parts.compactMap { $0["operations"] as? Int }.reduce(0, +)
+            }
+            #expect(sum(steps) > 0 && sum(steps) == sum(kernels) && sum(steps) == total["operations"] as? Int)
+            // The first convolution: 16×16 pixels, 27 terms, 8 channels; its input, its weights in panels of 32, its output.
+            let n = try #require(batch["batch"] as? Int)
+            #expect(steps[0]["operations"] as? Int == n * 2 * 256 * 27 * 8)
+            #expect(steps[0]["bytes"] as? Int ?? 0 >= 4 * (n * 3072 + 27 * 32 + n * 2048))
         }
         let text = try place.run(
-            "bench", "one.png", "--model", "small.onnx", "--batch", "2", "--rounds", "1", "--device", "cpu")
+            "bench", "one.png", "--model", "small.onnx", "--batch", "2", "--rounds", "1", "--device", "cpu",
+            "--layers")
         #expect(text.code == 0 && text.out.contains("images/s"))
+        #expect(text.out.contains("of peak") && text.out.contains("GFLOP/s (fp32, peak)"))
+    }
+
+    @Test func benchWritesWhatItTimes() throws {
+        let place = try Place()
+        let values = (0..<6144).map { (i: Int) -> Float in Float(i % 17) / 17 }
+        try NPYArray(shape: [2, 3, 32, 32], values: values).write(to: place.path + "/x.npy", overwrite: false)
+        let bench = [
+            "bench", "--model", "small.onnx", "--input", "x.npy", "--device", "cpu", "--rounds", "1",
+        ]
+        let maps = try place.run(bench + ["--output", "maps.npy", "--method", "gradcam,fem"])
+        #expect(maps.code == 0, "\(maps.err)")
+        #expect(try place.array("maps.npy").shape == [2, 2, 32, 32])
+        // With nobody there to ask, it is ready and ends.
+        let gradients = try place.run(
+            bench + ["--output", "gradients.npy", "--work", "input-gradient", "--on-request"])
+        #expect(gradients.code == 0 && gradients.out == "ready\n", "\(gradients.err)")
+        // For each picture the same as that of `run` for its best class.
+        let found = try place.array("gradients.npy")
+        #expect(found.shape == [2, 3, 32, 32])
+        for picture in 0..<2 {
+            func run(_ gradient: Int) throws -> (logits: ArraySlice<Float>, gradient: ArraySlice<Float>) {
+                let run = try place.run(
+                    "run", "--model", "small.onnx", "--input", "x.npy", "--output", "out", "--force",
+                    "--gradient", "\(gradient)", "--device", "cpu")
+                #expect(run.code == 0, "\(run.err)")
+                return (
+                    try place.array("out/logits.npy").values[picture * 4..<picture * 4 + 4],
+                    try place.array("out/gradient.npy").values[picture * 3072..<(picture + 1) * 3072]
+                )
+            }
+            let logits = Array(try run(0).logits)
+            let best = logits.indices.max { logits[$0] < logits[$1] }!
+            #expect(try run(best).gradient == found.values[picture * 3072..<(picture + 1) * 3072])
+        }
+        let again = try place.run(bench + ["--output", "maps.npy"])
+        #expect(again.code == 10 && again.err.contains("maps.npy"))
+        let wrong = try place.run(
+            "bench", "--model", "small.onnx", "--input", "out/logits.npy", "--device", "cpu")
+        #expect(wrong.code == 3 && wrong.err.contains("N×3×32×32"))
     }
 }
 

@@ -29,7 +29,13 @@ import Testing
             model + device + ["--input", "--output", "--outputs", "--gradient", "--wrt", "--force", "--json"]
         ),
         ("verify", model + ["--device", "--threads", "--json", "<image>"]),
-        ("bench", model + device + method + ["--batch", "--rounds", "--layers", "--json", "<image>"]),
+        (
+            "bench",
+            model + device + method + [
+                "--work", "--batch", "--rounds", "--layers", "--input", "--output", "--on-request", "--force",
+                "--json", "<image>",
+            ]
+        ),
     ]
 
     @Test(arguments: options.indices) func everyOptionIsInTheHelpAndInTheDocumentation(_ index: Int) throws {

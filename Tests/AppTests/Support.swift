@@ -119,6 +119,7 @@ final class Place {
         // Files, because a pipe that nobody empties stops the program.
         let (out, err) = (path + "/.stdout", path + "/.stderr")
         for file in [out, err] { _ = FileManager.default.createFile(atPath: file, contents: nil) }
+        process.standardInput = FileHandle.nullDevice
         process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: out))
         process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: err))
         try process.run()

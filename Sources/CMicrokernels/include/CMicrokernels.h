@@ -85,6 +85,7 @@ typedef struct {
         int position1, int tile0, int tile1, int panel0, int panel1);
     void (*winograd_output)(const wb_winograd *, const float *m, const float *bias, const float *residual, float *y,
         int tile0, int tile1, int channel0, int channel1);
+    void (*peak)(int rounds, float *y, int64_t begin, int64_t end); // whole multiples of WB_PEAK
 } wb_functions;
 
 // Packs panel `panel` of `panels` of transformed weights, [36][panel][channel][32]; the others are left alone.
