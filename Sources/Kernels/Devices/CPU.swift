@@ -50,17 +50,20 @@ package struct CPUFrame {
 
     func pointer(_ value: Value) -> UnsafeMutablePointer<Float> { memory[storages[value.id]]! }
 
-    /// Cuts `count` pieces of work into ranges that threads take, with boundaries at multiples of `grain`.
+    /// Cuts `count` units of work into ranges that threads take, with boundaries at multiples of `grain`: two for each thread,
+    /// so that one whose core is busy elsewhere leaves work to the others.
     /// - Parameters:
-    ///   - minimum: the pieces that are worth a thread.
+    ///   - minimum: the units that are worth a thread.
+    ///   - whole: the units that are not cut where each thread has some anyway.
     ///   - body: works on a range, with scratch memory that no other thread uses meanwhile.
     func split(
-        _ count: Int, grain: Int = 1, minimum: Int = 1,
+        _ count: Int, grain: Int = 1, minimum: Int = 1, whole: Int = 1,
         _ body: (_ begin: Int, _ end: Int, _ scratch: UnsafeMutablePointer<wb_scratch>) -> Void
     ) {
         let grains = (count + grain - 1) / grain
-        let parts = min(threads, count / max(1, minimum), grains)
-        guard parts > 1, let pool else { return body(0, count, scratch) }
+        let workers = min(threads, count / max(1, minimum), grains)
+        guard workers > 1, let pool else { return body(0, count, scratch) }
+        let parts = min(max(workers, count / max(1, minimum, whole)), 2 * workers, grains)
         struct Job {
             let grains: Int, grain: Int, count: Int, parts: Int
             let scratch: UnsafeMutablePointer<wb_scratch>

@@ -110,7 +110,7 @@ package struct Convolution: Step {
                 // reads its own weights.
                 let tile = Int(cpu.functions.tile_rows)
                 if rows >= 8 * tile * cpu.threads || panels < cpu.threads {
-                    cpu.split(rows, grain: tile) { begin, end, scratch in
+                    cpu.split(rows, grain: tile, whole: 16 * tile) { begin, end, scratch in
                         cpu.functions.convolution(
                             raw, operands, scratch, Int64(begin), Int64(end), 0, Int32(panels))
                     }
