@@ -63,7 +63,9 @@ package struct CPUFrame {
         let grains = (count + grain - 1) / grain
         let workers = min(threads, count / max(1, minimum), grains)
         guard workers > 1, let pool else { return body(0, count, scratch) }
-        let parts = min(max(workers, count / max(1, minimum, whole)), 2 * workers, grains)
+        // One range or two for every thread: with three, one thread would have twice the work of another.
+        let cut = count / max(1, minimum, whole) >= 2 * workers && grains >= 2 * workers
+        let parts = cut ? 2 * workers : workers
         struct Job {
             let grains: Int, grain: Int, count: Int, parts: Int
             let scratch: UnsafeMutablePointer<wb_scratch>
