@@ -152,24 +152,37 @@ enum Cases {
             conv("depthwise, many pixels", [1, 20, 15, 14], 20, [3, 3], pads: [1, 1, 1, 1], groups: 20),
             conv("depthwise, 65 taps", [1, 16, 14, 6], 16, [13, 5], groups: 16),
             conv("groups of 4", [5, 32, 5, 6], 32, [3, 3], pads: [1, 1, 1, 1], groups: 8),
-            conv("groups of 4, 65 taps", [1, 32, 13, 9], 32, [13, 5], pads: [0, 2, 0, 2], groups: 8, bias: false),
-            conv("groups of 8, stride", [2, 64, 7, 6], 64, [3, 3], strides: [2, 2], pads: [1, 1, 1, 1], groups: 8),
+            conv(
+                "groups of 4, 65 taps", [1, 32, 13, 9], 32, [13, 5], pads: [0, 2, 0, 2], groups: 8,
+                bias: false),
+            conv(
+                "groups of 8, stride", [2, 64, 7, 6], 64, [3, 3], strides: [2, 2], pads: [1, 1, 1, 1],
+                groups: 8),
             conv("groups of 8, 32 taps", [1, 32, 8, 9], 32, [8, 4], groups: 4),
             conv(
-                "groups of 8, adds and clips", [1, 96, 5, 7], 96, [5, 5], pads: [2, 2, 2, 2], groups: 12, adds: true,
+                "groups of 8, adds and clips", [1, 96, 5, 7], 96, [5, 5], pads: [2, 2, 2, 2], groups: 12,
+                adds: true,
                 clip: Bounds(0, 6)),
             conv("groups of 16", [2, 64, 6, 5], 64, [3, 3], pads: [1, 1, 1, 1], groups: 4),
             conv(
                 "groups of 16, dilation", [1, 32, 9, 11], 32, [5, 5], strides: [1, 2], pads: [3, 3, 3, 3],
                 dilations: [2, 1], groups: 2),
-            conv("groups of 4 in no whole panels", [1, 24, 5, 6], 24, [3, 3], pads: [1, 1, 1, 1], groups: 6),
+            conv(
+                "groups of 4 in no whole panels", [1, 24, 5, 6], 24, [3, 3], pads: [1, 1, 1, 1], groups: 6),
             conv("groups of 4 to 8", [1, 32, 5, 6], 64, [3, 3], pads: [1, 1, 1, 1], groups: 8),
             // Phases of the gradient: together in one convolution, apart, and some that meet no tap.
-            conv("stride 2, phases apart", [2, 20, 9, 8], 40, [3, 3], strides: [2, 2], pads: [1, 1, 1, 1]),
-            conv("stride 2, phases together, many terms", [1, 7, 9, 8], 150, [3, 3], strides: [2, 2], pads: [0, 1, 1, 0]),
+            conv(
+                "stride 2, phases apart", [2, 20, 9, 8], 40, [3, 3], strides: [2, 2], pads: [1, 1, 1, 1]),
+            conv(
+                "stride 2, phases together, many terms", [1, 7, 9, 8], 150, [3, 3], strides: [2, 2],
+                pads: [0, 1, 1, 0]),
             conv("stride 2 of 1×1, phases apart", [1, 40, 7, 6], 12, strides: [2, 2]),
-            conv("stride 2, dilations", [1, 3, 15, 14], 5, [3, 3], strides: [2, 2], pads: [2, 3, 2, 3], dilations: [2, 3]),
-            conv("stride 4, dilation 2", [1, 3, 19, 17], 5, [3, 3], strides: [4, 4], pads: [1, 1, 1, 1], dilations: [2, 2]),
+            conv(
+                "stride 2, dilations", [1, 3, 15, 14], 5, [3, 3], strides: [2, 2], pads: [2, 3, 2, 3],
+                dilations: [2, 3]),
+            conv(
+                "stride 4, dilation 2", [1, 3, 19, 17], 5, [3, 3], strides: [4, 4], pads: [1, 1, 1, 1],
+                dilations: [2, 2]),
             conv("stride beyond the image", [1, 3, 4, 3], 5, [2, 2], strides: [7, 7]),
         ]
         return cases

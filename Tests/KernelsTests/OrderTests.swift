@@ -157,14 +157,17 @@ import Testing
         let filters = HostTensor([outputs, channels, kernel, kernel], .floats(weights))
         let dx = try conv.gradient(
             &tape,
-            LoweredNode(inputs: [.value(x), .host(filters)], output: .value(cotangent), cotangent: cotangent),
+            LoweredNode(
+                inputs: [.value(x), .host(filters)], output: .value(cotangent), cotangent: cotangent),
             input: 0)
         tape.dropDeadSteps(keeping: [dx])
         let together = 4 * channels <= 32
         #expect(tape.steps.count { $0.kernel == "convolution" } == (together ? 1 : 4))
         // Each tap by the row or column that it leads to.
         func taps(_ at: Int) -> [(output: Int, tap: Int?)] {
-            let met = [2, 1, 0].filter { (at + pad - $0) % 2 == 0 }.map { ((at + pad - $0) / 2, Optional($0)) }
+            let met = [2, 1, 0].filter { (at + pad - $0) % 2 == 0 }.map {
+                ((at + pad - $0) / 2, Optional($0))
+            }
             return together && met.count == 1 ? met + [(met[0].0 + 1, nil)] : met
         }
         var expected: [Float] = []

@@ -39,7 +39,8 @@ extension Tape {
         _ dy: Value, _ shape: ConvolutionShape, _ weights: HostTensor, scale: [Double]? = nil
     ) throws -> Value {
         if shape.strides == [1, 1] {
-            return convolution(dy, shape.transposed, PackedWeights(transposing: weights, of: shape, scale: scale))
+            return convolution(
+                dy, shape.transposed, PackedWeights(transposing: weights, of: shape, scale: scale))
         }
         let dx = value(shape.input)
         if isSketch { return dx }
@@ -82,7 +83,8 @@ extension Tape {
     }
 
     /// The pixels of a phase, from a tensor with these strides.
-    private func grid(of phase: [Phase], in shape: ConvolutionShape, from strides: [Int], start: Int) -> Grid {
+    private func grid(of phase: [Phase], in shape: ConvolutionShape, from strides: [Int], start: Int) -> Grid
+    {
         let to = shape.input.strides
         return Grid(
             dims: Array(shape.input.dims[..<2]) + phase.map(\.count), x: strides,
