@@ -122,24 +122,24 @@ photos=(photos/*.jp*g)
 for i in $(seq $copies); do ln -sf "$here/${photos[$((i % ${#photos[@]}))]}" "$jpegs/$i.jpg"; done
 batch=${batches##*,}
 start=$(date +%s.%N)
-step 120 "$app" explain "$jpegs" --model models/resnet50.onnx --device "$device" --batch "$batch" --output "$out/maps" --force --json > "$out/explain.json"
+step 120 "$app" explain "$jpegs" --model models/resnet50.onnx --device "$device" --batch "$batch" --output "$out/maps" --force > "$out/explain.txt"
 end=$(date +%s.%N)
-python3 - "$out/explain.json" "$start" "$end" "$copies" "$batch" << 'PYTHON'
-import json, pathlib, statistics, sys
+step 60 "$app" bench "$jpegs" --model models/resnet50.onnx --device "$device" --batch "$batch" --rounds 2 --json > "$out/photos.json"
+python3 - "$out/photos.json" "$start" "$end" "$copies" "$(nproc)" << 'PYTHON'
+import json, pathlib, sys
 
-path, start, end, count, batch = sys.argv[1], *map(float, sys.argv[2:6])
-wall = end - start
-print(f"{count:.0f} photographs in {wall:.2f} s with start-up, reading the network, decoding, drawing and writing: {count / wall:.1f} images/s")
-text = pathlib.Path(path).read_text() if pathlib.Path(path).exists() else ""
-try:
-    images = json.loads(text).get("images", [])
-    times = [image["milliseconds"] for image in images if "milliseconds" in image]
-    for key in sorted({key for time in times for key in time}):
-        print(f"  {key}: {statistics.median(time[key] for time in times if key in time):.2f} ms an image (median; one after the other on its thread)")
-except (ValueError, AttributeError, TypeError):
-    print("  (results.json has no times)")
+start, end, count, cores = map(float, sys.argv[2:6])
+print(f"{count:.0f} photographs in {end - start:.2f} s, with start-up, reading the network, drawing and writing: {count / (end - start):.1f} images/s")
+text = pathlib.Path(sys.argv[1]).read_text()
+if text:
+    row = json.loads(text)["batches"][0]
+    ms, batch = row["milliseconds"], row["batch"]
+    parts = {"decoding and resizing, on all cores": ms["decode"] * batch / cores,
+             "computing": ms["forward"] + ms["gradient"] + ms["maps"],
+             "upload, at 12 GB/s": batch * 3 * 224 * 224 * 4 / 12e6}
+    print(f"A batch of {batch} takes {ms['whole']:.1f} ms by itself. One after the other its parts would take: "
+          + "; ".join(f"{name} {time:.1f} ms" for name, time in parts.items()) + f". They overlap; {max(parts, key=parts.get)} bounds them.")
 PYTHON
-step 60 "$app" bench photos --model models/resnet50.onnx --device "$device" --batch "$batch" --rounds 2
 
 say "Done"
 rm -rf "$jpegs" "$out/maps" "$out/cache"

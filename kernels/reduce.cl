@@ -17,8 +17,10 @@ kernel void reduce(
     }
 
     float lanes[WB_LANES];
+    _Pragma("unroll")
     for (int l = 0; l < WB_LANES; l++) lanes[l] = maximum ? -INFINITY : 0.0f;
     for (int e = 0; e < count; e += WB_LANES)
+        _Pragma("unroll")
         for (int l = 0; l < WB_LANES; l++)
             if (e + l < count) {
                 const float v = px[ox + offsets[e + l]];

@@ -10,6 +10,7 @@ typedef float16 lanes;
 #define STORE(v, p) vstore16(v, 0, p)
 #define CHANNELS(c, n) for (int c = 0; c < n; c += 16)
 #define TILE ((int)get_global_id(0))
+#define UNROLLED
 #else
 // A work-item takes a channel of a tile; neighbours are neighbouring channels.
 typedef float lanes;
@@ -17,6 +18,7 @@ typedef float lanes;
 #define STORE(v, p) (*(p) = (v))
 #define CHANNELS(c, n) const int c = (int)get_global_id(0); if (c < n)
 #define TILE ((int)get_global_id(1))
+#define UNROLLED _Pragma("unroll") // a GPU has no registers to index
 #endif
 
 #ifdef WB_KERNEL_winograd_input
@@ -69,12 +71,14 @@ kernel void winograd_output(
             lanes *line = lines + j;
             WB_WINOGRAD_OUTPUT(lanes, fma, d, 1, line, 6)
         }
+        UNROLLED
         for (int i = 0; i < 4; i++) {
             if (i >= height) break;
             const lanes *line = lines + i * 6;
             lanes out[4];
             WB_WINOGRAD_OUTPUT(lanes, fma, line, 1, out, 1)
             const int at = ((image * s.oh + top + i) * s.ow + left) * s.oc + c;
+            UNROLLED
             for (int j = 0; j < 4; j++) {
                 if (j >= width) break;
                 lanes r = out[j];

@@ -24,8 +24,8 @@ struct Preparation: Sendable {
 
     /// A batch on its way.
     final class Batch: Sendable {
-        /// The network's input, in memory order; zeros where a picture failed.
-        let numbers: Block
+        /// The network's input; zeros where a picture failed.
+        let slot: any InputSlot
         // Written by `done`'s group, read after it.
         fileprivate nonisolated(unsafe) var results: [Result<PreparedPicture, ExplainError>?]
         private let done = DispatchGroup()
@@ -36,8 +36,11 @@ struct Preparation: Sendable {
             return results.map { $0! }
         }
 
-        fileprivate init(_ pictures: [Picture], _ preparation: Preparation, _ memory: Block) {
-            numbers = memory
+        /// Whether `wait` would return at once.
+        var isReady: Bool { done.wait(timeout: .now()) == .success }
+
+        fileprivate init(_ pictures: [Picture], _ preparation: Preparation, _ slot: any InputSlot) {
+            self.slot = slot
             results = Array(repeating: nil, count: pictures.count)
             DispatchQueue.global().async(group: done) { self.prepare(pictures, preparation) }
         }
@@ -48,7 +51,7 @@ struct Preparation: Sendable {
                 // Each picture writes its own part of both.
                 nonisolated(unsafe) let results = results
                 DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
-                    let room = UnsafeMutableBufferPointer(start: numbers.pointer + i * size, count: size)
+                    let room = UnsafeMutableBufferPointer(start: slot.numbers.pointer + i * size, count: size)
                     let start = DispatchTime.now().uptimeNanoseconds
                     do {
                         var picture = try preparation.prepare(pictures[i], into: room)
@@ -60,12 +63,14 @@ struct Preparation: Sendable {
                     }
                 }
             }
+            // If this fails, so does taking the slot.
+            try? slot.send()
         }
     }
 
     /// Begins to prepare pictures, several at a time, on other threads.
-    /// - Parameter memory: has room for the input, and is used by nobody else until the batch is done with.
-    func begin(_ pictures: [Picture], in memory: Block) -> Batch { Batch(pictures, self, memory) }
+    /// - Parameter slot: is used by nobody else until the batch is done with.
+    func begin(_ pictures: [Picture], in slot: any InputSlot) -> Batch { Batch(pictures, self, slot) }
 
     private func prepare(_ picture: Picture, into room: UnsafeMutableBufferPointer<Float>) throws
         -> PreparedPicture

@@ -41,7 +41,7 @@ public final class ExplanationSession {
     private let fixedClass: Int?
     private let preparation: Preparation
     /// Inputs of two batches: one is prepared while the other is computed.
-    private let staging: [Block]
+    private let slots: [any InputSlot]
 
     /// Working memory on the device for one batch, in bytes, without weights.
     public var workingMemory: Int { executor.arenaBytes }
@@ -125,8 +125,7 @@ public final class ExplanationSession {
             executor = try opened.device.load(tape, keeping: kept)
             preparation = Preparation(
                 model: model, shape: tape.shape(input), keepsPhotos: options.keepsPhotos)
-            let size = tape.shape(input).count
-            staging = [Block(count: size), Block(count: size)]
+            slots = try [executor.slot(for: input), executor.slot(for: input)]
         } catch {
             throw ExplainError(error, .model)
         }
@@ -157,18 +156,31 @@ public final class ExplanationSession {
         }
         func begin(_ number: Int) -> Preparation.Batch? {
             guard number < parts.count else { return nil }
-            return preparation.begin(Array(pictures[parts[number]]), in: staging[number % 2])
+            return preparation.begin(Array(pictures[parts[number]]), in: slots[number % 2])
         }
         var next = begin(0)
+        var start: UInt64?  // when the forward pass of `next` was started
+        func launch(_ batch: Preparation.Batch) throws {
+            start = DispatchTime.now().uptimeNanoseconds
+            try executor.take(batch.slot, as: input)
+            try executor.start(tape.stage(0))
+        }
         // Nothing goes on after this call, whatever ends it.
         defer { _ = next?.wait() }
         for (number, part) in parts.enumerated() {
             let ready = next!
             let prepared = ready.wait()
-            next = begin(number + 1)
             let computed: [ImageExplanation?]
             do {
-                computed = try compute(Array(pictures[part]), prepared, ready.numbers)
+                if start == nil { try launch(ready) }
+                let since = start!
+                start = nil
+                next = begin(number + 1)
+                computed = try finish(Array(pictures[part]), prepared, since: since) {
+                    // Where the device goes on by itself, what is left to do here is done meanwhile.
+                    guard executor.runsBesideHost, let next, next.isReady else { return }
+                    try launch(next)
+                }
             } catch {
                 throw ExplainError(error, .device)
             }
@@ -183,101 +195,118 @@ public final class ExplanationSession {
 
     // MARK: Computing
 
-    private func compute(
-        _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], _ numbers: Block
+    /// What a method left on the device.
+    private struct Numbers {
+        let method: any Explainer.Type
+        let classes: [Int]?  // of each picture
+        let maps: [Float], weights: [Float]?
+    }
+
+    /// Explains a batch whose forward pass runs. When all is read from the device it calls `release`: the device is free then.
+    private func finish(
+        _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], since start: UInt64,
+        release: () throws -> Void
     ) throws -> [ImageExplanation?] {
-        let start = DispatchTime.now().uptimeNanoseconds
         let batch = tape.shape(input).dims[0]
-        try executor.write(input, from: UnsafeBufferPointer(start: numbers.pointer, count: numbers.count))
-        try executor.run(tape.stage(0))
         let scores = try executor.memoryOrder(logits)
         let rows = pictures.indices.map { Array(scores[$0 * classes..<($0 + 1) * classes]) }
-        let probabilities = rows.map { model.network.probabilities($0) }
-        let ranked = rows.map { ExplanationSession.ranking($0) }
 
-        // explanations[picture][method] for each class in turn
-        var found: [[Explanation]] = pictures.map { _ in [] }
+        var numbers: [Numbers] = []
+        func read(_ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?) throws {
+            numbers.append(
+                Numbers(
+                    method: method, classes: classes, maps: try executor.memoryOrder(output.map),
+                    weights: try output.weights.map(executor.memoryOrder)))
+        }
         for (method, output) in zip(methods, outputs) where !method.isClassSpecific {
-            try collect(method, output, classes: nil, probabilities, prepared, into: &found)
+            try read(method, output, classes: nil)
         }
         if let seed {
             let rounds = if case .top(let n) = options.classChoice { n } else { 1 }
+            // The device waits for this: a ranking only where more than the best is asked for.
+            let ranked = rounds > 1 ? rows.map { ExplanationSession.ranking($0) } : nil
             for round in 0..<rounds {
-                let targets = ranked.map { fixedClass ?? $0[round] }
+                let targets = rows.indices.map {
+                    fixedClass ?? ranked?[$0][round] ?? ExplanationSession.best(rows[$0])
+                }
                 var cotangent = [Float](repeating: 0, count: batch * classes)
                 for (i, target) in targets.enumerated() { cotangent[i * classes + target] = 1 }
                 try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
-                try executor.run(tape.stage(1))
+                try executor.start(tape.stage(1))
                 for (method, output) in zip(methods, outputs) where method.isClassSpecific {
-                    try collect(method, output, classes: targets, probabilities, prepared, into: &found)
+                    try read(method, output, classes: targets)
                 }
             }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
-        return pictures.indices.map { i in
-            guard case .success(let ready) = prepared[i] else { return nil }
-            // In the order in which the methods were asked for.
-            let order = methods.map { $0.name }
-            let explanations = found[i].enumerated().sorted {
-                (order.firstIndex(of: $0.element.method)!, $0.offset) < (
-                    order.firstIndex(of: $1.element.method)!, $1.offset
-                )
-            }.map(\.element)
-            return ImageExplanation(
-                name: pictures[i].name, size: ready.size,
-                predictions: ranked[i].prefix(5).map {
-                    Prediction(
-                        index: $0, label: model.label($0), logit: rows[i][$0],
-                        probability: probabilities[i][$0])
-                }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo,
-                view: ready.view)
+        try release()
+
+        var results = [ImageExplanation?](repeating: nil, count: pictures.count)
+        results.withUnsafeMutableBufferPointer { results in
+            // Each picture writes its own result, and only reads the rest.
+            nonisolated(unsafe) let (results, session, numbers) = (results, self, numbers)
+            DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
+                guard case .success(let ready) = prepared[i] else { return }
+                let ranked = ExplanationSession.ranking(rows[i])
+                let probabilities = session.model.network.probabilities(rows[i])
+                // In the order in which the methods were asked for, and of the classes.
+                let explanations = session.methods.flatMap { method in
+                    numbers.filter { $0.method.name == method.name }.map {
+                        session.explanation($0, picture: i, probabilities)
+                    }
+                }
+                results[i] = ImageExplanation(
+                    name: pictures[i].name, size: ready.size,
+                    predictions: ranked.prefix(5).map {
+                        Prediction(
+                            index: $0, label: session.model.label($0), logit: rows[i][$0],
+                            probability: probabilities[$0])
+                    }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo,
+                    view: ready.view)
+            }
         }
+        return results
     }
 
-    private func collect(
-        _ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?, _ probabilities: [[Float]],
-        _ prepared: [Result<PreparedPicture, ExplainError>], into found: inout [[Explanation]]
-    ) throws {
-        let maps = try executor.memoryOrder(output.map)
+    /// What one method says about one picture.
+    private func explanation(_ numbers: Numbers, picture i: Int, _ probabilities: [Float]) -> Explanation {
+        let (method, batch) = (numbers.method, tape.shape(input).dims[0])
         let cells = grid.height * grid.width
-        let weights = try output.weights.map(executor.memoryOrder)
-        for i in found.indices {
-            guard case .success = prepared[i] else { continue }
-            let values = method.finish(Array(maps[i * cells..<(i + 1) * cells]))
-            let own = weights.map { all in
-                let channels = all.count / tape.shape(input).dims[0]
-                return Array(all[i * channels..<(i + 1) * channels])
-            }
-            let plane = Plane(width: grid.width, height: grid.height, values: values)
-            let scaled = plane.normalised()
-            var blank: String?
-            if scaled.notFinite > 0 {
-                blank =
-                    "\(scaled.notFinite) of \(cells) cells are not finite numbers: the network overflows on this picture"
-            } else if values.allSatisfy({ $0 == 0 }) {
-                blank = method.blankReason(weights: own)
-            } else if scaled.isConstant {
-                blank = "the map has the same value, \(values[0]), everywhere"
-            }
-            let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
-            found[i].append(
-                Explanation(
-                    method: method.name, title: method.title, classIndex: classes?[i],
-                    label: classes.map { model.label($0[i]) },
-                    probability: classes.map { probabilities[i][$0[i]] }, layer: layer.name,
-                    map: Grid2D(width: grid.width, height: grid.height, values: values),
-                    heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank
-                ))
+        let values = method.finish(Array(numbers.maps[i * cells..<(i + 1) * cells]))
+        let plane = Plane(width: grid.width, height: grid.height, values: values)
+        let scaled = plane.normalised()
+        var blank: String?
+        if scaled.notFinite > 0 {
+            blank =
+                "\(scaled.notFinite) of \(cells) cells are not finite numbers: the network overflows on this picture"
+        } else if values.allSatisfy({ $0 == 0 }) {
+            blank = method.blankReason(
+                weights: numbers.weights.map { all in
+                    let channels = all.count / batch
+                    return Array(all[i * channels..<(i + 1) * channels])
+                })
+        } else if scaled.isConstant {
+            blank = "the map has the same value, \(values[0]), everywhere"
         }
+        let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
+        let target = numbers.classes?[i]
+        return Explanation(
+            method: method.name, title: method.title, classIndex: target, label: target.map(model.label),
+            probability: target.map { probabilities[$0] }, layer: layer.name,
+            map: Grid2D(width: grid.width, height: grid.height, values: values),
+            heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank)
     }
 
     /// Class indices by falling score; of equals the lower index first, and NaN last.
-    static func ranking(_ scores: [Float]) -> [Int] {
-        scores.indices.sorted { a, b in
-            let (p, q) = (scores[a], scores[b])
-            if p.isNaN || q.isNaN { return p.isNaN == q.isNaN ? a < b : q.isNaN }
-            return p == q ? a < b : p > q
-        }
+    static func ranking(_ scores: [Float]) -> [Int] { scores.indices.sorted { precedes(scores, $0, $1) } }
+
+    /// The first of the ranking.
+    private static func best(_ scores: [Float]) -> Int { scores.indices.min { precedes(scores, $0, $1) }! }
+
+    private static func precedes(_ scores: [Float], _ a: Int, _ b: Int) -> Bool {
+        let (p, q) = (scores[a], scores[b])
+        if p.isNaN || q.isNaN { return p.isNaN == q.isNaN ? a < b : q.isNaN }
+        return p == q ? a < b : p > q
     }
 }
 

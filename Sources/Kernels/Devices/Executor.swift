@@ -34,6 +34,8 @@ package protocol Executor: AnyObject {
     func run(_ steps: Range<Int>) throws
     /// Runs steps, and does not wait for a device that goes on by itself; reading a value does.
     func start(_ steps: Range<Int>) throws
+    /// Whether `start` returns before the steps are done.
+    var runsBesideHost: Bool { get }
     /// The numbers of a value, in memory order.
     func memoryOrder(_ value: Value) throws -> [Float]
     /// Seconds that each step takes, run one after the other.
@@ -47,6 +49,7 @@ extension Executor {
         try write(value, from: UnsafeBufferPointer(start: slot.numbers.pointer, count: slot.numbers.count))
     }
     package func start(_ steps: Range<Int>) throws { try run(steps) }
+    package var runsBesideHost: Bool { false }
 }
 
 /// Where a tape can run.

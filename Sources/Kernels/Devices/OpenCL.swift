@@ -302,6 +302,8 @@ package final class OpenCLExecutor: Executor {
         try queue.finish()
     }
 
+    package var runsBesideHost: Bool { true }
+
     package func start(_ steps: Range<Int>) throws {
         // Everything is enqueued before anything is waited for: a wait between short kernels leaves cores idle.
         for i in steps { for launch in launches[i] { try queue.enqueue(launch) } }
