@@ -4,7 +4,7 @@
     compare.py [--quick] [--networks …] [--peers …] [--work …] [--batch …] [--threads N] [--device cpu] [--json FILE] [--markdown FILE]
 
 For each network, work and batch: every engine is started and computes the batch; maps must agree with ours (Pearson correlation of each
-picture >= 0.9999); then, in each round, each in turn is asked a few times and gives its median. The tables have medians over rounds, and
+picture >= 0.9999, of gradients >= 0.999); then, in each round, each in turn is asked a few times and gives its median. The tables have medians over rounds, and
 the ratio peer / ours within rounds with its smallest and largest value. Further rows, by --work: `device` (an OpenCL device against our own
 cpu), `threads` (cpu with 2 threads against 1), `memory` (the process's largest), `photograph` (one photograph, from process start to PNG).
 Rows join those that are in the JSON file already, so that a long comparison can be done in parts.
@@ -32,7 +32,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "resnext50_32x4d", "googlenet")
 WORK = ("gradcam", "fem", "input-gradient", "device", "threads", "memory", "photograph")
-CORRELATION = 0.9999
+# What maps must reach. A gradient with respect to pixels has jumps: one rounding decides at every ReLU and every window that is nearly even.
+CORRELATION = {"input-gradient": 0.999}
 
 
 class Failure(Exception):
@@ -150,11 +151,11 @@ class Comparison:
             sys.executable, HERE / "peers.py", name, "--model", model, "--layer", layer, "--work", work, "--threads", str(threads), "--input", x,
             "--output", output], threads, output)
 
-    def agreeing(self, ours: np.ndarray, theirs: np.ndarray, name: str) -> float:
+    def agreeing(self, work: str, ours: np.ndarray, theirs: np.ndarray, name: str) -> float:
         """The smallest Pearson correlation of a picture's maps; times of maps that differ would mean nothing."""
         n = len(ours)
         found = min(float(np.corrcoef(a, b)[0, 1]) for a, b in zip(ours.reshape(n, -1), theirs.reshape(n, -1), strict=True))
-        if not found >= CORRELATION:
+        if not found >= CORRELATION.get(work, 0.9999):
             raise Failure(f"the maps of {name} and ours have a correlation of {found:.6f}")
         return found
 
@@ -175,7 +176,7 @@ class Comparison:
                 if peer.skipped is not None:
                     self.add(Skipped(*place, name, peer.skipped))
                     continue
-                correlations.append(self.agreeing(np.load(ours.output), np.load(peer.output), name))
+                correlations.append(self.agreeing(work, np.load(ours.output), np.load(peer.output), name))
                 engines.append(peer)
             except Failure as reason:
                 # The others can still be timed.
@@ -239,7 +240,7 @@ class Comparison:
         for command in commands:
             run(command)
         heat = np.load(next(result.glob("*.heatmap.npy")))[None]
-        agreement = self.agreeing(heat, np.load(self.folder / "peer.npy")[None], "the script")
+        agreement = self.agreeing("photograph", heat, np.load(self.folder / "peer.npy")[None], "the script")
         times: list[list[float]] = [[], []]
         for _ in range(self.options.rounds):
             for command, found in zip(commands, times, strict=True):
@@ -297,7 +298,9 @@ class Comparison:
 # What `make bench` does: (networks, work, batches). More batches where a target names them, else one and eight.
 EVERYTHING: list[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]] = [
     (("resnet50",), ("gradcam",), (1, 8, 32)),
-    (("vgg16", "mobilenet_v2", "densenet121", "resnext50_32x4d", "googlenet", "SHARED"), ("gradcam",), (1, 8)),
+    (("vgg16", "mobilenet_v2", "densenet121", "resnext50_32x4d", "googlenet"), ("gradcam",), (1, 8)),
+    # One of these has the batch 1 written into it, which the peers obey.
+    (("SHARED",), ("gradcam",), (1,)),
     (("resnet50", "mobilenet_v2", "vgg16"), ("input-gradient", "fem"), (1, 8)),
     (("resnet50", "mobilenet_v2", "vgg16"), ("device", "threads"), (1, 8)),
     (("resnet50",), ("memory",), (1, 32)),
