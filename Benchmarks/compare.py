@@ -33,6 +33,8 @@ ROOT = HERE.parent
 NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "resnext50_32x4d", "googlenet")
 WORK = ("gradcam", "fem", "input-gradient", "device", "threads", "memory", "photograph")
 # What maps must reach. A gradient with respect to pixels has jumps: one rounding decides at every ReLU and every window that is nearly even.
+# On this ResNet-50, PyTorch's two memory formats correlate with each other by 0.99986 at worst, and with double precision by 0.99980;
+# ours with double precision by 0.99981. So no two programs in binary32 can be asked for more.
 CORRELATION = {"input-gradient": 0.999}
 
 
