@@ -32,6 +32,19 @@ WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 // One work-item computes a tile of 8 rows (output pixels) by one panel of 32 columns, in sixteen float16 sums.
 // Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+
+// Asks for memory that is needed soon. OpenCL's own prefetch() does nothing on PoCL.
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define SOON(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
+#define SOON_WRITTEN(p) __builtin_prefetch((const void *)(size_t)(p), 1, 3)
+#endif
+#endif
+#ifndef SOON
+#define SOON(p)
+#define SOON_WRITTEN(p)
+#endif
+
 #ifdef WB_KERNEL_convolution
 kernel void convolution(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
@@ -39,17 +52,34 @@ kernel void convolution(
 {
     const int channels = s.c / s.groups, taps = s.kh * s.kw, terms = taps * channels;
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
-    const int pixels = s.oh * s.ow, rows = s.n * pixels, row0 = (int)get_global_id(0) * 8;
-    const int panel = (int)get_global_id(1), group = panel / group_panels;
+    const int pixels = s.oh * s.ow, rows = s.n * pixels;
+
+    // Work-items run in the order of their places, dimension 0 first. So within a group, places go through blocks of
+    // tiles whose input stays in the second-level cache, for every panel through the tiles of the block.
+    const int tiles = (int)get_global_size(0), block = clamp(12288 / (taps > 1 ? 2 * channels : channels), 2, 16);
+    int place = (int)get_global_id(1) * tiles + (int)get_global_id(0);
+    const int group = place / (tiles * group_panels);
+    place -= group * tiles * group_panels;
+    const int first_tile = place / (block * group_panels) * block;
+    place -= first_tile * group_panels;
+    const int block_tiles = min(block, tiles - first_tile), inside_panel = place / block_tiles;
+    const int panel = group * group_panels + inside_panel, row0 = (first_tile + place - inside_panel * block_tiles) * 8;
+
+    const int inside = inside_panel * WB_PANEL, columns = min(group_columns - inside, WB_PANEL);
+    const int column = group * s.y_group + inside;
 
     global const float *base[8];
     int top[8], left[8];
+    int image = row0 / pixels, oy = (row0 - image * pixels) / s.ow, ox = row0 - image * pixels - oy * s.ow;
     for (int r = 0; r < 8; r++) {
-        const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
         base[r] = x + image * s.h * s.w * s.x_pixel + group * s.x_group;
         // Rows past the last read nothing but zeros, and are not stored.
-        top[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
-        left[r] = pixel % s.ow * s.stride_w - s.pad_w;
+        top[r] = row0 + r < rows ? oy * s.stride_h - s.pad_h : -0x40000000;
+        left[r] = ox * s.stride_w - s.pad_w;
+        if (++ox == s.ow) {
+            ox = 0;
+            if (++oy == s.oh) oy = 0, image++;
+        }
     }
 
     // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are
@@ -57,6 +87,12 @@ kernel void convolution(
     bool runs = s.x_pixel == channels && s.dilation_w == 1;
     for (int r = 0; r < 8; r++) runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
     const int run = runs ? s.kw * channels : channels, columns_of_taps = runs ? 1 : s.kw;
+
+    // How far on the next tile's input lies, while it is not in the cache. A short tile ends before outputs that it asks
+    // for are there, so it asks for those of the next.
+    const int ahead = inside_panel == 0 && taps == 1 ? 8 * s.stride_w * s.x_pixel : 0;
+    const int asked_from = terms < 128 ? 8 : 0;
+    int asked = 0;
 
     float16 total[8][2];
     global const float *b = weights + panel * terms * WB_PANEL;
@@ -73,13 +109,33 @@ kernel void convolution(
     global const float *a##r = (source##r < 0 ? zeros : base[r] + source##r * s.x_pixel) + c;
             ROWS(POINT)
 #undef POINT
-            for (int i = 0; i < count; i++, b += WB_PANEL) {
-                const float16 b0 = vload16(0, b), b1 = vload16(1, b);
+            // A little of what comes next every 16 terms, so that requests do not come in a crowd.
+            for (int i0 = 0; i0 < count; i0 += 16) {
+                if (ahead) {
+#define AHEAD(r) SOON(a##r + i0 + ahead);
+                    ROWS(AHEAD)
+#undef AHEAD
+                }
+                for (int q = 0; q < 2 && asked < 8 && k1 == terms; q++, asked++) {
+                    const int at = (row0 + asked + asked_from) * s.y_pixel + column;
+                    SOON_WRITTEN(y + at);
+                    SOON_WRITTEN(y + at + 16);
+                    if (s.residual) {
+                        SOON(residual + at);
+                        SOON(residual + at + 16);
+                    }
+                }
+                const int i1 = min(i0 + 16, count);
+                for (int i = i0; i < i1; i++, b += WB_PANEL) {
+                    SOON(b + 8 * WB_PANEL);
+                    SOON(b + 8 * WB_PANEL + 16);
+                    const float16 b0 = vload16(0, b), b1 = vload16(1, b);
 #define STEP(r)                                    \
     u##r = fma((float16)(a##r[i]), b0, u##r);      \
     v##r = fma((float16)(a##r[i]), b1, v##r);
-                ROWS(STEP)
+                    ROWS(STEP)
 #undef STEP
+                }
             }
             k += count;
             c += count;
@@ -102,8 +158,6 @@ kernel void convolution(
         }
     }
 
-    const int inside = (panel - group * group_panels) * WB_PANEL, columns = min(group_columns - inside, WB_PANEL);
-    const int column = group * s.y_group + inside;
     for (int r = 0; r < 8 && row0 + r < rows; r++) {
         const int at = (row0 + r) * s.y_pixel + column;
         if (columns == WB_PANEL) {
