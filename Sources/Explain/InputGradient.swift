@@ -42,7 +42,8 @@ final class InputGradient {
             let classes = scores.count / shape.dims[0]
             var cotangent = [Float](repeating: 0, count: scores.count)
             for begin in stride(from: 0, to: scores.count, by: classes) {
-                cotangent[begin + ExplanationSession.ranking(Array(scores[begin..<begin + classes]))[0]] = 1
+                cotangent[begin + ExplanationSession.best(1, of: Array(scores[begin..<begin + classes]))[0]] =
+                    1
             }
             try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
             try executor.run(tape.stage(1))

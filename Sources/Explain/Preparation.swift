@@ -84,7 +84,7 @@ struct Preparation: Sendable {
                     "\(name): The array has \(values.count) numbers; the network takes \(single), which is \(room.count)."
                 )
             }
-            _ = room.update(fromContentsOf: single.memoryOrder(values))
+            single.writeMemoryOrder(values, to: room.baseAddress!)
             return PreparedPicture()
         case .file(let path):
             let photo = try RGBImage.load(path: path)

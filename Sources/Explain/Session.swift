@@ -223,11 +223,10 @@ public final class ExplanationSession {
         }
         if let seed {
             let rounds = if case .top(let n) = options.classChoice { n } else { 1 }
-            // The device waits for this: a ranking only where more than the best is asked for.
-            let ranked = rounds > 1 ? rows.map { ExplanationSession.ranking($0) } : nil
+            let ranked = rows.map { ExplanationSession.best(rounds, of: $0) }
             for round in 0..<rounds {
                 let targets = rows.indices.map {
-                    fixedClass ?? ranked?[$0][round] ?? ExplanationSession.best(rows[$0])
+                    fixedClass ?? ranked[$0][round]
                 }
                 var cotangent = [Float](repeating: 0, count: batch * classes)
                 for (i, target) in targets.enumerated() { cotangent[i * classes + target] = 1 }
@@ -247,7 +246,6 @@ public final class ExplanationSession {
             nonisolated(unsafe) let (results, session, numbers) = (results, self, numbers)
             DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
                 guard case .success(let ready) = prepared[i] else { return }
-                let ranked = ExplanationSession.ranking(rows[i])
                 let probabilities = session.model.network.probabilities(rows[i])
                 // In the order in which the methods were asked for, and of the classes.
                 let explanations = session.methods.flatMap { method in
@@ -257,7 +255,7 @@ public final class ExplanationSession {
                 }
                 results[i] = ImageExplanation(
                     name: pictures[i].name, size: ready.size,
-                    predictions: ranked.prefix(5).map {
+                    predictions: ExplanationSession.best(5, of: rows[i]).map {
                         Prediction(
                             index: $0, label: session.model.label($0), logit: rows[i][$0],
                             probability: probabilities[$0])
@@ -300,8 +298,21 @@ public final class ExplanationSession {
     /// Class indices by falling score; of equals the lower index first, and NaN last.
     static func ranking(_ scores: [Float]) -> [Int] { scores.indices.sorted { precedes(scores, $0, $1) } }
 
-    /// The first of the ranking.
-    private static func best(_ scores: [Float]) -> Int { scores.indices.min { precedes(scores, $0, $1) }! }
+    /// The first `count` of the ranking, or all if there are fewer.
+    static func best(_ count: Int, of scores: [Float]) -> [Int] {
+        // The device waits for this, so all are sorted only where many are wanted.
+        if count > 16 { return Array(ranking(scores).prefix(count)) }
+        var best: [Int] = []
+        for i in scores.indices {
+            if best.count == count {
+                guard precedes(scores, i, best[count - 1]) else { continue }
+                best.removeLast()
+            }
+            // Equal scores stay in the order of their indices.
+            best.insert(i, at: best.firstIndex { precedes(scores, i, $0) } ?? best.count)
+        }
+        return best
+    }
 
     private static func precedes(_ scores: [Float], _ a: Int, _ b: Int) -> Bool {
         let (p, q) = (scores[a], scores[b])

@@ -49,22 +49,39 @@ package struct Plane: Equatable, Sendable {
     }
 
     func sampled(columns: [Sample], rows: [Sample]) -> Plane {
-        var result = [Float](repeating: 0, count: columns.count * rows.count)
-        values.withUnsafeBufferPointer { v in
-            result.withUnsafeMutableBufferPointer { out in
-                var target = 0
-                for row in rows {
-                    let (upper, lower) = (row.low * width, row.high * width)
-                    for column in columns {
-                        let top = Self.mix(v[upper + column.low], v[upper + column.high], column.t)
-                        let bottom = Self.mix(v[lower + column.low], v[lower + column.high], column.t)
-                        out[target] = Self.mix(top, bottom, row.t)
-                        target += 1
+        let newWidth = columns.count
+        let result = [Float](unsafeUninitializedCapacity: newWidth * rows.count) { out, initialised in
+            values.withUnsafeBufferPointer { v in
+                // Along the columns each row is mixed once: of the rows below each other, the last two are kept.
+                withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * newWidth) { mixed in
+                    var held = [-1, -1]
+                    func line(_ row: Int) -> UnsafeMutablePointer<Float> {
+                        let to = mixed.baseAddress! + row % 2 * newWidth
+                        if held[row % 2] == row { return to }
+                        held[row % 2] = row
+                        let from = v.baseAddress! + row * width
+                        for (x, column) in columns.enumerated() {
+                            (to + x).initialize(
+                                to: Self.mix(from[column.low], from[column.high], column.t))
+                        }
+                        return to
+                    }
+                    var target = out.baseAddress!
+                    for row in rows {
+                        let (top, bottom, t) = (line(row.low), line(row.high), row.t)
+                        if t == 0 {
+                            target.initialize(from: top, count: newWidth)
+                        } else {
+                            let rest = 1 - t
+                            for x in 0..<newWidth { target[x] = rest * top[x] + t * bottom[x] }
+                        }
+                        target += newWidth
                     }
                 }
             }
+            initialised = newWidth * rows.count
         }
-        return Plane(width: columns.count, height: rows.count, values: result)
+        return Plane(width: newWidth, height: rows.count, values: result)
     }
 
     /// A weight of zero leaves the other value alone, even beside an infinity or NaN.

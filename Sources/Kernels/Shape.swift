@@ -62,18 +62,41 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     }
 
     private func reordered(_ from: [Float], toMemory: Bool) -> [Float] {
+        precondition(from.count == count)
+        return [Float](unsafeUninitializedCapacity: count) { to, initialised in
+            from.withUnsafeBufferPointer { reorder($0.baseAddress!, to.baseAddress!, toMemory: toMemory) }
+            initialised = count
+        }
+    }
+
+    /// Writes elements in memory order to `to`, from row-major order.
+    package func writeMemoryOrder(_ rowMajor: [Float], to: UnsafeMutablePointer<Float>) {
+        precondition(rowMajor.count == count)
+        rowMajor.withUnsafeBufferPointer {
+            guard let from = $0.baseAddress else { return }
+            if isRowMajor { to.update(from: from, count: count) } else { reorder(from, to, toMemory: true) }
+        }
+    }
+
+    /// In blocks of pixels that stay in the first-level cache while their channels are taken one after the other.
+    private func reorder(
+        _ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Float>, toMemory: Bool
+    ) {
         let (c, pixels) = (dims[1], dims[2] * dims[3])
-        var to = [Float](repeating: 0, count: count)
-        for n in 0..<dims[0] {
-            let image = n * c * pixels
-            for p in 0..<pixels {
+        let block = max(1, 2048 / c)
+        for image in stride(from: 0, to: count, by: c * pixels) {
+            for begin in stride(from: 0, to: pixels, by: block) {
+                let end = min(begin + block, pixels)
                 for k in 0..<c {
-                    let (planar, last) = (image + k * pixels + p, image + p * c + k)
-                    to[toMemory ? last : planar] = from[toMemory ? planar : last]
+                    let (planar, last) = (image + k * pixels, image + k)
+                    if toMemory {
+                        for p in begin..<end { to[last &+ p &* c] = from[planar &+ p] }
+                    } else {
+                        for p in begin..<end { to[planar &+ p] = from[last &+ p &* c] }
+                    }
                 }
             }
         }
-        return to
     }
 
     /// The shape that two shapes broadcast to, or nil if they do not, or to more than kernels can compute.

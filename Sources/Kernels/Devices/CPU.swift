@@ -45,7 +45,7 @@ package struct CPUFrame {
     let threads: Int
     fileprivate let pool: OpaquePointer?  // nil for one thread
     fileprivate let storages: [Int]
-    fileprivate let memory: [UnsafeMutablePointer<Float>?]
+    fileprivate var memory: [UnsafeMutablePointer<Float>?]
     fileprivate let scratch: UnsafeMutablePointer<wb_scratch>
 
     func pointer(_ value: Value) -> UnsafeMutablePointer<Float> { memory[storages[value.id]]! }
@@ -91,8 +91,9 @@ package struct CPUFrame {
 /// A tape in the CPU's memory.
 package final class CPUExecutor: Executor {
     private let tape: Tape
-    private let frame: CPUFrame
+    private var frame: CPUFrame
     private let blocks: [Block]  // keeps the memory
+    private var taken: [Int: Block] = [:]  // the input slots in use, by value
     package let arenaBytes: Int
 
     /// - Throws: if the tape needs more memory than the machine has, rather than be killed for it.
@@ -154,6 +155,13 @@ package final class CPUExecutor: Executor {
     }
 
     package func slot(for value: Value) -> any InputSlot { HostSlot(count: tape.shape(value).count) }
+
+    /// Steps read what lies in the slot.
+    package func take(_ slot: any InputSlot, as value: Value) {
+        precondition(slot.numbers.count == tape.shape(value).count)
+        taken[value.id] = slot.numbers
+        frame.memory[tape.storage(value)] = slot.numbers.pointer
+    }
 
     package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) {
         frame.pointer(value).update(from: source.baseAddress!, count: source.count)
