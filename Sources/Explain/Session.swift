@@ -243,7 +243,8 @@ public final class ExplanationSession {
         var results = [ImageExplanation?](repeating: nil, count: pictures.count)
         results.withUnsafeMutableBufferPointer { results in
             // Each picture writes its own result, and only reads the rest.
-            nonisolated(unsafe) let (results, session, numbers) = (results, self, numbers)
+            nonisolated(unsafe) let (results, session) = (results, self)
+            let numbers = numbers
             DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
                 guard case .success(let ready) = prepared[i] else { return }
                 let probabilities = session.model.network.probabilities(rows[i])
