@@ -297,10 +297,12 @@ public final class ExplanationSession {
     }
 
     /// Class indices by falling score; of equals the lower index first, and NaN last.
-    static func ranking(_ scores: [Float]) -> [Int] { scores.indices.sorted { precedes(scores, $0, $1) } }
+    package static func ranking(_ scores: [Float]) -> [Int] {
+        scores.indices.sorted { precedes(scores, $0, $1) }
+    }
 
     /// The first `count` of the ranking, or all if there are fewer.
-    static func best(_ count: Int, of scores: [Float]) -> [Int] {
+    package static func best(_ count: Int, of scores: [Float]) -> [Int] {
         // The device waits for this, so all are sorted only where many are wanted.
         if count > 16 { return Array(ranking(scores).prefix(count)) }
         var best: [Int] = []

@@ -29,6 +29,17 @@ import Testing
         return options
     }
 
+    /// The best classes are the first of the ranking, with equal scores and NaN too.
+    @Test func bestOfTheRanking() {
+        let scores: [Float] = [2, .nan, 7, -1, 7, .infinity, .nan, 0, -0.0, 2, -.infinity, 2]
+        #expect(ExplanationSession.ranking(scores) == [5, 2, 4, 0, 9, 11, 7, 8, 3, 10, 1, 6])
+        for count in 1...20 {
+            #expect(
+                ExplanationSession.best(count, of: scores)
+                    == Array(ExplanationSession.ranking(scores).prefix(count)))
+        }
+    }
+
     private func failure(_ body: () throws -> Void) -> ExplainError? {
         do {
             try body()

@@ -21,6 +21,35 @@ import Testing
         }
     }
 
+    /// To any size, each number as the definition has it: nothing is contracted, and a weight of zero hides infinities.
+    @Test func bilinearBits() {
+        let plane = Plane(
+            width: 5, height: 3,
+            values: (0..<15).map { $0 == 7 ? .infinity : Float(($0 * 37) % 11) / 7 - 0.3 })
+        for (width, height) in [(1, 1), (5, 3), (5, 7), (13, 3), (2, 2), (10, 6), (224, 31), (3, 100)] {
+            func sample(_ i: Int, _ size: Int, _ newSize: Int) -> (Int, Int, Float) {
+                let s = min(
+                    max((Float(i) + 0.5) * (Float(size) / Float(newSize)) - 0.5, 0), Float(size - 1))
+                return (Int(s), min(Int(s) + 1, size - 1), s - Float(Int(s)))
+            }
+            func mix(_ a: Float, _ b: Float, _ t: Float) -> Float { t == 0 ? a : (1 - t) * a + t * b }
+            var expected: [Float] = []
+            for y in 0..<height {
+                let (y0, y1, u) = sample(y, 3, height)
+                for x in 0..<width {
+                    let (x0, x1, t) = sample(x, 5, width)
+                    let v = plane.values
+                    expected.append(
+                        mix(mix(v[y0 * 5 + x0], v[y0 * 5 + x1], t), mix(v[y1 * 5 + x0], v[y1 * 5 + x1], t), u)
+                    )
+                }
+            }
+            #expect(
+                plane.resized(width: width, height: height).values.map(\.bitPattern)
+                    == expected.map(\.bitPattern))
+        }
+    }
+
     @Test func scaling() {
         let plain = Plane(width: 3, height: 1, values: [-1, 3, 1]).normalised()
         #expect(plain.plane.values == [0, 1, 0.5] && plain.minimum == -1 && plain.maximum == 3)
