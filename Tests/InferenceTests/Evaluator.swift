@@ -104,7 +104,7 @@ struct Evaluator {
         case "Div":
             // Only the arithmetic of shapes divides here: integers.
             return [broadcast(x(0), x(1)) { ($0 / $1).rounded(.towardZero) }]
-        case "Sum": return [try inputs.indices.dropFirst().reduce(x(0)) { broadcast($0, inputs[$1]!, +) }]
+        case "Sum": return [inputs.indices.dropFirst().reduce(x(0)) { broadcast($0, inputs[$1]!, +) }]
         case "Conv": return [try conv(node, inputs)]
         case "BatchNormalization":
             let epsilon = Double(try node.float("epsilon", default: 1e-5))
