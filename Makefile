@@ -86,6 +86,10 @@ endif
 conformance: build .venv-bench/ready ## run ONNX's own test data through the program
 	.venv-bench/bin/python Tools/conformance.py --device cpu --device opencl:0
 
+.PHONY: winograd-error
+winograd-error: build .venv-bench/ready ## the errors of 3x3 convolutions, by Winograd's way and direct, against double precision
+	.venv-bench/bin/python Tools/winograd_error.py
+
 .PHONY: gpu-report
 gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, spills, local memory (no GPU needed)
 ifneq ($(SETUP),no)

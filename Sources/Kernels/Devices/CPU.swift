@@ -50,8 +50,8 @@ package struct CPUFrame {
 
     func pointer(_ value: Value) -> UnsafeMutablePointer<Float> { memory[storages[value.id]]! }
 
-    /// Cuts `count` units of work into ranges that threads take, with boundaries at multiples of `grain`: two for each thread,
-    /// so that one whose core is busy elsewhere leaves work to the others.
+    /// Cuts `count` units of work into ranges that threads take, with boundaries at multiples of `grain`: two for each thread
+    /// where there is enough, so that one whose core is busy elsewhere leaves work to the others.
     /// - Parameters:
     ///   - minimum: the units that are worth a thread.
     ///   - whole: the units that are not cut where each thread has some anyway.
