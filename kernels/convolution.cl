@@ -11,12 +11,7 @@
 WB_FN float conv_finish(
     const wb_conv *s, float t, global const float *bias, int at_bias, global const float *residual, int at)
 {
-    if (s->bias) t = t + bias[at_bias];
-    if (s->residual) t = t + residual[at];
-    if (s->clip) {
-        t = t < s->lo ? s->lo : t;
-        t = t > s->hi ? s->hi : t;
-    }
+    WB_EPILOGUE(float, *s, t, bias[at_bias], residual[at])
     return t;
 }
 
@@ -163,12 +158,7 @@ kernel void convolution(
         if (columns == WB_PANEL) {
             for (int part = 0; part < 2; part++) {
                 float16 t = total[r][part];
-                if (s.bias) t = t + vload16(part, bias + panel * WB_PANEL);
-                if (s.residual) t = t + vload16(part, residual + at);
-                if (s.clip) {
-                    t = select(t, (float16)(s.lo), t < (float16)(s.lo));
-                    t = select(t, (float16)(s.hi), t > (float16)(s.hi));
-                }
+                WB_EPILOGUE(float16, s, t, vload16(part, bias + panel * WB_PANEL), vload16(part, residual + at))
                 vstore16(t, part, y + at);
             }
         } else {
@@ -236,14 +226,7 @@ WB_FN void conv_keep(
         float4 t = sum;
         if (!first) t = *(global float4 *)y + t;
 #ifndef WB_SPLIT
-        if (last) {
-            if (s->bias) t = t + *(global const float4 *)bias;
-            if (s->residual) t = t + *(global const float4 *)residual;
-            if (s->clip) {
-                t = select(t, (float4)(s->lo), t < (float4)(s->lo));
-                t = select(t, (float4)(s->hi), t > (float4)(s->hi));
-            }
-        }
+        if (last) WB_EPILOGUE(float4, *s, t, *(global const float4 *)bias, *(global const float4 *)residual)
 #endif
         *(global float4 *)y = t;
     } else {

@@ -7,12 +7,7 @@
 WB_FN float narrow_finish(
     const wb_conv *s, float t, global const float *bias, int c, global const float *residual, int at)
 {
-    if (s->bias) t = t + bias[c];
-    if (s->residual) t = t + residual[at];
-    if (s->clip) {
-        t = t < s->lo ? s->lo : t;
-        t = t > s->hi ? s->hi : t;
-    }
+    WB_EPILOGUE(float, *s, t, bias[c], residual[at])
     return t;
 }
 
@@ -53,12 +48,7 @@ WB_FN void tap_pointers(
 WB_FN void finish16(
     const wb_conv *s, float16 t, global const float *bias, int c, global const float *residual, global float *y, int at)
 {
-    if (s->bias) t = t + vload16(0, bias + c);
-    if (s->residual) t = t + vload16(0, residual + at);
-    if (s->clip) {
-        t = select(t, (float16)(s->lo), t < (float16)(s->lo));
-        t = select(t, (float16)(s->hi), t > (float16)(s->hi));
-    }
+    WB_EPILOGUE(float16, *s, t, vload16(0, bias + c), vload16(0, residual + at))
     vstore16(t, 0, y + at);
 }
 #define FINISH(r) \

@@ -82,12 +82,7 @@ kernel void winograd_output(
             for (int j = 0; j < 4; j++) {
                 if (j >= width) break;
                 lanes r = out[j];
-                if (s.bias) r = r + LOAD(bias + c);
-                if (s.residual) r = r + LOAD(residual + at + j * s.oc);
-                if (s.clip) {
-                    r = r < (lanes)(s.lo) ? (lanes)(s.lo) : r;
-                    r = r > (lanes)(s.hi) ? (lanes)(s.hi) : r;
-                }
+                WB_EPILOGUE(lanes, s, r, LOAD(bias + c), LOAD(residual + at + j * s.oc))
                 STORE(r, y + at + j * s.oc);
             }
         }

@@ -12,6 +12,9 @@ static const char common[] = {
 static const char math[] = {
 #embed "../../kernels/math.clh"
     , 0};
+static const char epilogue[] = {
+#embed "../../kernels/epilogue.clh"
+    , 0};
 static const char elementwise_formulas[] = {
 #embed "../../kernels/elementwise.clh"
     , 0};
@@ -53,6 +56,7 @@ static const struct {
     {"types.clh", types},
     {"common.clh", common},
     {"math.clh", math},
+    {"epilogue.clh", epilogue},
     {"elementwise.clh", elementwise_formulas},
     {"elementwise.cl", elementwise},
     {"convolution.cl", convolution},
