@@ -68,6 +68,18 @@ enum Cases {
             conv("asymmetric pads", [1, 3, 6, 7], 4, [3, 3], pads: [0, 1, 2, 3]),
             conv("pads beyond the kernel", [1, 3, 3, 2], 4, [2, 2], strides: [2, 1], pads: [3, 3, 3, 4]),
             conv("1×1 with pads", [1, 3, 3, 2], 4, pads: [1, 1, 1, 1]),
+            conv(
+                "1×1, as large as the input by strides and pads", [1, 5, 3, 3], 6, strides: [2, 2],
+                pads: [1, 1, 1, 1]),
+            // Tiles of neighbours in a line, clear of padding and not.
+            conv("wide", [2, 7, 6, 43], 40, [3, 3], pads: [1, 1, 1, 1]),
+            conv("wide, stride", [2, 3, 9, 61], 40, [3, 3], strides: [2, 2], pads: [1, 1, 1, 1]),
+            conv("wide, short runs", [1, 3, 11, 71], 33, [5, 5], strides: [2, 2], pads: [2, 2, 2, 2]),
+            conv(
+                "wide, stride and dilation", [1, 23, 12, 66], 33, [3, 3], strides: [1, 3],
+                pads: [2, 4, 2, 4],
+                dilations: [2, 4]),
+            conv("wide, 1×1 with strides", [1, 9, 5, 37], 33, strides: [1, 2]),
             conv("even kernel", [1, 3, 6, 7], 4, [4, 2], strides: [2, 1], pads: [1, 1, 2, 0]),
             conv("no bias", [1, 3, 4, 4], 40, [3, 3], bias: false),
             conv("same upper", [1, 3, 7, 8], 5, [4, 3], strides: [2, 2], autoPad: "SAME_UPPER"),
