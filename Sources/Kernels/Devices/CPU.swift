@@ -9,6 +9,8 @@ package struct CPU: Sendable {
     // The tables of functions are constants of the program.
     nonisolated(unsafe) let functions: UnsafePointer<wb_functions>
     package let threads: Int
+    /// Bytes of a thread's second-level cache. Only speed depends on it.
+    package let cache: Int
 
     /// What the machine offers, best first: "AVX-512", "AVX2", "baseline".
     package static var instructionSets: [String] {
@@ -23,7 +25,10 @@ package struct CPU: Sendable {
     /// - Parameters:
     ///   - threads: how many work at a time; all cores if nil.
     ///   - instructionSet: one of `instructionSets`; the best if nil.
-    package init(threads: Int? = nil, instructionSet: String? = nil) throws(DeviceError) {
+    ///   - cache: what processors of today have at least; another size for tests.
+    package init(threads: Int? = nil, instructionSet: String? = nil, cache: Int = 512 << 10)
+        throws(DeviceError)
+    {
         let names = CPU.instructionSets
         guard let index = instructionSet.map({ names.firstIndex(of: $0) }) ?? 0 else {
             throw DeviceError(
@@ -32,6 +37,7 @@ package struct CPU: Sendable {
         }
         functions = wb_functions_at(Int32(index))!
         self.threads = max(1, threads ?? CPU.cores)
+        self.cache = cache
     }
 
     package var instructionSet: String { String(cString: functions.pointee.name) }
@@ -46,7 +52,15 @@ package struct CPUFrame {
     fileprivate let pool: OpaquePointer?  // nil for one thread
     fileprivate let storages: [Int]
     fileprivate var memory: [UnsafeMutablePointer<Float>?]
-    fileprivate let scratch: UnsafeMutablePointer<wb_scratch>
+    fileprivate let scratch: UnsafeMutablePointer<wb_scratch>  // two for each thread
+
+    /// The thread that has this scratch memory.
+    func thread(of scratch: UnsafeMutablePointer<wb_scratch>) -> Int { scratch - self.scratch }
+
+    /// More scratch memory of the same thread.
+    func bands(beside scratch: UnsafeMutablePointer<wb_scratch>) -> UnsafeMutablePointer<wb_scratch> {
+        scratch + threads
+    }
 
     func pointer(_ value: Value) -> UnsafeMutablePointer<Float> { memory[storages[value.id]]! }
 
@@ -93,6 +107,7 @@ package final class CPUExecutor: Executor {
     private let tape: Tape
     private var frame: CPUFrame
     private let blocks: [Block]  // keeps the memory
+    private let cascades: [Int: Cascade]  // by their first steps
     private var taken: [Int: Block] = [:]  // the input slots in use, by value
     package let arenaBytes: Int
 
@@ -139,9 +154,12 @@ package final class CPUExecutor: Executor {
             pointers[part.storage] = pointer
         }
         arenaBytes = arena.size * 4
+        cascades = Dictionary(
+            uniqueKeysWithValues: Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
+                .map { ($0.steps.lowerBound, $0) })
         self.blocks = blocks
-        let scratch = UnsafeMutablePointer<wb_scratch>.allocate(capacity: cpu.threads)
-        scratch.initialize(repeating: wb_scratch(), count: cpu.threads)
+        let scratch = UnsafeMutablePointer<wb_scratch>.allocate(capacity: 2 * cpu.threads)
+        scratch.initialize(repeating: wb_scratch(), count: 2 * cpu.threads)
         frame = CPUFrame(
             functions: cpu.functions.pointee, threads: cpu.threads,
             pool: cpu.threads > 1 ? wb_threads_make(Int32(cpu.threads), cpu.threads <= CPU.cores) : nil,
@@ -150,7 +168,7 @@ package final class CPUExecutor: Executor {
 
     deinit {
         if let pool = frame.pool { wb_threads_free(pool) }
-        for i in 0..<frame.threads { wb_scratch_free(frame.scratch + i) }
+        for i in 0..<2 * frame.threads { wb_scratch_free(frame.scratch + i) }
         frame.scratch.deallocate()
     }
 
@@ -168,7 +186,21 @@ package final class CPUExecutor: Executor {
     }
 
     package func run(_ steps: Range<Int>) {
-        for i in steps { tape.steps[i].run(frame) }
+        forEach(steps) { tape.steps[$0].run(frame) } cascade: { $0.run(frame) }
+    }
+
+    /// Goes through steps, where it can in cascades.
+    private func forEach(_ steps: Range<Int>, step: (Int) -> Void, cascade: (Cascade) -> Void) {
+        var i = steps.lowerBound
+        while i < steps.upperBound {
+            if let found = cascades[i], found.steps.upperBound <= steps.upperBound {
+                cascade(found)
+                i = found.steps.upperBound
+            } else {
+                step(i)
+                i += 1
+            }
+        }
     }
 
     package func memoryOrder(_ value: Value) -> [Float] {
@@ -176,10 +208,14 @@ package final class CPUExecutor: Executor {
     }
 
     package func time(_ steps: Range<Int>) -> [Double] {
-        steps.map { i in
+        var times: [Double] = []
+        forEach(steps) { i in
             let start = DispatchTime.now().uptimeNanoseconds
             tape.steps[i].run(frame)
-            return Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+            times.append(Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9)
+        } cascade: {
+            times += $0.time(frame)
         }
+        return times
     }
 }

@@ -73,7 +73,7 @@ package struct Convolution: Step {
     private var groupColumns: Int { shape.outputChannels / shape.groups }
     private var panels: Int { shape.groups * ((groupColumns + Int(WB_PANEL) - 1) / Int(WB_PANEL)) }
 
-    private var raw: wb_conv {
+    var raw: wb_conv {
         func int(_ i: Int) -> Int32 { Int32(i) }
         let (i, o) = (shape.input.dims, shape.output.dims)
         return wb_conv(
@@ -97,28 +97,39 @@ package struct Convolution: Step {
             bias: bias.map { UnsafePointer(cpu.pointer($0)) },
             residual: residual.map { UnsafePointer(cpu.pointer($0)) }, zeros: cpu.pointer(zeros),
             y: cpu.pointer(y))
+        // Many rows are cut by rows, so that each thread reads its own; few rows by panels, so that each thread reads its own
+        // weights.
+        let tile = Int(cpu.functions.tile_rows)
+        if kind != .convolution {
+            cpu.split(rows, minimum: 16) { begin, end, scratch in
+                compute(rows: begin..<end, raw, operands, cpu, scratch)
+            }
+        } else if rows >= 8 * tile * cpu.threads || panels < cpu.threads {
+            cpu.split(rows, grain: tile, whole: 16 * tile) { begin, end, scratch in
+                compute(rows: begin..<end, raw, operands, cpu, scratch)
+            }
+        } else {
+            cpu.split(panels) { begin, end, scratch in
+                compute(rows: 0..<rows, panels: begin..<end, raw, operands, cpu, scratch)
+            }
+        }
+    }
+
+    /// Computes output pixels, counted over the images, for some panels of output channels or all.
+    func compute(
+        rows: Range<Int>, panels: Range<Int>? = nil, _ raw: wb_conv, _ operands: wb_conv_operands, _ cpu: CPUFrame,
+        _ scratch: UnsafeMutablePointer<wb_scratch>
+    ) {
+        let (begin, end) = (Int64(rows.lowerBound), Int64(rows.upperBound))
         withUnsafePointer(to: raw) { raw in
             withUnsafePointer(to: operands) { operands in
-                if kind != .convolution {
-                    let narrow = kind == .depthwise ? cpu.functions.depthwise! : cpu.functions.grouped!
-                    cpu.split(rows, minimum: 16) { begin, end, _ in
-                        narrow(raw, operands, Int64(begin), Int64(end))
-                    }
-                    return
-                }
-                // Many rows are cut by rows, so that each thread reads its own; few rows by panels, so that each thread
-                // reads its own weights.
-                let tile = Int(cpu.functions.tile_rows)
-                if rows >= 8 * tile * cpu.threads || panels < cpu.threads {
-                    cpu.split(rows, grain: tile, whole: 16 * tile) { begin, end, scratch in
-                        cpu.functions.convolution(
-                            raw, operands, scratch, Int64(begin), Int64(end), 0, Int32(panels))
-                    }
-                } else {
-                    cpu.split(panels) { begin, end, scratch in
-                        cpu.functions.convolution(
-                            raw, operands, scratch, 0, Int64(rows), Int32(begin), Int32(end))
-                    }
+                switch kind {
+                case .depthwise: cpu.functions.depthwise(raw, operands, begin, end)
+                case .grouped: cpu.functions.grouped(raw, operands, begin, end)
+                case .convolution:
+                    let panels = panels ?? 0..<self.panels
+                    cpu.functions.convolution(
+                        raw, operands, scratch, begin, end, Int32(panels.lowerBound), Int32(panels.upperBound))
                 }
             }
         }
