@@ -186,7 +186,11 @@ package final class CPUExecutor: Executor {
     }
 
     package func run(_ steps: Range<Int>) {
-        forEach(steps) { tape.steps[$0].run(frame) } cascade: { $0.run(frame) }
+        forEach(steps) {
+            tape.steps[$0].run(frame)
+        } cascade: {
+            $0.run(frame)
+        }
     }
 
     /// Goes through steps, where it can in cascades.

@@ -33,7 +33,7 @@ struct Cascade: Sendable {
             else { return false }
             let storage = tape.storage(from.y)
             return tape.storage(to.x) == storage && to.shape.input == from.shape.output
-                && readers[storage] == 1 && 4 * from.shape.output.count > threads * cache
+                && readers[storage] == 1 && 4 * from.shape.output.count > threads * cache / 2
                 && [from, to].allSatisfy { 4 * tape.shape($0.weights).count <= cache / 4 }
         }
 
@@ -104,7 +104,8 @@ struct Cascade: Sendable {
         var added = [Range<Int>](repeating: 0..<0, count: last + 1)  // rows that each link computes for a band
         let bands = (rows.count + band - 1) / band
         for b in 0..<bands {
-            added[last] = rows.lowerBound + rows.count * b / bands..<rows.lowerBound + rows.count * (b + 1) / bands
+            added[last] =
+                rows.lowerBound + rows.count * b / bands..<rows.lowerBound + rows.count * (b + 1) / bands
             for i in (0..<last).reversed() {
                 let needed = links[i + 1].inputRows(added[i + 1])
                 let (had, size) = (present[i], places[i].row)
@@ -125,7 +126,9 @@ struct Cascade: Sendable {
                     i == 0
                     ? cpu.pointer(link.x) + (image * dims[2] + window.lowerBound) * dims[1] * dims[3]
                     : memory[i - 1]
-                let y = i == last ? nil : memory[i] + (added[i].lowerBound - present[i].lowerBound) * places[i].row
+                let y =
+                    i == last
+                    ? nil : memory[i] + (added[i].lowerBound - present[i].lowerBound) * places[i].row
                 link.compute(added[i], of: image, from: x, with: window, to: y, cpu, scratch)
                 if let clock {
                     clock[i] += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9

@@ -117,7 +117,8 @@ package struct Convolution: Step {
 
     /// Computes output pixels, counted over the images, for some panels of output channels or all.
     func compute(
-        rows: Range<Int>, panels: Range<Int>? = nil, _ raw: wb_conv, _ operands: wb_conv_operands, _ cpu: CPUFrame,
+        rows: Range<Int>, panels: Range<Int>? = nil, _ raw: wb_conv, _ operands: wb_conv_operands,
+        _ cpu: CPUFrame,
         _ scratch: UnsafeMutablePointer<wb_scratch>
     ) {
         let (begin, end) = (Int64(rows.lowerBound), Int64(rows.upperBound))
@@ -129,7 +130,8 @@ package struct Convolution: Step {
                 case .convolution:
                     let panels = panels ?? 0..<self.panels
                     cpu.functions.convolution(
-                        raw, operands, scratch, begin, end, Int32(panels.lowerBound), Int32(panels.upperBound))
+                        raw, operands, scratch, begin, end, Int32(panels.lowerBound), Int32(panels.upperBound)
+                    )
                 }
             }
         }
