@@ -1,8 +1,8 @@
 // Winograd's convolution: the transformations of its tiles. The products between them are a grouped convolution
 // (convolution.cl). Formulas and their order: winograd.clh.
 //
-// Transformed tiles are [position][rows][channel], so every product is one of plain matrices. WB_TILE is 2 or 4: a program for
-// each, because registers cannot be indexed.
+// Transformed tiles are [position][rows][channel], so every product is one of plain matrices. WB_TILE is m, the side of a tile of
+// outputs, for each of which a program is built, so that all values of a tile stay in registers.
 #define LINE WB_WINOGRAD_LINE(WB_TILE)
 
 #ifdef WB_CPU_SHAPE

@@ -87,7 +87,8 @@ package struct PackedWeights: Sendable {
                     let from = from + 4 * (group * columns * channels * taps + first * perColumn + origin)
                     scale.withPointer(at: transposed ? group * channels : group * columns + first) { scale in
                         if let tile {
-                            wb_winograd_weights(Int32(tile), &packing, from, scale, to, Int32(panels), Int32(index))
+                            wb_winograd_weights(
+                                Int32(tile), &packing, from, scale, to, Int32(panels), Int32(index))
                         } else {
                             wb_pack(&packing, from, scale, to + index * size)
                         }

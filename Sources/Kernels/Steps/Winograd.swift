@@ -60,6 +60,9 @@ package struct Winograd: Step {
     let tiles: Value, products: Value
     let clip: Bounds?
 
+    /// Of its tiles of outputs.
+    package var side: Int { tiling.side }
+
     package var kernel: String { "winograd" }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
     package var writes: [Value] { [y, tiles, products] }
@@ -70,7 +73,8 @@ package struct Winograd: Step {
     static func positions(side: Int) -> Int { (side + 2) * (side + 2) }
 
     init(
-        _ shape: ConvolutionShape, tile: Int, x: Value, weights: Value, bias: Value?, residual: Value?, clip: Bounds?,
+        _ shape: ConvolutionShape, tile: Int, x: Value, weights: Value, bias: Value?, residual: Value?,
+        clip: Bounds?,
         y: Value, on tape: inout Tape
     ) {
         (self.shape, self.x, self.weights, self.bias, self.residual) = (shape, x, weights, bias, residual)
@@ -85,7 +89,8 @@ package struct Winograd: Step {
     private func raw(first: Int, rows: Int) -> wb_winograd {
         let (i, o) = (shape.input.dims.map(Int32.init), shape.output.dims.map(Int32.init))
         return wb_winograd(
-            tile: Int32(tiling.side), n: i[0], h: i[2], w: i[3], c: i[1], oh: o[2], ow: o[3], oc: o[1], pad_h: Int32(shape.pads[0]),
+            tile: Int32(tiling.side), n: i[0], h: i[2], w: i[3], c: i[1], oh: o[2], ow: o[3], oc: o[1],
+            pad_h: Int32(shape.pads[0]),
             pad_w: Int32(shape.pads[1]), tiles_h: Int32(tiling.height), tiles_w: Int32(tiling.width),
             first: Int32(first), rows: Int32(rows), m_pixel: Int32(tiling.panels) * WB_PANEL,
             bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1, clip: clip == nil ? 0 : 1,
