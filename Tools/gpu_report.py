@@ -31,6 +31,7 @@ ONE_FORM: list[tuple[str, list[str]]] = [("", [])]
 FORMS = {
     "convolution": [(f" {r}x{c}{' split' * s}", [f"-DWB_ROWS={r}", f"-DWB_COLUMNS={c}"] + ["-DWB_SPLIT=1"] * s)
                     for r, c in TILES for s in ((0, 1) if r * c <= 64 * 64 else (0,))],
+    **dict.fromkeys(("winograd_input", "winograd_output"), [(f" {side}x{side}", [f"-DWB_TILE={side}"]) for side in (2, 4)]),
     "grouped": [(f" {width}", [f"-DWB_WIDTH={width}"]) for width in (4, 8, 16)],
 }
 Row = list[str]

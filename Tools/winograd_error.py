@@ -18,7 +18,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 APP = Path(__file__).resolve().parent.parent / ".build/release/app"
-LAYERS = ((32, 56), (64, 56), (128, 28), (256, 14), (512, 14))  # channels in and out, height and width
+# Channels in and out, height and width; from 9 on by tiles of 4x4, below by tiles of 2x2.
+LAYERS = ((32, 56), (64, 56), (128, 28), (256, 14), (512, 14), (64, 8), (256, 7), (512, 7))
 
 
 def exact(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -46,7 +47,7 @@ def ours(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    print("| channels, size | largest: Winograd | direct | r.m.s.: Winograd | direct |\n|---|---|---|---|---|")
+    print("| channels, size | tiles | largest: Winograd | direct | r.m.s.: Winograd | direct |\n|---|---|---|---|---|---|")
     for channels, size in LAYERS:
         random = np.random.default_rng(channels)
         x = np.maximum(random.standard_normal((1, channels, size, size)), 0).astype(np.float32)
@@ -56,7 +57,7 @@ def main() -> None:
         direct = ours(np.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))), np.pad(w, ((0, 0), (0, 1), (0, 0), (0, 0))))
         largest = [f"{np.abs(y - reference).max() / np.abs(reference).max():.1e}" for y in (winograd, direct)]
         mean = [f"{np.sqrt(((y - reference) ** 2).mean()) / reference.std():.1e}" for y in (winograd, direct)]
-        print(f"| {channels} → {channels}, {size}×{size} | " + " | ".join(largest + mean).replace("e-0", "e-") + " |")
+        print(f"| {channels} → {channels}, {size}×{size} | {'4×4' if size > 8 else '2×2'} | " + " | ".join(largest + mean).replace("e-0", "e-") + " |")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 // Winograd's convolution: the transformations of its tiles. The products between them are a grouped convolution
 // (convolution.cl). Formulas and their order: winograd.clh.
 //
-// Transformed tiles are [36][rows][channel], so every product is one of plain matrices.
+// Transformed tiles are [position][rows][channel], so every product is one of plain matrices. WB_TILE is m, the side of a tile of
+// outputs, for each of which a program is built, so that all values of a tile stay in registers.
+#define LINE WB_WINOGRAD_LINE(WB_TILE)
 
 #ifdef WB_CPU_SHAPE
 // A work-item takes a tile, sixteen channels at a time.
@@ -27,26 +29,26 @@ kernel void winograd_input(global const float *restrict x, global float *restric
     const int t = TILE;
     if (t >= s.rows) return;
     const int tiles = s.tiles_h * s.tiles_w, image = (s.first + t) / tiles, tile = s.first + t - image * tiles;
-    const int top = tile / s.tiles_w * 4 - s.pad_h, left = tile % s.tiles_w * 4 - s.pad_w;
+    const int top = tile / s.tiles_w * WB_TILE - s.pad_h, left = tile % s.tiles_w * WB_TILE - s.pad_w;
     global const float *from = x + image * s.h * s.w * s.c;
     CHANNELS(c, s.c)
     {
-        lanes lines[36];
-        for (int j = 0; j < 6; j++) {
-            lanes d[6];
-            for (int i = 0; i < 6; i++) {
+        lanes lines[LINE * LINE];
+        for (int j = 0; j < LINE; j++) {
+            lanes d[LINE];
+            for (int i = 0; i < LINE; i++) {
                 const int iy = top + i, ix = left + j;
                 const bool inside = iy >= 0 && iy < s.h && ix >= 0 && ix < s.w;
                 d[i] = inside ? LOAD(from + (iy * s.w + ix) * s.c + c) : (lanes)(0.0f);
             }
             lanes *line = lines + j;
-            WB_WINOGRAD_INPUT(lanes, fma, d, 1, line, 6)
+            WB_WINOGRAD_INPUT(WB_TILE, lanes, fma, d, 1, line, LINE)
         }
-        for (int i = 0; i < 6; i++) {
-            const lanes *line = lines + i * 6;
-            lanes out[6];
-            WB_WINOGRAD_INPUT(lanes, fma, line, 1, out, 1)
-            for (int j = 0; j < 6; j++) STORE(out[j], v + ((i * 6 + j) * s.rows + t) * s.c + c);
+        for (int i = 0; i < LINE; i++) {
+            const lanes *line = lines + i * LINE;
+            lanes out[LINE];
+            WB_WINOGRAD_INPUT(WB_TILE, lanes, fma, line, 1, out, 1)
+            for (int j = 0; j < LINE; j++) STORE(out[j], v + ((i * LINE + j) * s.rows + t) * s.c + c);
         }
     }
 }
@@ -60,26 +62,26 @@ kernel void winograd_output(
     const int t = TILE;
     if (t >= s.rows) return;
     const int tiles = s.tiles_h * s.tiles_w, image = (s.first + t) / tiles, tile = s.first + t - image * tiles;
-    const int top = tile / s.tiles_w * 4, left = tile % s.tiles_w * 4;
-    const int height = min(s.oh - top, 4), width = min(s.ow - left, 4);
+    const int top = tile / s.tiles_w * WB_TILE, left = tile % s.tiles_w * WB_TILE;
+    const int height = min(s.oh - top, WB_TILE), width = min(s.ow - left, WB_TILE);
     CHANNELS(c, s.oc)
     {
-        lanes lines[24];
-        for (int j = 0; j < 6; j++) {
-            lanes d[6];
-            for (int i = 0; i < 6; i++) d[i] = LOAD(m + ((i * 6 + j) * s.rows + t) * s.m_pixel + c);
+        lanes lines[WB_TILE * LINE];
+        for (int j = 0; j < LINE; j++) {
+            lanes d[LINE];
+            for (int i = 0; i < LINE; i++) d[i] = LOAD(m + ((i * LINE + j) * s.rows + t) * s.m_pixel + c);
             lanes *line = lines + j;
-            WB_WINOGRAD_OUTPUT(lanes, fma, d, 1, line, 6)
+            WB_WINOGRAD_OUTPUT(WB_TILE, lanes, fma, d, 1, line, LINE)
         }
         UNROLLED
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < WB_TILE; i++) {
             if (i >= height) break;
-            const lanes *line = lines + i * 6;
-            lanes out[4];
-            WB_WINOGRAD_OUTPUT(lanes, fma, line, 1, out, 1)
+            const lanes *line = lines + i * LINE;
+            lanes out[WB_TILE];
+            WB_WINOGRAD_OUTPUT(WB_TILE, lanes, fma, line, 1, out, 1)
             const int at = ((image * s.oh + top + i) * s.ow + left) * s.oc + c;
             UNROLLED
-            for (int j = 0; j < 4; j++) {
+            for (int j = 0; j < WB_TILE; j++) {
                 if (j >= width) break;
                 lanes r = out[j];
                 WB_EPILOGUE(lanes, s, r, LOAD(bias + c), LOAD(residual + at + j * s.oc))

@@ -115,9 +115,11 @@ enum Cases {
             // As many outputs as make the largest tiles of the GPU shape worth while on a device with as many units as cores.
             conv("large tiles", [1, 4, 1, 2 * 128 * 128 * CPU.cores / 130 + 300], 130),
         ]
-        // 3×3 convolutions that go by Winograd's way, and their neighbours that do not: 4×4 tiles, panels, chunks, batches of
-        // tiles, pads. Errors are those of a tile, not of an output, so a small output may have a larger one.
+        // 3×3 convolutions that go by Winograd's way, and their neighbours that do not: tiles of 2×2 and 4×4, panels, chunks,
+        // batches of tiles, pads. Errors are those of a tile, not of an output, so a small output may have a larger one.
         for (pixels, c, o) in [
+            (3, 32, 32), (4, 32, 32), (5, 48, 16), (6, 64, 48), (7, 31, 32), (7, 32, 33), (7, 528, 48),
+            (8, 272, 80),
             (8, 32, 32), (9, 32, 32), (10, 48, 16), (11, 32, 48), (12, 64, 80), (13, 31, 32), (13, 32, 33),
             (16, 256, 32), (9, 272, 48), (9, 528, 32),
         ] {
@@ -131,6 +133,17 @@ enum Cases {
         phases.tolerance = 16
         cases.append(phases)
         for var test in [
+            conv("Winograd, 4×4", [1, 32, 4, 4], 32, [3, 3], pads: [1, 1, 1, 1]),
+            conv("Winograd, 5×4", [3, 48, 5, 4], 32, [3, 3], pads: [1, 1, 1, 1], adds: true),
+            conv("Winograd, 7×7", [1, 512, 7, 7], 64, [3, 3], pads: [1, 1, 1, 1], clip: .relu),
+            conv("Winograd, 8×5", [2, 64, 8, 5], 96, [3, 3], pads: [1, 1, 1, 1], bias: false, adds: true),
+            conv("Winograd, small, pads", [2, 32, 7, 6], 48, [3, 3], pads: [0, 1, 1, 0]),
+            conv("not Winograd, small, wide pads", [1, 32, 6, 6], 48, [3, 3], pads: [1, 1, 1, 2]),
+            conv("Winograd, small, valid", [1, 32, 7, 9], 32, [3, 3], clip: Bounds(-0.5, 0.5)),
+            conv(
+                "Winograd, 5 small images", [5, 32, 7, 7], 32, [3, 3], pads: [1, 1, 1, 1], adds: true,
+                clip: .relu),
+            conv("Winograd, many small tiles", [34, 32, 8, 7], 32, [3, 3], pads: [1, 1, 1, 1]),
             conv("Winograd, pads", [2, 32, 13, 14], 32, [3, 3], pads: [0, 1, 1, 0], bias: false),
             conv("not Winograd, wide pads", [1, 32, 9, 9], 48, [3, 3], pads: [1, 1, 2, 1]),
             conv("Winograd, valid", [1, 48, 11, 15], 32, [3, 3]),

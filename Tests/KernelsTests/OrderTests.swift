@@ -70,9 +70,9 @@ import Testing
     }
 
     /// Lines of a tile: columns first, then rows, on the way in and on the way out; weights in double precision.
-    @Test(arguments: devices)
-    func winograd(_ device: TestDevice) throws {
-        let (c, h, w, outputs) = (272, 9, 10, 32)
+    @Test(arguments: devices, [2, 4])
+    func winograd(_ device: TestDevice, side: Int) throws {
+        let (c, h, w, outputs) = side == 4 ? (272, 9, 10, 32) : (272, 7, 8, 32)
         let (x, weights) = (numbers(c * h * w, "x"), numbers(outputs * c * 9, "weights"))
         var tape = Tape()
         let input = tape.input([1, c, h, w])
@@ -82,6 +82,7 @@ import Testing
         #expect(tape.steps.map(\.kernel) == ["winograd"])
 
         func inward(_ d: [Float]) -> [Float] {
+            if side == 2 { return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]] }
             func odd(_ k: Float) -> Float { d[3].addingProduct(k, d[1]) }
             func even(_ k: Float) -> Float { d[4].addingProduct(k, d[2]) }
             return [
@@ -93,6 +94,7 @@ import Testing
             ]
         }
         func outward(_ m: [Float]) -> [Float] {
+            if side == 2 { return [(m[0] + m[1]) + m[2], (m[1] - m[2]) - m[3]] }
             let (s, t, u, v) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4])
             return [
                 (m[0] + s) + u, (0.75 * t).addingProduct(1.5, v), (0.5625 * s).addingProduct(2.25, u),
@@ -103,40 +105,89 @@ import Testing
             let columns = (0..<square[0].count).map { j in line(square.map { $0[j] }) }
             return columns[0].indices.map { i in line(columns.map { $0[i] }) }
         }
-        let points: [[Double]] = [
+        let points2: [[Double]] = [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]
+        let points4: [[Double]] = [
             [64 / 81, 0, 0], [-128 / 243, -32 / 81, -8 / 27], [-128 / 243, 32 / 81, -8 / 27],
             [32 / 243, 16 / 81, 8 / 27], [32 / 243, -16 / 81, 8 / 27], [0, 0, 1],
         ]
+        let points = side == 2 ? points2 : points4
         func filter(_ o: Int, _ channel: Int) -> [[Float]] {
             let g = (0..<9).map { Double(weights[(o * c + channel) * 9 + $0]) }
             func sum(_ p: [Double], _ q: [Double]) -> Double { (p[0] * q[0] + p[1] * q[1]) + p[2] * q[2] }
             let lines = points.map { p in (0..<3).map { sum(p, [g[$0], g[3 + $0], g[6 + $0]]) } }
             return lines.map { line in points.map { Float(sum(line, $0)) } }
         }
-        let filters36 = (0..<outputs).map { o in (0..<c).map { filter(o, $0) } }
+        let transformed = (0..<outputs).map { o in (0..<c).map { filter(o, $0) } }
         var expected = [Float](repeating: 0, count: outputs * h * w)
-        forEachIndex([3, 3]) { tile in
+        let line = 0..<side + 2
+        forEachIndex([(h + side - 1) / side, (w + side - 1) / side]) { tile in
             let tiles = (0..<c).map { channel in
                 columnsThenRows(
-                    (0..<6).map { i in
-                        (0..<6).map { j in
-                            let (iy, ix) = (tile[0] * 4 + i - 1, tile[1] * 4 + j - 1)
+                    line.map { i in
+                        line.map { j in
+                            let (iy, ix) = (tile[0] * side + i - 1, tile[1] * side + j - 1)
                             return 0..<h ~= iy && 0..<w ~= ix ? x[(channel * h + iy) * w + ix] : 0
                         }
                     }, inward)
             }
             for o in 0..<outputs {
-                let products = (0..<6).map { i in
-                    (0..<6).map { j in product((0..<c).map { (tiles[$0][i][j], filters36[o][$0][i][j]) }) }
+                let products = line.map { i in
+                    line.map { j in product((0..<c).map { (tiles[$0][i][j], transformed[o][$0][i][j]) }) }
                 }
-                for (i, row) in columnsThenRows(products, outward).enumerated() where tile[0] * 4 + i < h {
-                    for (j, value) in row.enumerated() where tile[1] * 4 + j < w {
-                        expected[(o * h + tile[0] * 4 + i) * w + tile[1] * 4 + j] = value
+                for (i, row) in columnsThenRows(products, outward).enumerated() where tile[0] * side + i < h {
+                    for (j, value) in row.enumerated() where tile[1] * side + j < w {
+                        expected[(o * h + tile[0] * side + i) * w + tile[1] * side + j] = value
                     }
                 }
             }
         }
         #expect(bitDifference(try run(tape, input, x, y, device), expected) == nil)
+    }
+
+    /// The rule of Documentation/Determinism.md: what goes by Winograd's way, by tiles of which side. The batch is no part of it.
+    @Test(arguments: [1, 8])
+    func winogradsRule(batch: Int) throws {
+        /// Of a convolution with `h` by `w` outputs. Pads are top, left, bottom, right.
+        func side(
+            _ h: Int, _ w: Int, _ c: Int = 64, _ outputs: Int = 32, kernel: [Int] = [3, 3],
+            strides: [Int] = [1, 1], dilations: [Int] = [1, 1], pads: [Int] = [1, 1, 1, 1], groups: Int = 1
+        ) throws -> Int? {
+            let sizes = [h, w].enumerated().map { d, size in
+                (size - 1) * strides[d] + (kernel[d] - 1) * dilations[d] + 1 - pads[d] - pads[2 + d]
+            }
+            let conv = try Conv(
+                Attributes(
+                    opset: 13,
+                    [
+                        "pads": .ints(pads), "strides": .ints(strides), "dilations": .ints(dilations),
+                        "group": .int(groups),
+                    ]))
+            let dims = Shape([outputs, c / groups] + kernel)
+            let filters = HostTensor(dims, .floats([Float](repeating: 0, count: dims.count)))
+            var tape = Tape()
+            let input = tape.input(Shape([batch, c] + sizes))
+            let y = try tape.value(conv.forward(&tape, [.value(input), .host(filters)], outputs: 1)[0])
+            #expect(tape.shape(y).dims == [batch, outputs, h, w])
+            return (tape.steps.last as? Winograd)?.side
+        }
+        let sizes: [(Int, Int, Int?)] = [
+            (3, 3, nil), (3, 40, nil), (40, 3, nil), (4, 4, 2), (4, 40, 2), (7, 7, 2), (8, 8, 2), (8, 9, 2),
+            (56, 8, 2), (9, 9, 4), (9, 56, 4),
+        ]
+        for (h, w, expected) in sizes { #expect(try side(h, w) == expected, "\(h)×\(w)") }
+        for (size, expected) in [(7, 2), (14, 4)] {
+            #expect(try side(size, size, 32, 32) == expected)
+            #expect(try side(size, size, pads: [0, 1, 1, 0]) == expected)
+            #expect(try side(size, size, 16, 64) == nil)
+            #expect(try side(size, size, 64, 40) == nil)
+            #expect(try side(size, size, 72, 64) == nil)
+            #expect(try side(size, size, pads: [2, 1, 1, 1]) == nil)
+            #expect(try side(size, size, pads: [1, 1, 1, 2]) == nil)
+            #expect(try side(size, size, kernel: [3, 1], pads: [1, 0, 1, 0]) == nil)
+            #expect(try side(size, size, strides: [1, 2]) == nil)
+            #expect(try side(size, size, dilations: [2, 1]) == nil)
+            #expect(try side(size, size, groups: 2) == nil)
+        }
     }
 
     /// The gradient of a convolution with strides of 2: an input pixel's terms are the taps of its phase, kernel rows and columns

@@ -79,7 +79,7 @@ typedef struct {
         int64_t begin, int64_t end);
     void (*fem)(const wb_maps *, const float *activation, const float *means, const float *thresholds,
         float *map, int64_t begin, int64_t end);
-    // Tiles, positions (of 36), panels and channels of what is in the workspace.
+    // Tiles, positions, panels and channels of what is in the workspace.
     void (*winograd_input)(const wb_winograd *, const float *x, const float *zeros, float *v, int tile0, int tile1);
     void (*winograd_product)(const wb_winograd *, const float *v, const float *weights, float *m, int position0,
         int position1, int tile0, int tile1, int panel0, int panel1);
@@ -88,9 +88,10 @@ typedef struct {
     void (*peak)(int rounds, float *y, int64_t begin, int64_t end); // whole multiples of WB_PEAK
 } wb_functions;
 
-// Packs panel `panel` of `panels` of transformed weights, [36][panel][channel][32]; the others are left alone.
+// Packs panel `panel` of `panels` of weights transformed for such a tile, [position][panel][channel][32]; the others are left
+// alone.
 void wb_winograd_weights(
-    const wb_packing *, const void *from, const double *scale, float *packed, int panels, int panel);
+    int tile, const wb_packing *, const void *from, const double *scale, float *packed, int panels, int panel);
 
 // The instruction sets that this processor has, best first; NULL past the last.
 const wb_functions *wb_functions_at(int index);

@@ -167,13 +167,14 @@ package struct OpenCLFrame {
     }
 
     /// A launch over `columns` by `rows` work-items.
-    func launch(_ name: String, in family: String, _ arguments: [CLArgument], columns: Int, rows: Int) throws
-        -> CLLaunch
-    {
+    func launch(
+        _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], columns: Int,
+        rows: Int
+    ) throws -> CLLaunch {
         let local = device.shape == .gpu ? CLSize(32, 4) : CLSize(16, 1)
         return try launch(
-            name, in: family, arguments, global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local),
-            local: local)
+            name, in: family, options: options, arguments,
+            global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local), local: local)
     }
 }
 

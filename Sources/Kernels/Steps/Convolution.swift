@@ -241,8 +241,8 @@ extension Tape {
         precondition(self.shape(x) == shape.input)
         let y = value(shape.output)
         if isSketch { return y }
-        if shape.isWinograd {
-            winograd(x, shape, weights, epilogue, y)
+        if let tile = shape.winogradTile {
+            winograd(x, shape, tile: tile, weights, epilogue, y)
             return y
         }
         let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }

@@ -74,8 +74,8 @@ package struct PackedWeights: Sendable {
             return
         }
         let panels = (columns + Int(WB_PANEL) - 1) / Int(WB_PANEL)
-        let isWinograd = shape.isWinograd
-        let size = (isWinograd ? 36 : taps) * channels * Int(WB_PANEL)
+        let tile = shape.winogradTile
+        let size = (tile.map(Winograd.positions(side:)) ?? taps) * channels * Int(WB_PANEL)
         self.init(count: groups * panels * size) { [packing] to in
             try weights.withFloats { from in
                 // Panels are written side by side, and all else is only read.
@@ -86,8 +86,9 @@ package struct PackedWeights: Sendable {
                     packing.columns = Int32(min(Int(WB_PANEL), columns - first))
                     let from = from + 4 * (group * columns * channels * taps + first * perColumn + origin)
                     scale.withPointer(at: transposed ? group * channels : group * columns + first) { scale in
-                        if isWinograd {
-                            wb_winograd_weights(&packing, from, scale, to, Int32(panels), Int32(index))
+                        if let tile {
+                            wb_winograd_weights(
+                                Int32(tile), &packing, from, scale, to, Int32(panels), Int32(index))
                         } else {
                             wb_pack(&packing, from, scale, to + index * size)
                         }

@@ -4,32 +4,64 @@ import CLRuntime
 import CMicrokernels
 
 extension ConvolutionShape {
-    /// Whether a convolution goes by Winograd's F(4×4, 3×3). Part of the plan: it depends on the layer alone, never on the
-    /// batch or the device.
+    /// The side m of the tiles of outputs by which a convolution goes by Winograd's F(m×m, 3×3), or nil if it goes directly. Part
+    /// of the plan: it depends on the layer alone, never on the batch or the device.
     ///
-    /// Each output costs 36/16 products instead of 9, and weights take four times the memory. So maps must have some tiles to
-    /// share the weights among, and channels must be many enough to outweigh the transformations. Pads of more than 1 make
-    /// outputs that see next to nothing of the tile whose rounding errors they get.
-    package var isWinograd: Bool {
+    /// With m = 4 each output costs 36/16 products instead of 9, and weights take four times the memory. So maps must have some
+    /// tiles to share the weights among; small ones have m = 2, with 16/4 products and 16/9 of the memory, and the smallest
+    /// go directly. Channels must be many enough to outweigh the transformations. Pads of more than 1 make outputs that see
+    /// next to nothing of the tile whose rounding errors they get.
+    package var winogradTile: Int? {
         guard kernel == [3, 3], strides == [1, 1], dilations == [1, 1], groups == 1 else {
-            return false
+            return nil
         }
         for d in 0..<2 {
-            let (size, found) = (input.dims[2 + d], output.dims[2 + d])
-            let end = found + 2 - size - pads[d]
-            guard found > 8, pads[d] <= 1, end <= 1 else { return false }
+            let end = output.dims[2 + d] + 2 - input.dims[2 + d] - pads[d]
+            guard pads[d] <= 1, end <= 1 else { return nil }
         }
-        return [inputChannels, outputChannels].allSatisfy { $0 >= 32 && $0 % 16 == 0 }
+        guard [inputChannels, outputChannels].allSatisfy({ $0 >= 32 && $0 % 16 == 0 }) else { return nil }
+        let side = min(output.dims[2], output.dims[3])
+        return side > 8 ? 4 : side >= 4 ? 2 : nil
     }
+}
+
+/// How the outputs of a convolution are cut into tiles.
+private struct Tiling {
+    /// The side of a tile, and the values of a transformed one, each of which has weights of its own.
+    let side: Int, positions: Int
+    /// Rows and columns of tiles in an image.
+    let height: Int, width: Int
+    /// Tiles of the whole batch.
+    let count: Int
+    let panels: Int
+    /// Floats of the workspace that a tile takes: transformed, and as products.
+    let room: (tile: Int, product: Int)
+
+    init(_ shape: ConvolutionShape, side: Int) {
+        self.side = side
+        positions = Winograd.positions(side: side)
+        height = (shape.output.dims[2] + side - 1) / side
+        width = (shape.output.dims[3] + side - 1) / side
+        count = shape.output.dims[0] * height * width
+        panels = (shape.outputChannels + Int(WB_PANEL) - 1) / Int(WB_PANEL)
+        room = (positions * shape.inputChannels, positions * panels * Int(WB_PANEL))
+    }
+
+    /// As many tiles as the workspace holds: a matter of memory alone.
+    var capacity: Int { min(count, max(64, (64 << 20) / 4 / (room.tile + room.product))) }
 }
 
 /// A convolution in three parts: tiles of the input are transformed, multiplied position by position, and transformed back.
 package struct Winograd: Step {
     let shape: ConvolutionShape
+    private let tiling: Tiling
     let x: Value, weights: Value, bias: Value?, residual: Value?, zeros: Value, y: Value
     /// Transformed tiles and their products, for as many tiles as fit.
     let tiles: Value, products: Value
     let clip: Bounds?
+
+    /// Of its tiles of outputs.
+    package var side: Int { tiling.side }
 
     package var kernel: String { "winograd" }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
@@ -37,48 +69,30 @@ package struct Winograd: Step {
     /// Those of the convolution as it is defined, so that speeds compare.
     package var operations: Int { 2 * shape.output.count * shape.terms }
 
-    private var grid: (height: Int, width: Int) {
-        ((shape.output.dims[2] + 3) / 4, (shape.output.dims[3] + 3) / 4)
-    }
-    /// Tiles of the whole batch.
-    private var count: Int { shape.output.dims[0] * grid.height * grid.width }
-    private var panels: Int { Winograd.panels(shape) }
-
-    private static func panels(_ shape: ConvolutionShape) -> Int {
-        (shape.outputChannels + Int(WB_PANEL) - 1) / Int(WB_PANEL)
-    }
-
-    /// Floats of the workspace that a tile takes: transformed, and as products.
-    private static func room(_ shape: ConvolutionShape) -> (tile: Int, product: Int) {
-        (36 * shape.inputChannels, 36 * panels(shape) * Int(WB_PANEL))
-    }
-
-    /// As many tiles as the workspace holds: a matter of memory alone.
-    private static func capacity(_ shape: ConvolutionShape) -> Int {
-        let tiles = shape.output.dims[0] * ((shape.output.dims[2] + 3) / 4) * ((shape.output.dims[3] + 3) / 4)
-        let room = room(shape)
-        return min(tiles, max(64, (64 << 20) / 4 / (room.tile + room.product)))
-    }
+    /// Values of a transformed tile.
+    static func positions(side: Int) -> Int { (side + 2) * (side + 2) }
 
     init(
-        _ shape: ConvolutionShape, x: Value, weights: Value, bias: Value?, residual: Value?, clip: Bounds?,
+        _ shape: ConvolutionShape, tile: Int, x: Value, weights: Value, bias: Value?, residual: Value?,
+        clip: Bounds?,
         y: Value, on tape: inout Tape
     ) {
         (self.shape, self.x, self.weights, self.bias, self.residual) = (shape, x, weights, bias, residual)
         (self.clip, self.y) = (clip, y)
         zeros = tape.zeros(shape.inputChannels)
-        let (capacity, room) = (Winograd.capacity(shape), Winograd.room(shape))
-        tiles = tape.value([capacity * room.tile])
-        products = tape.value([capacity * room.product])
+        tiling = Tiling(shape, side: tile)
+        tiles = tape.value([tiling.capacity * tiling.room.tile])
+        products = tape.value([tiling.capacity * tiling.room.product])
     }
 
     /// The arguments for tiles [first, first + rows), which are in the workspace.
     private func raw(first: Int, rows: Int) -> wb_winograd {
         let (i, o) = (shape.input.dims.map(Int32.init), shape.output.dims.map(Int32.init))
         return wb_winograd(
-            n: i[0], h: i[2], w: i[3], c: i[1], oh: o[2], ow: o[3], oc: o[1], pad_h: Int32(shape.pads[0]),
-            pad_w: Int32(shape.pads[1]), tiles_h: Int32(grid.height), tiles_w: Int32(grid.width),
-            first: Int32(first), rows: Int32(rows), m_pixel: Int32(panels) * WB_PANEL,
+            tile: Int32(tiling.side), n: i[0], h: i[2], w: i[3], c: i[1], oh: o[2], ow: o[3], oc: o[1],
+            pad_h: Int32(shape.pads[0]),
+            pad_w: Int32(shape.pads[1]), tiles_h: Int32(tiling.height), tiles_w: Int32(tiling.width),
+            first: Int32(first), rows: Int32(rows), m_pixel: Int32(tiling.panels) * WB_PANEL,
             bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1, clip: clip == nil ? 0 : 1,
             lo: clip?.low ?? 0, hi: clip?.high ?? 0)
     }
@@ -93,8 +107,8 @@ package struct Winograd: Step {
         let (v, m) = (cpu.pointer(tiles), cpu.pointer(products))
         let functions = cpu.functions
         let channels = shape.outputChannels
-        let room = Winograd.room(shape)
-        let capacity = Winograd.capacity(shape)
+        let (positions, panels, room) = (tiling.positions, tiling.panels, tiling.room)
+        let (count, capacity) = (tiling.count, tiling.capacity)
 
         // As many tiles at a time as leave room for weights in the second-level cache, and a multiple of the product's rows.
         let block = min(64, max(16, 512 * 1024 / 4 / (room.tile + room.product) / 8 * 8))
@@ -109,7 +123,8 @@ package struct Winograd: Step {
                     withUnsafePointer(to: raw(first: first, rows: rows)) { raw in
                         let rows = Int32(rows)
                         functions.winograd_input(raw, x, zeros, v, 0, rows)
-                        functions.winograd_product(raw, v, weights, m, 0, 36, 0, rows, 0, Int32(panels))
+                        functions.winograd_product(
+                            raw, v, weights, m, 0, Int32(positions), 0, rows, 0, Int32(panels))
                         functions.winograd_output(raw, m, bias, residual, y, 0, rows, 0, Int32(channels))
                     }
                 }
@@ -123,7 +138,7 @@ package struct Winograd: Step {
                 cpu.split(rows) { begin, end, _ in
                     functions.winograd_input(raw, x, zeros, v, Int32(begin), Int32(end))
                 }
-                cpu.split(36) { begin, end, _ in
+                cpu.split(positions) { begin, end, _ in
                     functions.winograd_product(
                         raw, v, weights, m, Int32(begin), Int32(end), 0, Int32(rows), 0, Int32(panels))
                 }
@@ -137,17 +152,19 @@ package struct Winograd: Step {
 
     /// The ranges of tiles that go through the three parts one after the other.
     private func parts(_ device: OpenCL) -> [(first: Int, rows: Int)] {
-        let room = Winograd.room(shape)
+        let (room, count) = (tiling.room, tiling.count)
         // On a CPU the workspace should stay in its caches.
         let most = device.shape == .cpu ? (8 << 20) / 4 / (room.tile + room.product) : Int.max
-        let step = min(Winograd.capacity(shape), max(64, most))
+        let step = min(tiling.capacity, max(64, most))
         return stride(from: 0, to: count, by: step).map { ($0, min(step, count - $0)) }
     }
 
     /// The product of each position is a group of a convolution of one row of pixels.
     private func product(_ raw: wb_winograd) -> wb_conv {
-        wb_conv(
-            n: 1, h: 1, w: raw.rows, c: 36 * raw.c, oh: 1, ow: raw.rows, oc: 36 * raw.oc, groups: 36,
+        let positions = Int32(tiling.positions)
+        return wb_conv(
+            n: 1, h: 1, w: raw.rows, c: positions * raw.c, oh: 1, ow: raw.rows, oc: positions * raw.oc,
+            groups: positions,
             x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
             y_group: raw.rows * raw.m_pixel, kh: 1, kw: 1, stride_h: 1, stride_w: 1, pad_h: 0, pad_w: 0,
             dilation_h: 1, dilation_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
@@ -181,13 +198,15 @@ package struct Winograd: Step {
     private func launch(
         _ frame: OpenCLFrame, _ kernel: String, _ arguments: [CLArgument], channels: Int, _ rows: Int
     ) throws -> OpenCLLaunch {
+        let options = "-DWB_TILE=\(tiling.side)"
         switch frame.device.shape {
         case .cpu:
-            try frame.launch(
-                kernel, in: "winograd", options: "-DWB_CPU_SHAPE=1", arguments, global: CLSize(rows), local: 1
-            )
+            return try frame.launch(
+                kernel, in: "winograd", options: "-DWB_CPU_SHAPE=1 " + options, arguments,
+                global: CLSize(rows), local: 1)
         case .gpu:
-            try frame.launch(kernel, in: "winograd", arguments, columns: channels, rows: rows)
+            return try frame.launch(
+                kernel, in: "winograd", options: options, arguments, columns: channels, rows: rows)
         }
     }
 }
@@ -195,15 +214,15 @@ package struct Winograd: Step {
 extension Tape {
     /// Writes the convolution of `x` to `y` by Winograd's way.
     mutating func winograd(
-        _ x: Value, _ shape: ConvolutionShape, _ weights: PackedWeights, _ epilogue: Epilogue, _ y: Value
+        _ x: Value, _ shape: ConvolutionShape, tile: Int, _ weights: PackedWeights, _ epilogue: Epilogue,
+        _ y: Value
     ) {
         let weights = self.weights(weights)
         let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
             .map { constant([$0.count], $0) }
         add(
             Winograd(
-                shape, x: x, weights: weights, bias: bias, residual: epilogue.residual, clip: epilogue.clip,
-                y: y,
-                on: &self))
+                shape, tile: tile, x: x, weights: weights, bias: bias, residual: epilogue.residual,
+                clip: epilogue.clip, y: y, on: &self))
     }
 }
