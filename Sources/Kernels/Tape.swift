@@ -15,6 +15,9 @@ package protocol Step: Sendable {
     var writes: [Value] { get }
     /// Floating-point operations, a fused multiply-add counted as two.
     var operations: Int { get }
+    /// A value whose every element is read where that of the first output is written, just before, so that on the CPU both may
+    /// have the same memory.
+    var overwrites: Value? { get }
     /// Computes on the CPU.
     func run(_ cpu: CPUFrame)
     /// The OpenCL launches that compute it, with their arguments set.
@@ -25,6 +28,7 @@ package protocol Step: Sendable {
 
 extension Step {
     package var operations: Int { 0 }
+    package var overwrites: Value? { nil }
     package func workspace(_ device: OpenCL) -> Int { 0 }
 }
 
@@ -131,28 +135,55 @@ package struct Tape: Sendable {
     // MARK: Memory
 
     /// Where each storage that steps write lies in one arena, in floats; memory is used again once nobody reads it.
-    struct Arena {
-        var offsets: [Int: Int] = [:]
-        var size = 0
+    package struct Arena {
+        package var offsets: [Int: Int] = [:]
+        package var size = 0
     }
 
     /// Storages of `kept` values, and those that cross into a later stage, keep their memory to the end.
-    func arena(keeping kept: [Value], alignment: Int) -> Arena {
+    /// - Parameters:
+    ///   - runs: steps that run at the same time. What they pass from one to the next needs no memory here.
+    ///   - overwriting: whether outputs take the place of the values that their steps overwrite, if nobody reads those later.
+    package func arena(
+        keeping kept: [Value], alignment: Int, runs: [Range<Int>] = [], overwriting: Bool = false
+    ) -> Arena {
         struct Life { var storage: Int, size: Int, first: Int, last: Int }
         var lives: [Int: Life] = [:]
         func stageOf(_ step: Int) -> Int { stages.lastIndex { $0 <= step } ?? 0 }
+        var runOf = steps.indices.map { $0..<$0 + 1 }
+        for run in runs { for i in run { runOf[i] = run } }
+        let passed = Set(
+            runs.flatMap { steps[$0.lowerBound..<$0.upperBound - 1] }.flatMap(\.writes).map(storage))
         for (i, step) in steps.enumerated() {
             for value in step.writes + step.reads {
                 let s = storage(value)
-                guard case .step = sources[s] else { continue }
+                guard case .step = sources[s], !passed.contains(s) else { continue }
                 let size = (sizes[s] + alignment - 1) / alignment * alignment
-                var life = lives[s] ?? Life(storage: s, size: max(size, alignment), first: i, last: i)
-                life.last = i
+                let (first, last) = (runOf[i].lowerBound, runOf[i].upperBound - 1)
+                var life = lives[s] ?? Life(storage: s, size: max(size, alignment), first: first, last: last)
+                life.last = max(life.last, last)
                 if stageOf(life.first) != stageOf(i) { life.last = steps.count }
                 lives[s] = life
             }
         }
         for value in kept { lives[storage(value)]?.last = steps.count }
+
+        // An output that takes the place of another value lives on in its memory.
+        var places: [Int: Int] = [:]
+        func place(_ value: Value) -> Int { places[storage(value)] ?? storage(value) }
+        if overwriting {
+            for (i, step) in steps.enumerated() {
+                guard let old = step.overwrites, let new = step.writes.first.map(storage),
+                    let next = lives[new],
+                    let life = lives[place(old)], life.last == runOf[i].upperBound - 1,
+                    next.first == runOf[i].lowerBound, life.size == next.size,
+                    steps[runOf[i]].flatMap(\.reads).count(where: { place($0) == life.storage }) == 1
+                else { continue }
+                lives[life.storage]!.last = next.last
+                lives[new] = nil
+                places[new] = life.storage
+            }
+        }
 
         // Largest first, each at the lowest place where it meets nobody who lives at the same time.
         var arena = Arena()
@@ -168,6 +199,7 @@ package struct Tape: Sendable {
             arena.offsets[life.storage] = offset
             arena.size = max(arena.size, offset + life.size)
         }
+        for (storage, place) in places { arena.offsets[storage] = arena.offsets[place] }
         return arena
     }
 

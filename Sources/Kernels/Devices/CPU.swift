@@ -115,7 +115,9 @@ package final class CPUExecutor: Executor {
     package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws {
         self.tape = tape
         // Sixteen floats fill a cache line.
-        let arena = tape.arena(keeping: kept, alignment: 16)
+        let cascades = Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
+        let arena = tape.arena(
+            keeping: kept, alignment: 16, runs: cascades.map(\.steps), overwriting: true)
         // All weights lie in one block, so that large pages can serve even small layers.
         var packed: [(storage: Int, weights: PackedWeights, offset: Int)] = []
         var weightCount = 0
@@ -154,9 +156,7 @@ package final class CPUExecutor: Executor {
             pointers[part.storage] = pointer
         }
         arenaBytes = arena.size * 4
-        cascades = Dictionary(
-            uniqueKeysWithValues: Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
-                .map { ($0.steps.lowerBound, $0) })
+        self.cascades = Dictionary(uniqueKeysWithValues: cascades.map { ($0.steps.lowerBound, $0) })
         self.blocks = blocks
         let scratch = UnsafeMutablePointer<wb_scratch>.allocate(capacity: 2 * cpu.threads)
         scratch.initialize(repeating: wb_scratch(), count: 2 * cpu.threads)
@@ -193,11 +193,12 @@ package final class CPUExecutor: Executor {
         }
     }
 
-    /// Goes through steps, where it can in cascades.
+    /// Goes through steps; those of a cascade run together.
     private func forEach(_ steps: Range<Int>, step: (Int) -> Void, cascade: (Cascade) -> Void) {
         var i = steps.lowerBound
         while i < steps.upperBound {
-            if let found = cascades[i], found.steps.upperBound <= steps.upperBound {
+            if let found = cascades[i] {
+                precondition(found.steps.upperBound <= steps.upperBound)
                 cascade(found)
                 i = found.steps.upperBound
             } else {

@@ -9,9 +9,9 @@ import Dispatch
 /// cache holds, both wait for memory. A cascade computes the last one's output in bands of rows, and of each output before that
 /// only the rows that the band needs and that the band before did not leave, in memory that is used again and again. Who computes a number,
 /// and when, changes no bit of it.
-struct Cascade: Sendable {
+package struct Cascade: Sendable {
     /// The steps of the tape that this replaces.
-    let steps: Range<Int>
+    package let steps: Range<Int>
     private let links: [Convolution]
     /// Output rows of the last link in a band.
     private let band: Int
@@ -21,7 +21,7 @@ struct Cascade: Sendable {
     /// The cascades of a tape: wherever the threads' second-level caches do not hold what passes from a convolution to the next,
     /// but do hold the weights of both.
     /// - Parameter cache: bytes of such a cache.
-    static func all(in tape: Tape, keeping kept: [Value], threads: Int, cache: Int) -> [Cascade] {
+    package static func all(in tape: Tape, keeping kept: [Value], threads: Int, cache: Int) -> [Cascade] {
         var readers: [Int: Int] = [:]
         for step in tape.steps { for value in step.reads { readers[tape.storage(value), default: 0] += 1 } }
         for value in kept { readers[tape.storage(value), default: 0] += 1 }

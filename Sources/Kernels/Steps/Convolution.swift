@@ -10,6 +10,13 @@ package struct ConvolutionShape: Sendable, Hashable {
     package var kernel: [Int], strides: [Int], pads: [Int]  // height, width; pads: top, left
     package var dilations: [Int], groups: Int
 
+    package init(
+        input: Shape, output: Shape, kernel: [Int], strides: [Int], pads: [Int], dilations: [Int], groups: Int
+    ) {
+        (self.input, self.output, self.kernel) = (input, output, kernel)
+        (self.strides, self.pads, self.dilations, self.groups) = (strides, pads, dilations, groups)
+    }
+
     package var inputChannels: Int { input.dims[1] }
     package var outputChannels: Int { output.dims[1] }
     package var terms: Int { kernel[0] * kernel[1] * inputChannels / groups }
@@ -67,6 +74,8 @@ package struct Convolution: Step {
     package var kernel: String { kind.rawValue }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
     package var writes: [Value] { [y] }
+    /// Those of narrow groups compute some elements twice.
+    package var overwrites: Value? { kind == .convolution ? residual : nil }
     package var operations: Int { 2 * shape.output.count * shape.terms }
 
     private var rows: Int { shape.output.dims[0] * shape.output.dims[2] * shape.output.dims[3] }
@@ -105,7 +114,9 @@ package struct Convolution: Step {
                 compute(rows: begin..<end, raw, operands, cpu, scratch)
             }
         } else if rows >= 8 * tile * cpu.threads || panels < cpu.threads {
-            cpu.split(rows, grain: tile, whole: 16 * tile) { begin, end, scratch in
+            // Of few tiles, each thread has exactly its share, even if that cuts one.
+            cpu.split(rows, grain: rows >= 64 * tile * cpu.threads ? tile : 1, whole: 16 * tile) {
+                begin, end, scratch in
                 compute(rows: begin..<end, raw, operands, cpu, scratch)
             }
         } else {

@@ -66,6 +66,7 @@ package struct Winograd: Step {
     package var kernel: String { "winograd" }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
     package var writes: [Value] { [y, tiles, products] }
+    package var overwrites: Value? { residual }
     /// Those of the convolution as it is defined, so that speeds compare.
     package var operations: Int { 2 * shape.output.count * shape.terms }
 
