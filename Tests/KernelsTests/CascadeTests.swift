@@ -1,4 +1,4 @@
-// Cascades: convolutions in bands of rows give the bits that they give one after the other, and disturb nobody's memory.
+// Cascades: convolutions and pools in bands of rows give the bits that they give one after the other, and disturb nobody's memory.
 
 import CMicrokernels
 import Kernels
@@ -11,12 +11,12 @@ import Testing
         var tape = Tape()
         let input: Value
         let numbers: [Float]
-        /// The outputs of the convolutions.
+        /// The outputs of convolutions and pools.
         var outputs: [Value] = []
         /// What is read afterwards: the end, and a value that lives all the while.
         var kept: [Value] = []
 
-        /// Convolutions of every kind, with strides, pads, dilations, residuals and clips.
+        /// Convolutions of every kind, with strides, pads, dilations, residuals and clips, and pools.
         init(_ seed: Int) {
             var random = CounterRandom("cascade \(seed)")
             func pick<T>(_ choices: [T]) -> T { choices[random.index(below: choices.count)] }
@@ -28,6 +28,21 @@ import Testing
             let start = x
             for _ in 0..<pick([2, 3, 3, 5]) {
                 let from = tape.shape(x)
+                if from.dims[2...].allSatisfy({ $0 >= 5 }), pick([true, false, false, false]) {
+                    let pool = try! MaxPool(
+                        Attributes(
+                            opset: 13,
+                            [
+                                "kernel_shape": .ints([3, 3]), "strides": .ints(pick([[1, 1], [2, 2]])),
+                                "pads": .ints(pick([[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 2, 1]])),
+                            ]))
+                    guard case .value(let y)? = try! pool.forward(&tape, [.value(x)], outputs: 1).first else {
+                        break
+                    }
+                    x = y
+                    self.outputs.append(y)
+                    continue
+                }
                 let c = from.dims[1]
                 let size = pick([1, 1, 3, 3, 5])
                 let depthwise = size > 1 && pick([true, true, false])

@@ -54,6 +54,11 @@ package struct CPUFrame {
     fileprivate var memory: [UnsafeMutablePointer<Float>?]
     fileprivate let scratch: UnsafeMutablePointer<wb_scratch>  // two for each thread
 
+    fileprivate var finite: Set<Int> = []  // storages
+
+    /// Whether it is known that all numbers of these weights are finite.
+    func isFinite(_ weights: Value) -> Bool { finite.contains(storages[weights.id]) }
+
     /// The thread that has this scratch memory.
     func thread(of scratch: UnsafeMutablePointer<wb_scratch>) -> Int { scratch - self.scratch }
 
@@ -164,6 +169,13 @@ package final class CPUExecutor: Executor {
             functions: cpu.functions.pointee, threads: cpu.threads,
             pool: cpu.threads > 1 ? wb_threads_make(Int32(cpu.threads), cpu.threads <= CPU.cores) : nil,
             storages: tape.entries.map(\.storage), memory: pointers, scratch: scratch)
+        // Worth to know where the host writes what they are multiplied by: it may be a 1 among zeros.
+        for case let product as Convolution in tape.steps where product.isRowProduct {
+            guard case .input = tape.sources[tape.storage(product.x)] else { continue }
+            let storage = tape.storage(product.weights)
+            let numbers = UnsafeBufferPointer(start: pointers[storage]!, count: tape.sizes[storage])
+            if numbers.allSatisfy({ $0.isFinite }) { frame.finite.insert(storage) }
+        }
     }
 
     deinit {

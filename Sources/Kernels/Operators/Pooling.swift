@@ -40,7 +40,7 @@ private struct Pooling: Sendable {
         let x = try tape.value(required(inputs, 0, "X"))
         let (raw, shape) = try raw(tape.shape(x))
         let y = tape.value(shape)
-        tape.add(Pool(kind: kind, window: raw, inputs: [x], output: y))
+        tape.add(Pool(kind: kind, pooling: raw, inputs: [x], output: y))
         return [.value(y)]
     }
 }
@@ -61,8 +61,8 @@ package struct MaxPool: Operator {
         let x = try tape.value(required(node.inputs, 0, "X"))
         let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(node.cotangent)))
         let raw = try pooling.raw(tape.shape(x)).window
-        tape.add(Pool(kind: .maxPoolTaken, window: raw, inputs: [x], output: taken))
-        tape.add(Pool(kind: .maxPoolVJP, window: raw, inputs: [taken, node.cotangent], output: dx))
+        tape.add(Pool(kind: .maxPoolTaken, pooling: raw, inputs: [x], output: taken))
+        tape.add(Pool(kind: .maxPoolVJP, pooling: raw, inputs: [taken, node.cotangent], output: dx))
         return dx
     }
 }
@@ -80,7 +80,7 @@ package struct AveragePool: Operator {
         let dx = tape.value(shape)
         tape.add(
             Pool(
-                kind: .averagePoolVJP, window: try pooling.raw(shape).window, inputs: [node.cotangent],
+                kind: .averagePoolVJP, pooling: try pooling.raw(shape).window, inputs: [node.cotangent],
                 output: dx))
         return dx
     }

@@ -66,10 +66,10 @@ package struct Convolution: Step {
     let clip: Bounds?
 
     /// Each kernel has its own order of weights.
-    private enum Kind: String {
+    enum Kind: String {
         case convolution, depthwise, grouped
     }
-    private var kind: Kind { shape.isDepthwise ? .depthwise : shape.isGrouped ? .grouped : .convolution }
+    var kind: Kind { shape.isDepthwise ? .depthwise : shape.isGrouped ? .grouped : .convolution }
 
     package var kernel: String { kind.rawValue }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
@@ -100,6 +100,7 @@ package struct Convolution: Step {
     }
 
     package func run(_ cpu: CPUFrame) {
+        if isRowProduct, cpu.isFinite(weights), selectRows(cpu) { return }
         let raw = raw
         let operands = wb_conv_operands(
             x: cpu.pointer(x), weights: cpu.pointer(weights),
@@ -120,8 +121,18 @@ package struct Convolution: Step {
                 compute(rows: begin..<end, raw, operands, cpu, scratch)
             }
         } else {
-            cpu.split(panels) { begin, end, scratch in
-                compute(rows: 0..<rows, panels: begin..<end, raw, operands, cpu, scratch)
+            // Where the panels are not the same for all, each is cut into as many parts as there are threads.
+            let parts = panels % cpu.threads == 0 ? 1 : min(cpu.threads, rows)
+            cpu.split(panels * parts) { begin, end, scratch in
+                if parts == 1 {
+                    return compute(rows: 0..<rows, panels: begin..<end, raw, operands, cpu, scratch)
+                }
+                for unit in begin..<end {
+                    let (panel, part) = (unit / parts, unit % parts)
+                    compute(
+                        rows: rows * part / parts..<rows * (part + 1) / parts, panels: panel..<panel + 1, raw,
+                        operands, cpu, scratch)
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ package struct Pool: Step {
         case averagePoolVJP = "average_pool_vjp"
     }
     let kind: Kind
-    let window: wb_pool
+    let pooling: wb_pool
     let inputs: [Value]  // x; or dy; max_pool_vjp: what max_pool_taken found, and dy
     let output: Value
 
@@ -21,12 +21,13 @@ package struct Pool: Step {
     package var reads: [Value] { inputs }
     package var writes: [Value] { [output] }
     package var operations: Int {
-        Int(window.n) * Int(window.oh) * Int(window.ow) * Int(window.c) * Int(window.kh) * Int(window.kw)
+        Int(pooling.n) * Int(pooling.oh) * Int(pooling.ow) * Int(pooling.c) * Int(pooling.kh)
+            * Int(pooling.kw)
     }
     private var rows: Int {
         switch kind {
-        case .maxPool, .maxPoolTaken, .averagePool: Int(window.n) * Int(window.oh) * Int(window.ow)
-        case .maxPoolVJP, .averagePoolVJP: Int(window.n) * Int(window.h) * Int(window.w)
+        case .maxPool, .maxPoolTaken, .averagePool: Int(pooling.n) * Int(pooling.oh) * Int(pooling.ow)
+        case .maxPoolVJP, .averagePoolVJP: Int(pooling.n) * Int(pooling.h) * Int(pooling.w)
         }
     }
 
@@ -36,7 +37,7 @@ package struct Pool: Step {
         func integers(_ numbers: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Int32> {
             UnsafeMutableRawPointer(numbers).assumingMemoryBound(to: Int32.self)
         }
-        withUnsafePointer(to: window) { window in
+        withUnsafePointer(to: pooling) { window in
             cpu.split(rows, minimum: 16) { begin, end, _ in
                 let (begin, end) = (Int64(begin), Int64(end))
                 switch kind {
@@ -51,7 +52,7 @@ package struct Pool: Step {
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
-        let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(window)]
+        let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(pooling)]
         switch frame.device.shape {
         case .cpu:
             let local = CLSize(1, 8)
@@ -62,7 +63,7 @@ package struct Pool: Step {
             ]
         case .gpu:
             return [
-                try frame.launch(kernel, in: "pool", arguments, columns: Int(window.c), rows: rows)
+                try frame.launch(kernel, in: "pool", arguments, columns: Int(pooling.c), rows: rows)
             ]
         }
     }
