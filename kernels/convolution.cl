@@ -245,7 +245,7 @@ kernel void convolution(
             ROWS(HIGH)
         }
     }
-#define STORE(r) vstore16(u##r, 0, y + AT(r)), vstore16(v##r, 0, y + AT(r) + second);
+#define STORE(r) wb_store16(u##r, y + AT(r)), wb_store16(v##r, y + AT(r) + second);
     ROWS(STORE)
 }
 #endif

@@ -49,7 +49,7 @@ WB_FN void finish16(
     const wb_conv *s, float16 t, global const float *bias, int c, global const float *residual, global float *y, int at)
 {
     WB_EPILOGUE(float16, *s, t, vload16(0, bias + c), vload16(0, residual + at))
-    vstore16(t, 0, y + at);
+    wb_store16(t, y + at);
 }
 #define FINISH(r) \
     if (row0 + r < rows) finish16(&s, total[r], bias, c, residual, y, (row0 + r) * s.y_pixel + c);
@@ -109,7 +109,7 @@ kernel void depthwise(
                 FOR_ALL WB_CLIP_LOW(float16, s, sum[r])
                 FOR_ALL WB_CLIP_HIGH(float16, s, sum[r])
             }
-            FOR_ALL if (r < count) vstore16(sum[r], 0, y + at + r * s.y_pixel);
+            FOR_ALL if (r < count) wb_store16(sum[r], y + at + r * s.y_pixel);
         }
     }
 }

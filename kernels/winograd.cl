@@ -9,7 +9,7 @@
 // A work-item takes a tile, sixteen channels at a time.
 typedef float16 lanes;
 #define LOAD(p) vload16(0, p)
-#define STORE(v, p) vstore16(v, 0, p)
+#define STORE(v, p) wb_store16(v, p)
 #define CHANNELS(c, n) for (int c = 0; c < n; c += 16)
 #define TILE ((int)get_global_id(0))
 #else
