@@ -24,7 +24,8 @@ WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 
 #ifdef WB_CPU_SHAPE
 
-// One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8 or 7, by one panel of 32 columns, in two float16 sums a row.
+// One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8 or 7, by one panel of 32 columns, in two float16
+// sums a row.
 // Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
 #if WB_TILE_ROWS == 8
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
@@ -112,8 +113,8 @@ kernel void convolution(
     const int asked_from = terms < 128 ? WB_TILE_ROWS : 0;
     int asked = 0;
 
-    // While the tiles of a block use a panel, each fetches its share of the next, `step` floats of 32 with each term; else the first
-    // tile that uses it would wait for each line. With few terms, to ask costs more than to wait.
+    // While the tiles of a block use a panel, each fetches its share of the next, `step` floats of 32 with each term; else
+    // the first tile that uses it would wait for each line. With few terms, to ask costs more than to wait.
     const int step = terms < 128 || block_tiles == 1 ? 0 : (WB_PANEL + block_tiles - 1) / block_tiles;
     global const float *soon = weights + (panel + 1) * terms * WB_PANEL + inside_tile * step * terms;
 

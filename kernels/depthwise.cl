@@ -54,9 +54,9 @@ WB_FN void finish16(
 #define FINISH(r) \
     if (row0 + r < rows) finish16(&s, total[r], bias, c, residual, y, (row0 + r) * s.y_pixel + c);
 
-// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, WB_STRIDE 1 or 2, at least 16 channels. A tile is 8 neighbours in a line
-// of the output, whose windows overlap: each input pixel is loaded once and multiplied by all the taps that meet it; an output
-// still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
+// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_TAPS high, WB_STRIDE 1 or 2, at least 16 channels. A
+// tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by all
+// the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
 #if defined(WB_KERNEL_depthwise) && defined(WB_LINE)
 #define UNROLLED _Pragma("unroll")
 #define INPUTS (7 * WB_STRIDE + WB_LINE)

@@ -1,5 +1,6 @@
 // Reductions and what is made of them: the arithmetic is in reduce.clh.
-// Work: dimension 0 counts what is written, except where a kernel says otherwise. Those that matter have a shape for CPUs.
+// Work: dimension 0 counts what is written, except where a kernel says otherwise. reduce and cam have
+// a shape for CPUs, whose vectors or sums do not wait for each other.
 
 #ifdef WB_KERNEL_reduce
 #ifdef WB_CPU_SHAPE

@@ -240,10 +240,10 @@ package struct Convolution: Step {
                 // Many lines are enough for the threads; of few, each tile is a work-item.
                 let lines = shape.output.dims[0] * shape.output.dims[2]
                 let parts = lines >= 28 ? 1 : (shape.output.dims[3] + 7) / 8
+                let line = "-DWB_LINE=\(kernel[1]) -DWB_STRIDE=\(stride) -DWB_MOST_TAPS=\(mostTaps)"
                 return try frame.launch(
-                    self.kernel, in: "depthwise",
-                    options: "-DWB_CPU_SHAPE=1 -DWB_LINE=\(kernel[1]) -DWB_STRIDE=\(stride) -DWB_MOST_TAPS=\(mostTaps)",
-                    arguments, global: CLSize(parts, lines), local: [1, 1])
+                    self.kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + line, arguments,
+                    global: CLSize(parts, lines), local: [1, 1])
             }
             return try frame.launch(
                 self.kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + width, arguments,
