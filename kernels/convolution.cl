@@ -24,9 +24,14 @@ WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 
 #ifdef WB_CPU_SHAPE
 
-// One work-item computes a tile of 8 rows (output pixels) by one panel of 32 columns, in sixteen float16 sums.
+// One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8 or 7, by one panel of 32 columns, in two float16
+// sums a row.
 // Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
+#if WB_TILE_ROWS == 8
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#else
+#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6)
+#endif
 
 // Asks for memory that is needed soon. OpenCL's own prefetch() does nothing on PoCL.
 #ifdef __has_builtin
@@ -58,52 +63,84 @@ kernel void convolution(
     const int first_tile = place / (block * group_panels) * block;
     place -= first_tile * group_panels;
     const int block_tiles = min(block, tiles - first_tile), inside_panel = place / block_tiles;
-    const int panel = group * group_panels + inside_panel, row0 = (first_tile + place - inside_panel * block_tiles) * 8;
+    const int inside_tile = place - inside_panel * block_tiles, row0 = (first_tile + inside_tile) * WB_TILE_ROWS;
+    const int panel = group * group_panels + inside_panel;
 
     const int inside = inside_panel * WB_PANEL, columns = min(group_columns - inside, WB_PANEL);
     const int column = group * s.y_group + inside;
+    const bool half_panel = columns <= WB_PANEL / 2; // the other half is zeros
 
-    global const float *base[8];
-    int top[8], left[8];
-    int image = row0 / pixels, oy = (row0 - image * pixels) / s.ow, ox = row0 - image * pixels - oy * s.ow;
-    for (int r = 0; r < 8; r++) {
-        base[r] = x + image * s.h * s.w * s.x_pixel + group * s.x_group;
-        // Rows past the last read nothing but zeros, and are not stored.
-        top[r] = row0 + r < rows ? oy * s.stride_h - s.pad_h : -0x40000000;
-        left[r] = ox * s.stride_w - s.pad_w;
-        if (++ox == s.ow) {
-            ox = 0;
-            if (++oy == s.oh) oy = 0, image++;
+    // Rows past the last are the last once more.
+#define ROW(r) min(r, last)
+    const int last = min(WB_TILE_ROWS, rows - row0) - 1;
+
+    // Rows whose windows lie in a line and clear of padding read at equal distances. Those of others are found tap by tap.
+    global const float *origin = x + group * s.x_group;
+    int distance = s.stride_w * s.x_pixel, top[WB_TILE_ROWS], left[WB_TILE_ROWS];
+    global const float *base[WB_TILE_ROWS];
+    bool clear = taps == 1 && s.stride_h == 1 && s.stride_w == 1 && s.oh == s.h && s.ow == s.w;
+    bool runs = s.x_pixel == channels && s.dilation_w == 1;
+    if (clear) {
+        origin += row0 * s.x_pixel;
+    } else {
+        int image = row0 / pixels, oy = (row0 - image * pixels) / s.ow, ox = row0 - image * pixels - oy * s.ow;
+        const int top0 = oy * s.stride_h - s.pad_h, left0 = ox * s.stride_w - s.pad_w;
+        clear = ox + last < s.ow && top0 >= 0 && top0 + (s.kh - 1) * s.dilation_h < s.h && left0 >= 0
+            && left0 + last * s.stride_w + (s.kw - 1) * s.dilation_w < s.w;
+        if (clear) {
+            origin += ((image * s.h + top0) * s.w + left0) * s.x_pixel;
+        } else {
+            for (int r = 0; r < WB_TILE_ROWS; r++) {
+                base[r] = origin + image * s.h * s.w * s.x_pixel;
+                top[r] = oy * s.stride_h - s.pad_h;
+                left[r] = ox * s.stride_w - s.pad_w;
+                runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
+                if (r < last && ++ox == s.ow) {
+                    ox = 0;
+                    if (++oy == s.oh) oy = 0, image++;
+                }
+            }
         }
     }
 
     // Where no window touches the left or right padding, and pixels lie side by side, the taps of one kernel row are
     // one run of kw * c channels, in the same order.
-    bool runs = s.x_pixel == channels && s.dilation_w == 1;
-    for (int r = 0; r < 8; r++) runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
     const int run = runs ? s.kw * channels : channels, columns_of_taps = runs ? 1 : s.kw;
 
     // How far on the next tile's input lies, while it is not in the cache. A short tile ends before outputs that it asks
     // for are there, so it asks for those of the next.
-    const int ahead = inside_panel == 0 && taps == 1 ? 8 * s.stride_w * s.x_pixel : 0;
-    const int asked_from = terms < 128 ? 8 : 0;
+    const int ahead = inside_panel == 0 && taps == 1 ? WB_TILE_ROWS * s.stride_w * s.x_pixel : 0;
+    const int asked_from = terms < 128 ? WB_TILE_ROWS : 0;
     int asked = 0;
 
-    float16 total[8][2];
+    // While the tiles of a block use a panel, each fetches its share of the next, `step` floats of 32 with each term; else
+    // the first tile that uses it would wait for each line. With few terms, to ask costs more than to wait.
+    const int step = terms < 128 || block_tiles == 1 ? 0 : (WB_PANEL + block_tiles - 1) / block_tiles;
+    global const float *soon = weights + (panel + 1) * terms * WB_PANEL + inside_tile * step * terms;
+
+    float16 total[WB_TILE_ROWS][2];
+#define SUMS(r) float16 u##r = 0.0f, v##r = 0.0f;
+    ROWS(SUMS)
     global const float *b = weights + panel * terms * WB_PANEL;
     int ky = 0, kx = 0, c = 0;
     for (int k0 = 0; k0 < terms; k0 += WB_CHUNK) {
         const int k1 = min(k0 + WB_CHUNK, terms);
-#define START(r) float16 u##r = 0.0f, v##r = 0.0f;
-        ROWS(START)
-#undef START
         for (int k = k0; k < k1;) {
             const int count = min(run - c, k1 - k);
+#define POINTER(r) global const float *a##r;
+            ROWS(POINTER)
+            if (clear) {
+                global const float *tap = origin + (ky * s.dilation_h * s.w + kx * s.dilation_w) * s.x_pixel + c;
+#define POINT(r) a##r = tap + ROW(r) * distance;
+                ROWS(POINT)
+#undef POINT
+            } else {
 #define POINT(r)                                                          \
     const int source##r = conv_source(&s, top[r], left[r], ky, kx);       \
-    global const float *a##r = (source##r < 0 ? zeros : base[r] + source##r * s.x_pixel) + c;
-            ROWS(POINT)
+    a##r = (source##r < 0 ? zeros : base[r] + source##r * s.x_pixel) + c;
+                ROWS(POINT)
 #undef POINT
+            }
             // A little of what comes next every 16 terms, so that requests do not come in a crowd.
             for (int i0 = 0; i0 < count; i0 += 16) {
                 if (ahead) {
@@ -111,7 +148,7 @@ kernel void convolution(
                     ROWS(AHEAD)
 #undef AHEAD
                 }
-                for (int q = 0; q < 2 && asked < 8 && k1 == terms; q++, asked++) {
+                for (int q = 0; q < 2 && asked < WB_TILE_ROWS && k1 == terms; q++, asked++) {
                     const int at = (row0 + asked + asked_from) * s.y_pixel + column;
                     SOON_WRITTEN(y + at);
                     SOON_WRITTEN(y + at + 16);
@@ -121,7 +158,19 @@ kernel void convolution(
                     }
                 }
                 const int i1 = min(i0 + 16, count);
+                if (half_panel) {
+                    for (int i = i0; i < i1; i++, b += WB_PANEL) {
+                        SOON(b + 8 * WB_PANEL);
+                        const float16 b0 = vload16(0, b);
+#define STEP(r) u##r = fma((float16)(a##r[i]), b0, u##r);
+                        ROWS(STEP)
+#undef STEP
+                    }
+                    continue;
+                }
                 for (int i = i0; i < i1; i++, b += WB_PANEL) {
+                    SOON(soon);
+                    soon += step;
                     SOON(b + 8 * WB_PANEL);
                     SOON(b + 8 * WB_PANEL + 16);
                     const float16 b0 = vload16(0, b), b1 = vload16(1, b);
@@ -142,33 +191,63 @@ kernel void convolution(
                 }
             }
         }
-        if (k0 == 0) {
-#define KEEP(r) total[r][0] = u##r, total[r][1] = v##r;
-            ROWS(KEEP)
-#undef KEEP
-        } else {
-#define JOIN(r) total[r][0] = total[r][0] + u##r, total[r][1] = total[r][1] + v##r;
+        if (k0 > 0) {
+#define JOIN(r) u##r = total[r][0] + u##r, v##r = total[r][1] + v##r;
             ROWS(JOIN)
-#undef JOIN
+        }
+        if (k1 < terms) {
+#define KEEP(r) total[r][0] = u##r, total[r][1] = v##r, u##r = 0.0f, v##r = 0.0f;
+            ROWS(KEEP)
         }
     }
 
-    for (int r = 0; r < 8 && row0 + r < rows; r++) {
-        const int at = (row0 + r) * s.y_pixel + column;
-        if (columns == WB_PANEL) {
-            for (int part = 0; part < 2; part++) {
-                float16 t = total[r][part];
-                WB_EPILOGUE(float16, s, t, vload16(part, bias + panel * WB_PANEL), vload16(part, residual + at))
-                vstore16(t, part, y + at);
-            }
-        } else {
-            float t[WB_PANEL];
-            vstore16(total[r][0], 0, t);
-            vstore16(total[r][1], 1, t);
-            for (int j = 0; j < columns; j++)
-                y[at + j] = conv_finish(&s, t[j], bias, panel * WB_PANEL + j, residual, at + j);
+    // The epilogue, each question once for all sums.
+#define AT(r) ((row0 + ROW(r)) * s.y_pixel + column)
+    bias += panel * WB_PANEL;
+    if (columns < 16) {
+#define STORE(r)                                                                                                       \
+    {                                                                                                                  \
+        float t[16];                                                                                                   \
+        vstore16(u##r, 0, t);                                                                                          \
+        for (int j = 0; j < columns && r <= last; j++)                                                                 \
+            y[AT(r) + j] = conv_finish(&s, t[j], bias, j, residual, AT(r) + j);                                        \
+    }
+        ROWS(STORE)
+#undef STORE
+        return;
+    }
+    // Where the second vector of a row begins: in a panel that is not full it covers some columns once more.
+    const int second = columns - 16;
+    if (columns < WB_PANEL) {
+#define ALIGN(r)                                   \
+    {                                              \
+        float t[WB_PANEL];                         \
+        vstore16(u##r, 0, t);                      \
+        vstore16(v##r, 1, t);                      \
+        v##r = vload16(0, t + second);             \
+    }
+        ROWS(ALIGN)
+    }
+    if (s.bias) {
+        const float16 b0 = vload16(0, bias), b1 = vload16(0, bias + second);
+#define BIAS(r) u##r = u##r + b0, v##r = v##r + b1;
+        ROWS(BIAS)
+    }
+    if (s.residual) {
+#define RESIDUAL(r) \
+    u##r = u##r + vload16(0, residual + AT(r)), v##r = v##r + vload16(0, residual + AT(r) + second);
+        ROWS(RESIDUAL)
+    }
+    if (s.clip) {
+#define LOW(r) WB_CLIP_LOW(float16, s, u##r) WB_CLIP_LOW(float16, s, v##r)
+        ROWS(LOW)
+        if (s.hi < INFINITY) {
+#define HIGH(r) WB_CLIP_HIGH(float16, s, u##r) WB_CLIP_HIGH(float16, s, v##r)
+            ROWS(HIGH)
         }
     }
+#define STORE(r) wb_store16(u##r, y + AT(r)), wb_store16(v##r, y + AT(r) + second);
+    ROWS(STORE)
 }
 #endif
 

@@ -49,12 +49,71 @@ WB_FN void finish16(
     const wb_conv *s, float16 t, global const float *bias, int c, global const float *residual, global float *y, int at)
 {
     WB_EPILOGUE(float16, *s, t, vload16(0, bias + c), vload16(0, residual + at))
-    vstore16(t, 0, y + at);
+    wb_store16(t, y + at);
 }
 #define FINISH(r) \
     if (row0 + r < rows) finish16(&s, total[r], bias, c, residual, y, (row0 + r) * s.y_pixel + c);
 
-#ifdef WB_KERNEL_depthwise
+// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_TAPS high, WB_STRIDE 1 or 2, at least 16 channels. A
+// tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by all
+// the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
+#if defined(WB_KERNEL_depthwise) && defined(WB_LINE)
+#define UNROLLED _Pragma("unroll")
+#define INPUTS (7 * WB_STRIDE + WB_LINE)
+kernel void depthwise(
+    global const float *x, global const float *weights, global const float *bias, global const float *residual,
+    global const float *zeros, global float *y, wb_conv s)
+{
+    const int line = (int)get_global_id(1), image = line / s.oh, top = (line - image * s.oh) * s.stride_h - s.pad_h;
+    const int parts = (int)get_global_size(0), part = (int)get_global_id(0), tiles = (s.ow + 7) / 8;
+    for (int tile = tiles * part / parts; tile < tiles * (part + 1) / parts; tile++) {
+        const int ox = tile * 8, count = min(s.ow - ox, 8), left = ox * WB_STRIDE - s.pad_w;
+        // Input pixel j of each kernel row's, or zeros where it is padding.
+        global const float *table[WB_MOST_TAPS * INPUTS];
+        for (int ky = 0; ky < s.kh; ky++) {
+            const int iy = top + ky * s.dilation_h;
+            const bool there = iy >= 0 && iy < s.h;
+            global const float *from = x + ((image * s.h + iy) * s.w + left) * s.c;
+            for (int j = 0; j < INPUTS; j++)
+                table[ky * INPUTS + j] = there && left + j >= 0 && left + j < s.w ? from + j * s.c : zeros;
+        }
+        for (int next = 0; next < s.c; next += 16) {
+            const int c = min(next, s.c - 16); // the last vector may cover some channels once more
+            float16 sum[8];
+            UNROLLED
+            for (int r = 0; r < 8; r++) sum[r] = 0.0f;
+            global const float *w = weights + c;
+            for (int ky = 0; ky < s.kh; ky++) {
+                float16 weight[WB_LINE];
+                UNROLLED
+                for (int kx = 0; kx < WB_LINE; kx++, w += s.c) weight[kx] = vload16(0, w);
+                UNROLLED
+                for (int j = 0; j < INPUTS; j++) {
+                    const float16 pixel = vload16(0, table[ky * INPUTS + j] + c);
+                    UNROLLED
+                    for (int kx = 0; kx < WB_LINE; kx++) {
+                        const int r = (j - kx) / WB_STRIDE;
+                        if (j >= kx && (j - kx) % WB_STRIDE == 0 && r < 8) sum[r] = fma(pixel, weight[kx], sum[r]);
+                    }
+                }
+            }
+            // The epilogue, each question once for all sums.
+            const int at = (line * s.ow + ox) * s.y_pixel + c;
+#define FOR_ALL UNROLLED for (int r = 0; r < 8; r++)
+            if (s.bias) {
+                const float16 b = vload16(0, bias + c);
+                FOR_ALL sum[r] = sum[r] + b;
+            }
+            if (s.residual) FOR_ALL if (r < count) sum[r] = sum[r] + vload16(0, residual + at + r * s.y_pixel);
+            if (s.clip) {
+                FOR_ALL WB_CLIP_LOW(float16, s, sum[r])
+                FOR_ALL WB_CLIP_HIGH(float16, s, sum[r])
+            }
+            FOR_ALL if (r < count) wb_store16(sum[r], y + at + r * s.y_pixel);
+        }
+    }
+}
+#elif defined(WB_KERNEL_depthwise)
 kernel void depthwise(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)

@@ -9,10 +9,9 @@
 // A work-item takes a tile, sixteen channels at a time.
 typedef float16 lanes;
 #define LOAD(p) vload16(0, p)
-#define STORE(v, p) vstore16(v, 0, p)
+#define STORE(v, p) wb_store16(v, p)
 #define CHANNELS(c, n) for (int c = 0; c < n; c += 16)
 #define TILE ((int)get_global_id(0))
-#define UNROLLED
 #else
 // A work-item takes a channel of a tile; neighbours are neighbouring channels.
 typedef float lanes;
@@ -20,8 +19,8 @@ typedef float lanes;
 #define STORE(v, p) (*(p) = (v))
 #define CHANNELS(c, n) const int c = (int)get_global_id(0); if (c < n)
 #define TILE ((int)get_global_id(1))
-#define UNROLLED _Pragma("unroll") // a GPU has no registers to index
 #endif
+#define UNROLLED _Pragma("unroll") // registers have no index
 
 #ifdef WB_KERNEL_winograd_input
 kernel void winograd_input(global const float *restrict x, global float *restrict v, wb_winograd s)
@@ -34,8 +33,10 @@ kernel void winograd_input(global const float *restrict x, global float *restric
     CHANNELS(c, s.c)
     {
         lanes lines[LINE * LINE];
+        UNROLLED
         for (int j = 0; j < LINE; j++) {
             lanes d[LINE];
+            UNROLLED
             for (int i = 0; i < LINE; i++) {
                 const int iy = top + i, ix = left + j;
                 const bool inside = iy >= 0 && iy < s.h && ix >= 0 && ix < s.w;
@@ -44,10 +45,12 @@ kernel void winograd_input(global const float *restrict x, global float *restric
             lanes *line = lines + j;
             WB_WINOGRAD_INPUT(WB_TILE, lanes, fma, d, 1, line, LINE)
         }
+        UNROLLED
         for (int i = 0; i < LINE; i++) {
             const lanes *line = lines + i * LINE;
             lanes out[LINE];
             WB_WINOGRAD_INPUT(WB_TILE, lanes, fma, line, 1, out, 1)
+            UNROLLED
             for (int j = 0; j < LINE; j++) STORE(out[j], v + ((i * LINE + j) * s.rows + t) * s.c + c);
         }
     }
@@ -67,8 +70,10 @@ kernel void winograd_output(
     CHANNELS(c, s.oc)
     {
         lanes lines[WB_TILE * LINE];
+        UNROLLED
         for (int j = 0; j < LINE; j++) {
             lanes d[LINE];
+            UNROLLED
             for (int i = 0; i < LINE; i++) d[i] = LOAD(m + ((i * LINE + j) * s.rows + t) * s.m_pixel + c);
             lanes *line = lines + j;
             WB_WINOGRAD_OUTPUT(WB_TILE, lanes, fma, d, 1, line, LINE)

@@ -98,6 +98,9 @@ enum Cases {
             conv(
                 "groups of four", [1, 8, 4, 5], 70, [3, 3], strides: [1, 2], pads: [1, 1, 1, 1], groups: 2),
             conv("adds and clips", [2, 7, 5, 4], 37, [3, 3], pads: [1, 1, 1, 1], adds: true, clip: .relu),
+            conv(
+                "adds and clips, 24 columns of 49 pixels", [1, 40, 7, 7], 56, adds: true, clip: Bounds(0, 6)),
+            conv("adds, 16 columns", [1, 9, 7, 8], 48, adds: true),
             conv("adds", [1, 70, 5, 4], 64, [3, 3], pads: [1, 1, 1, 1], bias: false, adds: true),
             conv("clips to crossed bounds", [1, 4, 3, 3], 37, clip: Bounds(0.5, -0.25)),
             conv(
@@ -168,6 +171,9 @@ enum Cases {
             conv(
                 "depthwise, dilation", [1, 18, 9, 10], 18, [3, 3], strides: [1, 2], pads: [2, 2, 2, 2],
                 dilations: [2, 2], groups: 18),
+            conv(
+                "depthwise, 5×5, stride", [1, 33, 9, 19], 33, [5, 5], strides: [2, 2], pads: [2, 2, 2, 2],
+                groups: 33),
             conv("depthwise, many taps", [1, 17, 19, 18], 17, [17, 17], groups: 17, bias: false),
             conv("depthwise, 256 taps", [1, 3, 17, 17], 3, [16, 16], groups: 3),
             conv("depthwise, 513 taps", [1, 18, 20, 28], 18, [19, 27], groups: 18),

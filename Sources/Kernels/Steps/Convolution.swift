@@ -180,11 +180,12 @@ package struct Convolution: Step {
         let product = Product(raw)
         guard frame.device.shape == .gpu else {
             let panels = product.groups * ((product.columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
+            let tile = product.tileRows
             return [
                 try frame.launch(
-                    "convolution", in: "convolution", options: "-DWB_CPU_SHAPE=1",
+                    "convolution", in: "convolution", options: "-DWB_CPU_SHAPE=1 -DWB_TILE_ROWS=\(tile)",
                     buffers + [.structure(raw)],
-                    global: CLSize((product.rows + 7) / 8, panels), local: [1, 1])
+                    global: CLSize((product.rows + tile - 1) / tile, panels), local: [1, 1])
             ]
         }
         let (tile, splits) = product.cut(frame.device)
@@ -227,6 +228,10 @@ package struct Convolution: Step {
             chunks = (Int(raw.kh) * Int(raw.kw) * Int(raw.c) / groups + Int(WB_CHUNK) - 1) / Int(WB_CHUNK)
         }
 
+        /// Rows of the CPU shape's tiles: 7 where tiles of 8 would leave much of the last one empty, as for the 49 pixels of small
+        /// maps.
+        var tileRows: Int { (rows + 6) / 7 * 7 * 20 < (rows + 7) / 8 * 8 * 19 ? 7 : 8 }
+
         /// How the GPU shape divides the work.
         func cut(_ device: OpenCL) -> (tile: OpenCLTile, splits: Bool) {
             let tile = device.tile(rows: rows, columns: columns, groups: groups)
@@ -239,8 +244,20 @@ package struct Convolution: Step {
         let width = kind == .grouped ? "-DWB_WIDTH=\(groupColumns)" : ""
         switch frame.device.shape {
         case .cpu:
+            let (kernel, stride, mostTaps) = (shape.kernel, shape.strides[1], 8)
+            if kind == .depthwise, [3, 5].contains(kernel[1]), stride <= 2, shape.dilations[1] == 1,
+                shape.outputChannels >= 16, kernel[0] <= mostTaps
+            {
+                // Many lines are enough for the threads; of few, each tile is a work-item.
+                let lines = shape.output.dims[0] * shape.output.dims[2]
+                let parts = lines >= 28 ? 1 : (shape.output.dims[3] + 7) / 8
+                let line = "-DWB_LINE=\(kernel[1]) -DWB_STRIDE=\(stride) -DWB_MOST_TAPS=\(mostTaps)"
+                return try frame.launch(
+                    self.kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + line, arguments,
+                    global: CLSize(parts, lines), local: [1, 1])
+            }
             return try frame.launch(
-                kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + width, arguments,
+                self.kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + width, arguments,
                 global: CLSize((rows + 7) / 8), local: 1)
         case .gpu:
             let local = CLSize(min(128, frame.device.device.maxWorkGroupSize))

@@ -37,15 +37,19 @@ package struct Reduce: Step {
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
-        [
-            try frame.launch(
-                "reduce", in: "reduce",
-                [
-                    frame.buffer(x), frame.buffer(offsets), frame.buffer(y), .structure(grid.raw),
-                    .int(maximum ? 1 : 0),
-                    .int(Int32(terms)), .float(divisor),
-                ], count: grid.count)
+        let arguments: [CLArgument] = [
+            frame.buffer(x), frame.buffer(offsets), frame.buffer(y), .structure(grid.raw),
+            .int(maximum ? 1 : 0), .int(Int32(terms)), .float(divisor),
         ]
+        switch frame.device.shape {
+        case .cpu:
+            return [
+                try frame.launch(
+                    "reduce", in: "reduce", options: "-DWB_CPU_SHAPE=1", arguments,
+                    global: CLSize(max(1, grid.outer * ((grid.inner + 15) / 16))), local: 1)
+            ]
+        case .gpu: return [try frame.launch("reduce", in: "reduce", arguments, count: grid.count)]
+        }
     }
 }
 
@@ -185,11 +189,15 @@ package struct ChannelMap: Step {
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
-        [
-            try frame.launch(
-                kind.rawValue, in: "reduce", (inputs + outputs).map(frame.buffer) + [.structure(maps)],
-                count: count)
-        ]
+        let arguments = (inputs + outputs).map(frame.buffer) + [.structure(maps)]
+        if kind == .cam && frame.device.shape == .cpu {
+            return [
+                try frame.launch(
+                    kernel, in: "reduce", options: "-DWB_CPU_SHAPE=1", arguments,
+                    global: CLSize((count + 7) / 8), local: 1)
+            ]
+        }
+        return [try frame.launch(kernel, in: "reduce", arguments, count: count)]
     }
 }
 
