@@ -26,6 +26,7 @@ protocol Banded: Step {
         to output: UnsafeMutablePointer<Float>?, _ cpu: CPUFrame, _ scratch: UnsafeMutablePointer<wb_scratch>)
 }
 
+/// Rows of a step's windows.
 struct BandWindow {
     let kernel: Int, stride: Int, pad: Int, dilation: Int
 
@@ -44,8 +45,8 @@ struct BandWindow {
 ///
 /// Step by step, the first would write the whole of its output before the second reads any of it; where that is more than a
 /// cache holds, both wait for memory. A cascade computes the last one's output in bands of rows, and of each output before that
-/// only the rows that the band needs and that the band before did not leave, in memory that is used again and again. Who computes a number,
-/// and when, changes no bit of it.
+/// only the rows that the band needs and that the band before did not leave, in memory that is used again and again. Who
+/// computes a number, and when, changes no bit of it.
 package struct Cascade: Sendable {
     /// The steps of the tape that this replaces.
     package let steps: Range<Int>
@@ -136,8 +137,9 @@ package struct Cascade: Sendable {
             defer { free += place.rows * place.row }
             return free
         }
-        var present = [Range<Int>](repeating: 0..<0, count: last)  // rows of the image in each place
-        var added = [Range<Int>](repeating: 0..<0, count: last + 1)  // rows that each link computes for a band
+        // Rows of the image that are in each place, and those that each link computes for a band.
+        var present = [Range<Int>](repeating: 0..<0, count: last)
+        var added = [Range<Int>](repeating: 0..<0, count: last + 1)
         let bands = (rows.count + band - 1) / band
         for b in 0..<bands {
             added[last] =
