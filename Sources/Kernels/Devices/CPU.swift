@@ -119,8 +119,8 @@ package final class CPUExecutor: Executor {
     /// - Throws: if the tape needs more memory than the machine has, rather than be killed for it.
     package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws {
         self.tape = tape
-        // Sixteen floats fill a cache line.
         let cascades = Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
+        // Sixteen floats fill a cache line.
         let arena = tape.arena(
             keeping: kept, alignment: 16, runs: cascades.map(\.steps), overwriting: true)
         // All weights lie in one block, so that large pages can serve even small layers.
