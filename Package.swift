@@ -25,25 +25,28 @@ let package = Package(
             name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
 
         // Swift, from the machine up to the user.
+        .target(name: "Text"),
         .target(name: "CLRuntime", dependencies: ["COpenCL"]),
         .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
         .target(
-            name: "ONNX", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
-        .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels"]),
-        .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG"]),
+            name: "ONNX", dependencies: ["Text", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+        .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels", "Text"]),
+        .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG", "Text"]),
         .target(
             name: "Explain",
             dependencies: [
-                "Inference", "Imaging", "CMicrokernels", .product(name: "Crypto", package: "swift-crypto"),
+                "Inference", "Imaging", "CMicrokernels", "Text",
+                .product(name: "Crypto", package: "swift-crypto"),
             ]),
         .executableTarget(
             name: "app",
             dependencies: [
-                "Explain",
+                "Explain", "Text",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
 
+        .testTarget(name: "TextTests", dependencies: ["Text"]),
         .target(name: "TestSupport", dependencies: ["CLRuntime", "Kernels"], path: "Tests/TestSupport"),
         .testTarget(name: "CLRuntimeTests", dependencies: ["CLRuntime", "TestSupport"]),
         .testTarget(

@@ -5,6 +5,7 @@ import Imaging
 import Inference
 import Kernels
 import ONNX
+import Text
 
 /// Why something could not be explained: one full sentence for people, a kind for programs.
 public struct ExplainError: Error, Sendable, CustomStringConvertible {
@@ -30,10 +31,13 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
         case settings = 11
     }
     public let kind: Kind
-    /// The sentence: which file, node or option, what is wrong with it, and what would work.
+    /// The sentence: which file, node or option, what is wrong with it, and what would work. One line, without characters that a
+    /// terminal would obey: those of a file's own words are written out, such as `\u{1B}`.
     public let description: String
 
-    public init(_ kind: Kind, _ description: String) { (self.kind, self.description) = (kind, description) }
+    public init(_ kind: Kind, _ description: String) {
+        (self.kind, self.description) = (kind, printable(description))
+    }
 
     /// The same error in this library's terms; `kind` where the error itself does not tell.
     package init(_ error: any Error, _ kind: Kind) {

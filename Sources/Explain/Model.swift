@@ -3,6 +3,7 @@
 import Foundation
 import Imaging
 import Inference
+import Kernels
 import ONNX
 
 /// A trained image classifier, read from an ONNX file.
@@ -20,11 +21,13 @@ public struct Model: Sendable {
     package let preprocessing: Preprocessing
     package let digest: FileDigest
     /// Where the preprocessing came from, in words: "carried by the model", "the default, imagenet", or "as
-    /// asked: …".
+    /// asked: …"; for a preset that followed the network to another size, with ", fitted to 32×32" (width × height).
     public let preprocessingSource: String
     /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
-    /// them.
-    public let labels: [String]
+    /// them. Those of a binary classifier, which has one score, are two: first what it does not look for. A session checks
+    /// that there is one for each class.
+    public var labels: [String] { classNames.names }
+    private let classNames: ClassNames
     /// What the model says of its own origin and licence (metadata `whitebox.source` and `whitebox.license`);
     /// nil if nothing.
     public let source: String?, license: String?
@@ -39,9 +42,9 @@ public struct Model: Sendable {
     ///   - path: an ONNX file (operator sets 7 to 22).
     ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file; nil for what the model carries
     ///     with it, else `imagenet`.
-    ///   - labels: a text file, UTF-8, with one class name per line in the order of the logits (WordNet
-    ///     numbers in front are dropped); nil for what the model carries. Without either, classes have no
-    ///     names: that a network has 1000 classes does not make them ImageNet's.
+    ///   - labels: a file, UTF-8, with one class name per line in the order of the logits (WordNet numbers in front are
+    ///     dropped), or a JSON list of them, or a JSON object with the classes' indices for keys; nil for what the model
+    ///     carries. Without either, classes have no names: that a network has 1000 classes does not make them ImageNet's.
     /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
     ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
     public init(path: String, preprocessing: String? = nil, labels: String? = nil) throws {
@@ -61,86 +64,73 @@ public struct Model: Sendable {
         source = metadata["whitebox.source"]
         license = metadata["whitebox.license"]
 
-        var chosen: Preprocessing
+        var (chosen, origin, isPreset): (Preprocessing, String, Bool)
+        // How sentences call a preprocessing that is somebody's own.
+        var whose = ""
         do {
             if let name = preprocessing {
+                origin = "as asked: \(name)"
                 if let preset = Preprocessing.preset(named: name) {
-                    chosen = preset
+                    (chosen, isPreset) = (preset, true)
                 } else if FileManager.default.fileExists(atPath: name) {
-                    chosen = try Preprocessing.load(path: name)
+                    (chosen, isPreset, whose) = (
+                        try Preprocessing.load(path: name), false, "\(name): The preprocessing"
+                    )
                 } else {
                     let presets = Preprocessing.presets.map(\.name).joined(separator: ", ")
                     throw ExplainError(
                         .settings, "“\(name)” is neither a preprocessing preset (\(presets)) nor a file.")
                 }
-                preprocessingSource = "as asked: \(name)"
             } else if let carried = metadata[Preprocessing.metadataKey] {
                 chosen = try Preprocessing(
                     json: Array(carried.utf8), name: "the preprocessing that \(network.model.path) carries")
-                preprocessingSource = "carried by the model"
+                origin = "carried by the model"
+                (isPreset, whose) = (false, "\(network.model.path): The preprocessing that the model carries")
             } else {
-                chosen = .imagenet
-                preprocessingSource = "the default, imagenet"
+                (chosen, origin, isPreset) = (.imagenet, "the default, imagenet", true)
             }
         } catch {
             throw ExplainError(error, .settings)
         }
+        let shape: Shape
         do {
-            let shape = try network.inputShape(
-                batch: 1, height: chosen.crop?.height, width: chosen.crop?.width)
-            if shape.rank == 4 {
-                (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
-            } else {
-                (inputHeight, inputWidth) = (1, shape.dims.last ?? 1)
-            }
+            let size = chosen.outputSize
+            shape = try network.inputShape(batch: 1, height: size?.height, width: size?.width)
         } catch {
             throw ExplainError(error, .model)
         }
-        if chosen.crop != Preprocessing.Size(width: inputWidth, height: inputHeight) {
-            chosen = chosen.fitting(width: inputWidth, height: inputHeight)
-        }
-        self.preprocessing = chosen
-        self.labels = try Model.labels(labels, carried: metadata["whitebox.labels"], path: network.model.path)
-    }
-
-    private static func labels(_ file: String?, carried: String?, path: String) throws -> [String] {
-        if let file {
-            guard let data = FileManager.default.contents(atPath: file),
-                let text = String(data: data, encoding: .utf8)
-            else {
+        if shape.rank == 4 {
+            (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
+            let wanted = Preprocessing.Size(width: inputWidth, height: inputHeight)
+            if isPreset {
+                // A preset stands for a way of preparing pictures, not for a size.
+                let fitted = chosen.fitting(width: inputWidth, height: inputHeight)
+                if fitted != chosen {
+                    (chosen, origin) = (fitted, origin + ", fitted to \(inputWidth)×\(inputHeight)")
+                }
+            } else if let size = chosen.outputSize, size != wanted {
                 throw ExplainError(
                     .settings,
-                    "\(file): The labels cannot be read; a text file with one class name per line is needed.")
+                    "\(whose) makes pictures of \(size.width)×\(size.height) (width × height), and the network takes "
+                        + "\(wanted.width)×\(wanted.height); "
+                        + (preprocessing == nil
+                            ? "give another with --preprocess."
+                            : "set its crop, or the size that it resizes to, to that."))
             }
-            let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
-                $0.trimmingCharacters(in: .whitespacesAndNewlines)
-            }
-            let names = lines.last == "" ? Array(lines.dropLast()) : lines
-            guard !names.isEmpty else {
-                throw ExplainError(.settings, "\(file): The file of labels is empty.")
-            }
-            // Lines such as "n02504458 African elephant" carry a WordNet number first.
-            return names.map { line in
-                let parts = line.split(separator: " ", maxSplits: 1)
-                guard parts.count == 2, parts[0].count == 9, parts[0].first == "n",
-                    parts[0].dropFirst().allSatisfy(\.isNumber)
-                else { return printable(line) }
-                return printable(String(parts[1]))
-            }
+        } else {
+            (inputHeight, inputWidth) = (1, shape.dims.last ?? 1)
         }
-        guard let carried else { return [] }
-        guard let names = try? JSONDecoder().decode([String].self, from: Data(carried.utf8)) else {
-            throw ExplainError(
-                .settings, "\(path): The labels that the model carries are not a JSON list of strings.")
-        }
-        return names.map(printable)
+        self.preprocessing = chosen
+        preprocessingSource = origin
+        classNames =
+            try labels.map(ClassNames.init(file:))
+            ?? metadata["whitebox.labels"].map { try ClassNames(carried: $0, by: network.model.path) }
+            ?? ClassNames()
     }
 
-    /// A name without the control characters that a terminal would obey.
-    private static func printable(_ name: String) -> String {
-        String(
-            String.UnicodeScalarView(
-                name.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }))
+    /// Refuses class names that are not one for each class.
+    func checkLabels(_ scores: ClassScores) throws {
+        try classNames.check(classes: scores.classes, isBinary: scores.isBinary)
     }
 
     /// The name of a class, or "class 386" if there is none.

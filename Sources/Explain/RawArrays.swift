@@ -27,7 +27,9 @@ extension Model {
         try ResultWriter.checkWritable(directory)
         let target = try gradient.map { text in
             let choice = ClassChoice(text)
-            guard let index = try choice.index(in: self, classes: classes()) else {
+            let scores = try scores()
+            try checkLabels(scores)
+            guard let index = try choice.index(in: self, classes: scores.classes) else {
                 throw ExplainError(
                     .classChoice,
                     "A gradient needs one class, an index or a name; “\(text)” depends on the picture.")
@@ -109,11 +111,12 @@ extension Model {
         }
     }
 
-    /// How many classes the network tells apart.
-    package func classes() throws -> Int {
-        try layers().first { $0.output == network.logitsName }.map {
-            $0.shape.count / max(1, $0.shape.dims[0])
-        } ?? 0
+    /// The classes that the network tells apart, by its scores for one picture.
+    func scores() throws -> ClassScores {
+        ClassScores(
+            scores: try layers().first { $0.output == network.logitsName }.map {
+                $0.shape.count / max(1, $0.shape.dims[0])
+            } ?? 0)
     }
 
     /// What the network takes for a picture, in row-major order [C, H, W].

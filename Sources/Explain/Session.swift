@@ -29,8 +29,9 @@ public final class ExplanationSession {
     public let deviceNote: String?
     /// The layer that is explained: its name, ONNX operator and index among the layers, and why it was taken.
     public let layer: (name: String, type: String, index: Int, reason: String)
-    /// The number of classes.
-    public let classes: Int
+    /// The number of classes: as many as the network has scores, but two for one score.
+    public var classes: Int { scores.classes }
+    private let scores: ClassScores
 
     let methods: [any Explainer.Type]
     let input: Value, logits: Value, seed: Value?
@@ -84,7 +85,14 @@ public final class ExplanationSession {
                     "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture."
                 )
             }
-            classes = shape.dims[1]
+            scores = ClassScores(scores: shape.dims[1])
+            try model.checkLabels(scores)
+            if scores.isBinary, let end = model.network.ending.first(where: { $0.hasSuffix("Softmax") }) {
+                throw ExplainError(
+                    .unsupportedModel,
+                    "\(model.path): The network ends in a \(end) over a single score, which says the same of every picture; a "
+                        + "classifier of two classes has two scores, or one and a Sigmoid.")
+            }
             let activation = try plan.value(choice.layer.output)
             let found = plan.tape.shape(activation).dims
             guard found == [batch] + choice.layer.shape.dims.dropFirst() else {
@@ -119,7 +127,7 @@ public final class ExplanationSession {
             let kept = [logits] + self.outputs.flatMap { [$0.map] + ($0.weights.map { [$0] } ?? []) }
             plan.tape.dropDeadSteps(keeping: kept)
             tape = plan.tape
-            fixedClass = try options.classChoice.index(in: model, classes: classes)
+            fixedClass = try options.classChoice.index(in: model, classes: scores.classes)
             let opened = try opened.get()
             (device, deviceNote) = (opened.device.description, opened.note)
             executor = try opened.device.load(tape, keeping: kept)
@@ -143,7 +151,8 @@ public final class ExplanationSession {
 
     /// Explains pictures, in batches; hands over each result as it comes, in order.
     ///
-    /// A picture that cannot be read gives a failure of its own, of kind `input`, and the others go on.
+    /// A picture that cannot be read gives a failure of its own, of kind `input`, and the others go on; so does one for which the
+    /// network's scores are no numbers, of kind `model`.
     /// - Parameter receive: is called on this thread with the index of the picture among `pictures`, and its
     ///   result. What it throws ends the work and is thrown on.
     /// - Throws: `ExplainError` of kind `device` if the device fails.
@@ -170,7 +179,7 @@ public final class ExplanationSession {
         for (number, part) in parts.enumerated() {
             let ready = next!
             let prepared = ready.wait()
-            let computed: [ImageExplanation?]
+            let computed: [Result<ImageExplanation, ExplainError>]
             do {
                 if start == nil { try launch(ready) }
                 let since = start!
@@ -184,12 +193,7 @@ public final class ExplanationSession {
             } catch {
                 throw ExplainError(error, .device)
             }
-            for (i, index) in part.enumerated() {
-                switch prepared[i] {
-                case .failure(let error): try receive(index, .failure(error))
-                case .success: try receive(index, .success(computed[i]!))
-                }
-            }
+            for (i, index) in part.enumerated() { try receive(index, computed[i]) }
         }
     }
 
@@ -206,10 +210,12 @@ public final class ExplanationSession {
     private func finish(
         _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], since start: UInt64,
         release: () throws -> Void
-    ) throws -> [ImageExplanation?] {
+    ) throws -> [Result<ImageExplanation, ExplainError>] {
         let batch = tape.shape(input).dims[0]
-        let scores = try executor.memoryOrder(logits)
-        let rows = pictures.indices.map { Array(scores[$0 * classes..<($0 + 1) * classes]) }
+        let (count, numbersOfScores) = (scores.scores, try executor.memoryOrder(logits))
+        let rows = pictures.indices.map {
+            scores.logits(Array(numbersOfScores[$0 * count..<($0 + 1) * count]))
+        }
 
         var numbers: [Numbers] = []
         func read(_ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?) throws {
@@ -228,8 +234,11 @@ public final class ExplanationSession {
                 let targets = rows.indices.map {
                     fixedClass ?? ranked[$0][round]
                 }
-                var cotangent = [Float](repeating: 0, count: batch * classes)
-                for (i, target) in targets.enumerated() { cotangent[i * classes + target] = 1 }
+                var cotangent = [Float](repeating: 0, count: batch * count)
+                for (i, target) in targets.enumerated() {
+                    let seed = scores.seed(target)
+                    cotangent[i * count + seed.score] = seed.cotangent
+                }
                 try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
                 try executor.start(tape.stage(1))
                 for (method, output) in zip(methods, outputs) where method.isClassSpecific {
@@ -240,31 +249,53 @@ public final class ExplanationSession {
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         try release()
 
-        var results = [ImageExplanation?](repeating: nil, count: pictures.count)
+        var results = [Result<ImageExplanation, ExplainError>?](repeating: nil, count: pictures.count)
         results.withUnsafeMutableBufferPointer { results in
             // Each picture writes its own result, and only reads the rest.
             nonisolated(unsafe) let (results, session) = (results, self)
             let numbers = numbers
             DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
-                guard case .success(let ready) = prepared[i] else { return }
-                let probabilities = session.model.network.probabilities(rows[i])
+                let ready: PreparedPicture
+                switch prepared[i] {
+                case .failure(let error):
+                    results[i] = .failure(error)
+                    return
+                case .success(let picture): ready = picture
+                }
+                let probabilities = session.model.network.probabilities(rows[i], of: session.scores)
+                let unknown = probabilities.count(where: \.isNaN)
+                guard unknown == 0 else {
+                    results[i] = .failure(session.notANumber(pictures[i].name, rows[i], unknown))
+                    return
+                }
                 // In the order in which the methods were asked for, and of the classes.
                 let explanations = session.methods.flatMap { method in
                     numbers.filter { $0.method.name == method.name }.map {
                         session.explanation($0, picture: i, probabilities)
                     }
                 }
-                results[i] = ImageExplanation(
-                    name: pictures[i].name, size: ready.size,
-                    predictions: ExplanationSession.best(5, of: rows[i]).map {
-                        Prediction(
-                            index: $0, label: session.model.label($0), logit: rows[i][$0],
-                            probability: probabilities[$0])
-                    }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo,
-                    view: ready.view)
+                results[i] = .success(
+                    ImageExplanation(
+                        name: pictures[i].name, size: ready.size,
+                        predictions: ExplanationSession.best(5, of: rows[i]).map {
+                            Prediction(
+                                index: $0, label: session.model.label($0), logit: rows[i][$0],
+                                probability: probabilities[$0])
+                        }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo,
+                        view: ready.view))
             }
         }
-        return results
+        return results.map { $0! }
+    }
+
+    /// A network that overflows has nothing to say of a picture, and no map of it means anything.
+    private func notANumber(_ picture: String, _ logits: [Float], _ unknown: Int) -> ExplainError {
+        let bad = logits.count { !$0.isFinite }
+        return ExplainError(
+            .model,
+            "\(picture): \(bad) of the network's \(logits.count) logits are not finite numbers, so it does not say what it sees; it "
+                + "overflows on this picture, or its weights or the picture's preparation (--preprocess) are wrong."
+        )
     }
 
     /// What one method says about one picture.
@@ -321,16 +352,5 @@ public final class ExplanationSession {
         let (p, q) = (scores[a], scores[b])
         if p.isNaN || q.isNaN { return p.isNaN == q.isNaN ? a < b : q.isNaN }
         return p == q ? a < b : p > q
-    }
-}
-
-extension Network {
-    /// Softmax of the scores, or their sigmoid if that is how the network ends. Sums run in ascending order of the class.
-    func probabilities(_ scores: [Float]) -> [Float] {
-        if scoreIsSigmoid { return scores.map { wb_host_sigmoid($0) } }
-        let largest = scores.max() ?? 0
-        let powers = scores.map { wb_host_exp($0 - largest) }
-        let sum = powers.reduce(0, +)
-        return powers.map { $0 / sum }
     }
 }

@@ -15,7 +15,7 @@ private func reason(_ code: Int32) -> String {
 }
 
 /// The content of a regular file of at most one gigabyte.
-func readFile(_ path: String) throws(ImageError) -> [UInt8] {
+package func readFile(_ path: String) throws(ImageError) -> [UInt8] {
     func failed(_ reason: String) -> ImageError { .unreadable(file: path, reason: reason) }
     // Not blocking: opening a pipe that nobody writes to must not wait for ever.
     let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)

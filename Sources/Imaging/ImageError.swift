@@ -1,6 +1,8 @@
 // What can go wrong with a picture, an array or a preprocessing file: each case becomes one full sentence
 // that names the file, says what is wrong and, where something would, what would work.
 
+import Text
+
 /// An error of the module `Imaging`. `description` is a sentence that ends with a full stop.
 package enum ImageError: Error, Equatable, CustomStringConvertible {
     /// The file is missing, is not a regular file, or may not be read.
@@ -20,7 +22,9 @@ package enum ImageError: Error, Equatable, CustomStringConvertible {
     /// The result could not be written; nothing half-written was left.
     case unwritable(file: String, reason: String)
 
-    package var description: String {
+    package var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .unreadable(let file, let reason):
             "Cannot read '\(file)': \(reason)."

@@ -122,6 +122,12 @@ package struct Preprocessing: Equatable, Sendable {
         presets.first { $0.name == name }?.value
     }
 
+    /// The size of what it makes of any picture; nil if that depends on the picture.
+    package var outputSize: Size? {
+        if case .exact(let width, let height) = resize { return crop ?? Size(width: width, height: height) }
+        return crop
+    }
+
     /// The same preparation for a network with another input size. The crop becomes that size, and the short
     /// side grows with it (256 for 224, 293 for 256; the longer side of the input counts, so that no padding
     /// appears). An exact size becomes the new size. `.none` without a crop stays as it is.

@@ -1,6 +1,7 @@
 // What can be wrong with a network, in sentences.
 
 import Kernels
+import Text
 
 package struct NetworkError: Error, Sendable, CustomStringConvertible {
     package enum Kind: Sendable {
@@ -12,7 +13,9 @@ package struct NetworkError: Error, Sendable, CustomStringConvertible {
     package let kind: Kind
     package let description: String
 
-    package init(_ kind: Kind, _ description: String) { (self.kind, self.description) = (kind, description) }
+    package init(_ kind: Kind, _ description: String) {
+        (self.kind, self.description) = (kind, printable(description))
+    }
 }
 
 /// Names that resemble `name`, the nearest first.

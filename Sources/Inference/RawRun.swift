@@ -57,15 +57,17 @@ extension Network {
         var seed: Value?
         if let gradient {
             let logits = plan.tape.shape(try plan.logits)
-            let classes = logits.count / batch
-            guard gradient >= 0, gradient < classes else {
+            let scores = ClassScores(scores: logits.count / batch)
+            guard gradient >= 0, gradient < scores.classes else {
                 throw NetworkError(
-                    .input, "There is no class \(gradient): the network has the classes 0 to \(classes - 1).")
+                    .input,
+                    "There is no class \(gradient): the network has the classes 0 to \(scores.classes - 1).")
             }
             plan.tape.beginStage()
             seed = plan.tape.input(logits)
             seedValues = Array(repeating: 0, count: logits.count)
-            for i in 0..<batch { seedValues[i * classes + gradient] = 1 }
+            let own = scores.seed(gradient)
+            for i in 0..<batch { seedValues[i * scores.scores + own.score] = own.cotangent }
             results.append(("gradient", try plan.gradients(seed: seed!, of: [source])[source]!))
         }
         plan.tape.dropDeadSteps(keeping: results.map(\.value))

@@ -1,3 +1,5 @@
+import Text
+
 /// Why an ONNX file cannot be used: a kind for programs, and a full sentence that names the file for people.
 package struct ONNXError: Error, Hashable, Sendable, CustomStringConvertible {
     package enum Kind: Hashable, Sendable {
@@ -48,22 +50,5 @@ package struct ONNXError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// One sentence: the file, what is wrong, and what would help.
-    package var description: String { "\(file): \(reason)" }
-}
-
-/// A name out of a file, in quotes, fit for one line of a terminal: control characters are replaced, and only the
-/// start of a very long name is kept.
-func quoted(_ name: String) -> String {
-    var text = ""
-    var length = 0
-    for scalar in name.unicodeScalars {
-        if length == 120 {
-            text += "…"
-            break
-        }
-        let isControl = scalar.properties.generalCategory == .control
-        text.unicodeScalars.append(isControl ? "\u{FFFD}" : scalar)
-        length += 1
-    }
-    return "'\(text)'"
+    package var description: String { printable("\(file): \(reason)") }
 }

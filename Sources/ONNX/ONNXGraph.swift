@@ -1,3 +1,5 @@
+import Text
+
 /// The network of a model. Its names are unique, its nodes stand in an order in which they can be run, and every
 /// value that is read is produced.
 package struct ONNXGraph: Sendable {

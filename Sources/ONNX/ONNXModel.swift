@@ -1,4 +1,5 @@
 import SwiftProtobuf
+import Text
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials

@@ -1,3 +1,5 @@
+import Text
+
 /// One use of an operator in a graph.
 package struct ONNXNode: Sendable {
     /// The name in the file; for a node without one, its operator and first output: `Conv_input.3`.

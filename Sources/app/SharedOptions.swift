@@ -21,7 +21,8 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Class names, one per line; if left out, those that the model carries.", valueName: "file"))
+            "Class names, one per line or as JSON; if left out, those that the model carries.",
+            valueName: "file"))
     var labels: String?
 
     func load() throws -> Model {

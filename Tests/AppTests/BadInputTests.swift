@@ -44,7 +44,13 @@ import Testing
             "one.png --model small.onnx --preprocess nonsense", 11, "nonsense",
             "imagenet, lite, caffe, tf, none"),
         Case("one.png --model small.onnx --preprocess text.png", 11, "text.png"),
-        Case("one.png --model small.onnx --labels missing.txt", 11, "missing.txt"),
+        Case("one.png --model small.onnx --preprocess own.json", 11, "own.json", "20×28", "32×32"),
+        Case("one.png --model small.onnx --labels missing.txt", 11, "missing.txt", "no such file"),
+        Case("one.png --model small.onnx --labels latin.txt", 11, "latin.txt", "not UTF-8"),
+        Case("one.png --model small.onnx --labels two.txt", 11, "two.txt", "names 2 classes", "4 classes"),
+        Case("classify one.png --model small.onnx --labels two.txt", 11, "two.txt"),
+        Case("classify one.png --model nan.onnx", 4, "one.png", "logits are not finite"),
+        Case("one.png --model nan.onnx", 4, "one.png", "logits are not finite"),
         Case("one.png --model small.onnx --labels empty.png", 11, "empty.png"),
         Case("one.png --model small.onnx --device gpu", 64, "gpu", "opencl:N"),
         Case("one.png --model small.onnx --batch 0", 64, "--batch"),
@@ -81,6 +87,16 @@ import Testing
         strange.node("Frobnicate", ["r1"], ["x1"], name: "one")
         strange.node("Twist", ["x1"], ["x2"], name: "two")
         try strange.data().write(to: URL(fileURLWithPath: place.path + "/strange.onnx"))
+        try place.write("two.txt", Array("ant\r\nbee\r\n".utf8))
+        try place.write("latin.txt", Array("b".utf8) + [0xE4] + Array("r\nant\nbee\ncat".utf8))
+        try place.write(
+            "own.json", Array(#"{"resize": {"shortSide": 36}, "crop": {"width": 20, "height": 28}}"#.utf8))
+        var overflowing = Place.network()
+        overflowing.initializer("huge", [4], floats: [.infinity, 0, 0, -.infinity])
+        overflowing.node("Add", ["logits", "huge"], ["sum"], name: "overflow")
+        overflowing.graph.output.removeAll()
+        overflowing.output("sum", [1, 4])
+        try overflowing.data().write(to: URL(fileURLWithPath: place.path + "/nan.onnx"))
         try NPYFile.flat.write(to: URL(fileURLWithPath: place.path + "/flat.npy"))
 
         let before = place.list("")

@@ -151,4 +151,27 @@ import Testing
                 && probabilities == probabilities.sorted(by: >))
         #expect(place.list("").allSatisfy { !$0.hasPrefix("whitebox-results") })
     }
+
+    /// What fails for its scores is in the JSON, which stays JSON.
+    @Test func picturesThatOverflowAreInTheJSON() throws {
+        let place = try Place()
+        var builder = Place.network()
+        // Only bright pictures overflow.
+        builder.initializer("huge", [1], floats: [3e38])
+        builder.node("Mul", ["logits", "huge"], ["large"], name: "large")
+        builder.node("Mul", ["large", "huge"], ["larger"], name: "larger")
+        builder.graph.output.removeAll()
+        builder.output("larger", [1, 4])
+        try builder.data().write(to: URL(fileURLWithPath: place.path + "/large.onnx"))
+        try RGBImage(width: 48, height: 40, pixels: Array(repeating: 0, count: 48 * 40 * 3)).writePNG(
+            to: place.path + "/black.png", overwrite: true)
+        for command in ["classify", "explain"] {
+            let outcome = try place.run(
+                command, "black.png", "one.png", "--model", "large.onnx", "--device", "cpu", "--json")
+            #expect(outcome.code == 2 && outcome.complaints.count == 1, "\(outcome.err)")
+            let images = try #require(outcome.json()["images"] as? [[String: Any]])
+            #expect(images.count == 2 && images[0]["error"] is NSNull)
+            #expect((images[1]["error"] as? String)?.contains("not finite") ?? false)
+        }
+    }
 }

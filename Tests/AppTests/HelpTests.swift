@@ -77,7 +77,7 @@ import Testing
           8   the device is not there, or not able
           9   a method cannot be applied to this layer or with these options
           10  a result cannot be written, or is there already
-          11  a preprocessing or label file is broken
+          11  a preprocessing or label file is broken, or does not fit
           64  the command line is wrong
 
         USAGE: app <subcommand>

@@ -242,28 +242,51 @@ import Testing
     }
 
     @Test func aConstantMapIsNamed() throws {
-        let found = try blank(linear([1, 1]), Array(repeating: 2, count: 9))
+        let found = try blank(linear([1, 1, 0, 0]), Array(repeating: 2, count: 9))
         #expect(found.blank?.contains("same value") ?? false)
         #expect(found.heatmap.values.allSatisfy { $0 == 0 })
     }
 
+    /// A probability that is a number, behind activations that are not.
     @Test func numbersThatAreNotFiniteAreNamed() throws {
+        var builder = linear([1, 1, 2, 2])
+        builder.node("Sigmoid", ["y"], ["s"], name: "bound")
+        builder.graph.output.removeAll()
+        builder.output("s", ["N", 2])
+        var picture = mixed
+        picture[4] = .infinity
+        let found = try blank(builder, picture)
+        #expect(found.blank?.contains("finite") ?? false)
+        #expect(found.heatmap.values.allSatisfy { $0.isFinite })
+    }
+
+    /// A network that says NaN says nothing: the picture fails, and the others go on.
+    @Test func scoresThatAreNoNumbersAreAFailure() throws {
         for bad in [Float.nan, .infinity] {
-            var picture = mixed
-            picture[4] = bad
-            let found = try blank(linear([1, 1]), picture)
-            #expect(found.blank?.contains("finite") ?? false, "\(bad)")
-            #expect(found.heatmap.values.allSatisfy { $0.isFinite })
+            for methods in [["gradcam", "fem"], []] {
+                var picture = mixed
+                picture[4] = bad
+                let session = try ExplanationSession(
+                    model(linear([1, 1, 0, 0])),
+                    options: options { ($0.batch, $0.methods, $0.femThreshold) = (2, methods, 1) })
+                var failures: [Int: ExplainError] = [:]
+                try session.explain([
+                    .array(mixed, name: "a"), .array(picture, name: "bad"), .array(mixed, name: "c"),
+                ]) { i, result in if case .failure(let error) = result { failures[i] = error } }
+                #expect(failures.keys.sorted() == [1])
+                #expect(failures[1]?.kind == .model && failures[1]?.description.hasPrefix("bad: ") ?? false)
+                #expect(failures[1]?.description.contains("of the network's 2 logits") ?? false)
+            }
         }
     }
 
     @Test func femOfConstantChannelsIsNamed() throws {
-        let found = try blank(linear([1, 1]), Array(repeating: 2, count: 9)) { $0.methods = ["fem"] }
+        let found = try blank(linear([1, 1, 0, 0]), Array(repeating: 2, count: 9)) { $0.methods = ["fem"] }
         #expect(found.blank?.contains("threshold") ?? false)
     }
 
     @Test func aNormalMapIsNotBlank() throws {
-        let found = try blank(linear([1, 0]), mixed)
+        let found = try blank(linear([1, 0, 0, 1]), mixed)
         #expect(found.blank == nil && found.heatmap.values.max() == 1 && found.heatmap.values.min() == 0)
     }
 

@@ -41,7 +41,10 @@ import Testing
                 switch result {
                 case .success(let explanation):
                     #expect(i == 0 && explanation.explanations.count == 2, "\(what())")
-                case .failure(let error): #expect(i == 1 && !error.description.isEmpty, "\(what())")
+                case .failure(let error):
+                    // The first may only fail because a changed network overflows.
+                    let overflows = error.kind == .model && error.description.contains("not finite numbers")
+                    #expect(i == 1 ? error.kind == .input : overflows, "\(what()): \(error)")
                 }
             }
             // All the values, and the gradient with respect to the input.

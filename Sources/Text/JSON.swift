@@ -85,11 +85,14 @@ package indirect enum JSON: Sendable {
             case "\t": text += "\\t"
             case "\r": text += "\\r"
             default:
-                if scalar.value < 0x20 || scalar.value == 0x7F {
-                    let digits = String(scalar.value, radix: 16)
-                    text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-                } else {
+                if scalar.isPrintable {
                     text.unicodeScalars.append(scalar)
+                } else {
+                    // Whoever prints the file to a terminal is not attacked, and whoever reads it gets the true name.
+                    for unit in String(scalar).utf16 {
+                        let digits = String(unit, radix: 16)
+                        text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                    }
                 }
             }
         }
