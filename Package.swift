@@ -55,7 +55,8 @@ let package = Package(
         .testTarget(
             name: "InferenceTests",
             dependencies: [
-                "Explain", "Inference", "Kernels", "ONNX", "TestSupport",
+                "Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]),
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),

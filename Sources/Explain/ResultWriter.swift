@@ -307,6 +307,7 @@ package enum ResultDocument {
             }
         return JSON.object([
             ("whitebox", .string(Whitebox.version)),
+            ("numerics", .int(Whitebox.numerics)),
             ("device", .string(session.device)),
             ("deviceNote", JSON(session.deviceNote)),
             (

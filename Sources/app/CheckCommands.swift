@@ -65,7 +65,7 @@ struct RunCommand: ParsableCommand {
             }
             print(
                 JSON.object([
-                    ("whitebox", .string(Whitebox.version)), ("device", .string(result.device)),
+                    ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)), ("device", .string(result.device)),
                     ("model", .string(model.path)),
                     ("outputs", .array(files)),
                 ]).text, terminator: "")
@@ -169,7 +169,7 @@ struct VerifyCommand: ParsableCommand {
         if json {
             print(
                 JSON.object([
-                    ("whitebox", .string(Whitebox.version)), ("model", .string(model.path)),
+                    ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)), ("model", .string(model.path)),
                     ("reference", .string(cpus[0].title)),
                     ("same", .bool(!differs)), ("devices", .array(records)), ("leftOut", JSON(leftOut)),
                 ]).text, terminator: "")
