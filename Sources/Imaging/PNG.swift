@@ -59,6 +59,8 @@ package enum PNG {
                 return false
             }
             image.format = format
+            // libpng writes as much as its own idea of the size asks for.
+            guard samples.count * MemoryLayout<Sample>.stride >= bytesNeeded(image) else { return false }
             if format & UInt32(PNG_FORMAT_FLAG_LINEAR) == 0 {
                 image.flags |= UInt32(PNG_IMAGE_FLAG_16BIT_sRGB)
             }
@@ -69,6 +71,13 @@ package enum PNG {
         guard begun else {
             throw .damaged(file: name, reason: "the PNG decoder says \"\(message(of: image))\"")
         }
+    }
+
+    /// What libpng will write for the size and format that `image` has now.
+    private static func bytesNeeded(_ image: png_image) -> Int {
+        let channels = image.format & UInt32(PNG_FORMAT_FLAG_ALPHA) != 0 ? 4 : 3
+        let sample = image.format & UInt32(PNG_FORMAT_FLAG_LINEAR) != 0 ? 2 : 1
+        return Int(image.width) * Int(image.height) * channels * sample
     }
 
     private static func message(of image: png_image) -> String {
@@ -104,6 +113,9 @@ package enum PNG {
             }
             guard end <= bytes.count else {
                 throw .damaged(file: name, reason: "the PNG file is cut off after \(bytes.count) bytes")
+            }
+            guard isFirst || kind != "IHDR" else {
+                throw .damaged(file: name, reason: "the PNG file has a second header")
             }
             let content = position + 8..<position + 8 + length
             switch kind {

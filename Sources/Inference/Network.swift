@@ -254,7 +254,9 @@ package struct Network: Sendable {
         for (i, node) in nodes.enumerated() {
             guard let normalisation = node.operation as? BatchNormalization, node.outputs.count == 1,
                 let source = node.inputs.first, let from = makers[source],
+                // A convolution takes one normalisation: the next one would overwrite its scale and shift.
                 let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil,
+                !convolution.isMerged,
                 nodes[from].inputs.count > 1,
                 readers[source] == 1, !kept.contains(source),
                 nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),

@@ -65,7 +65,8 @@ struct RunCommand: ParsableCommand {
             }
             print(
                 JSON.object([
-                    ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)), ("device", .string(result.device)),
+                    ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
+                    ("device", .string(result.device)),
                     ("model", .string(model.path)),
                     ("outputs", .array(files)),
                 ]).text, terminator: "")
@@ -127,7 +128,9 @@ struct VerifyCommand: ParsableCommand {
             (others, leftOut) = (others + found.variants, found.leftOut)
             guard !found.variants.isEmpty else {
                 throw ExplainError(
-                    .device, leftOut.joined(separator: " ") + " To check the CPU alone, add `--device cpu`.")
+                    .device,
+                    leftOut.map { $0.hasSuffix(".") ? $0 : $0 + "." }.joined(separator: " ")
+                        + " To check the CPU alone, add `--device cpu`.")
             }
         case .openCL(let n):
             let found = try DeviceVariant.openCL(only: n)
@@ -169,7 +172,8 @@ struct VerifyCommand: ParsableCommand {
         if json {
             print(
                 JSON.object([
-                    ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)), ("model", .string(model.path)),
+                    ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
+                    ("model", .string(model.path)),
                     ("reference", .string(cpus[0].title)),
                     ("same", .bool(!differs)), ("devices", .array(records)), ("leftOut", JSON(leftOut)),
                 ]).text, terminator: "")

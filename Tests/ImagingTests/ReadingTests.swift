@@ -55,6 +55,25 @@ import Testing
         #expect(EXIF.orientation(of: []) == 1)
     }
 
+    /// libpng believes the last header, the reader the first: together they wrote over the heap.
+    @Test func pngWithTwoHeadersIsRefused() {
+        let small = MadePNG.file(1, 1, depth: 8, type: 2, rows: [[1, 2, 3]])
+        let large = MadePNG.file(
+            100, 100, depth: 8, type: 2, rows: Array(repeating: Array(repeating: 7, count: 300), count: 100))
+        let end = MadePNG.chunk("IEND", [])
+        for (first, second) in [
+            (large, MadePNG.header(1, 1, depth: 8, type: 2)),
+            (small, MadePNG.header(100, 100, depth: 8, type: 2)),
+        ] + (0..<6).map({ (small, MadePNG.chunk("IHDR", Array(repeating: 0, count: $0))) }) {
+            for ending in [end, []] {
+                #expect(throws: ImageError.self) {
+                    try RGBImage(
+                        decoding: Array(first.dropLast(end.count)) + second + ending, name: "two.png")
+                }
+            }
+        }
+    }
+
     @Test func pngRoundTrip() throws {
         let image = synthetic(61, 37)
         #expect(checksum(image.pixels) == 0x6716_97d0_9ac0_3008)

@@ -54,7 +54,8 @@ private typealias Digests = [String: String]
             )
         }
         let names = Set(known.keys.filter { $0.hasPrefix(name + "/") })
-        #expect(names == Set(found.keys.map { "\(name)/\($0)" }), "A recorded digest of \(name) was not made.")
+        #expect(
+            names == Set(found.keys.map { "\(name)/\($0)" }), "A recorded digest of \(name) was not made.")
     }
 
     /// Values, gradients, and maps by every method of the time, for `input` of shape `dims`.
@@ -121,7 +122,9 @@ private typealias Digests = [String: String]
         .enabled(
             if: SharedFiles.file("models") != nil && SharedFiles.file("images") != nil,
             "the shared networks and photographs are not beside this checkout"),
-        arguments: [("efficientnet-lite0", "lite"), ("mobilenetv2", "imagenet"), ("squeezenet1.1", "imagenet")])
+        arguments: [
+            ("efficientnet-lite0", "lite"), ("mobilenetv2", "imagenet"), ("squeezenet1.1", "imagenet"),
+        ])
     func trainedNetworks(_ name: String, _ preprocessing: String) throws {
         let model = try Model(
             path: SharedFiles.file("models/\(name).onnx")!.path, preprocessing: preprocessing)

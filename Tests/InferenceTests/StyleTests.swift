@@ -52,6 +52,41 @@ import Testing
         }
     }
 
+    /// Normalisations that follow each other: the first becomes part of the convolution, the others do not overwrite it.
+    @Test(arguments: 1...4) func chainsOfNormalisations(_ count: Int) throws {
+        var n = SmallNetwork("chain of \(count)")
+        var x = n.conv("image", 3, 9)
+        for _ in 0..<count { x = n.batchNorm(x, 9) }
+        x = n.conv(n.relu(x), 9, 7, stride: 2, bias: false)
+        for _ in 0..<count { x = n.batchNorm(x, 7) }
+        n.output(n.gemm(n.node("Flatten", [n.pooled(x)]), 7, 6))
+        let model = try n.model()
+        let network = try Network(model)
+        let found = try network.run(
+            pictures(1), dims: [1, 3, 14, 14], outputs: network.valueNames, gradient: 1,
+            on: .cpu(CPU(threads: 1)))
+        let evaluator = Evaluator(model)
+        let input = Array64(dims: [1, 3, 14, 14], values: pictures(1).map(Double.init))
+        let expected = try evaluator.run(input)
+        for tensor in found where tensor.name != "gradient" {
+            let right = try #require(expected[tensor.name]).values
+            let largest = right.map(abs).max()!
+            #expect(
+                zip(tensor.values, right).allSatisfy { abs(Double($0) - $1) <= 1e-5 * largest },
+                "\(tensor.name)")
+        }
+        let gradient = try #require(found.last).values
+        for i in [100, 300, 500] {
+            func score(_ shift: Double) throws -> Double {
+                var input = input
+                input.values[i] += shift
+                return try evaluator.run(input)[network.logitsName]!.values[1]
+            }
+            let slope = try (score(1e-6) - score(-1e-6)) / 2e-6
+            #expect(abs(Double(gradient[i]) - slope) <= 1e-4 * Double(gradient.map(abs).max()!))
+        }
+    }
+
     /// All values and all gradients with respect to them.
     @Test(arguments: Style.all) func sameBitsOnEveryDevice(_ style: Style) throws {
         if let problem = Devices.openCLProblem { Issue.record("\(problem)") }

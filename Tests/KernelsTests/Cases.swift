@@ -59,6 +59,15 @@ enum Cases {
             conv("7×1", [1, 6, 12, 5], 7, [7, 1], pads: [3, 0, 3, 0]),
             conv("stride 2", [1, 5, 9, 8], 6, [3, 3], strides: [2, 2], pads: [1, 1, 1, 1]),
             conv("stride 3", [1, 4, 11, 10], 6, [3, 3], strides: [3, 3]),
+            // Phases of the gradient that have a single tap, and pads.
+            conv("RGB, stride 4", [1, 3, 17, 19], 8, [5, 5], strides: [4, 4], pads: [2, 2, 2, 2]),
+            conv("8 channels, stride 3", [2, 8, 12, 13], 8, [3, 3], strides: [3, 3], pads: [1, 1, 1, 1]),
+            conv(
+                "40 channels, stride 3", [1, 40, 11, 12], 33, [3, 3], strides: [3, 3], pads: [1, 1, 1, 1]),
+            conv("kernel 4, stride 4", [1, 8, 15, 16], 8, [4, 4], strides: [4, 4], pads: [1, 1, 1, 1]),
+            conv(
+                "kernel 2, stride 4, far pads", [1, 8, 15, 16], 8, [2, 2], strides: [4, 3],
+                pads: [5, 1, 0, 6]),
             conv("strides 2, 3 of 1×1", [1, 5, 9, 11], 6, strides: [2, 3]),
             conv("strides 1, 2", [1, 4, 6, 9], 5, [2, 3], strides: [1, 2], pads: [1, 0, 0, 1]),
             conv("dilations", [1, 5, 11, 13], 6, [3, 3], pads: [2, 3, 2, 3], dilations: [2, 3]),

@@ -96,7 +96,10 @@ package struct Conv: FusingOperator {
     }
 
     /// This convolution followed by an affine map of its channels, as one convolution.
+    package var isMerged: Bool { scale != nil }
+
     package func merging(scale: [Double], shift: [Double]) -> Conv {
+        precondition(!isMerged, "a convolution is merged with one normalisation")
         var merged = self
         (merged.scale, merged.shift) = (scale, shift)
         return merged
