@@ -4,6 +4,7 @@ import Dispatch
 import Foundation
 import Imaging
 import Synchronization
+import Text
 
 /// Writes what an `ExplanationSession` finds into a directory.
 ///
@@ -100,7 +101,7 @@ public final class ResultWriter: Sendable {
     package static func fileName(_ name: String, fallback: String) -> String {
         var scalars = String.UnicodeScalarView()
         for scalar in name.unicodeScalars {
-            let bad = scalar == "/" || scalar == "\\" || scalar.value < 0x20 || scalar.value == 0x7F
+            let bad = scalar == "/" || scalar == "\\" || !scalar.isPrintable
             scalars.append(bad || (scalar == "." && scalars.isEmpty) ? "_" : scalar)
         }
         return scalars.isEmpty ? fallback : String(scalars)

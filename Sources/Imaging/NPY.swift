@@ -1,6 +1,8 @@
 // NumPy's array files: written as format 1.0, binary32, C order; read in every version and in the common
 // element types, converted to binary32.
 
+import Text
+
 /// An array of binary32 in C order.
 package struct NPYArray: Equatable, Sendable {
     package var shape: [Int]
@@ -124,7 +126,9 @@ package struct NPYArray: Equatable, Sendable {
             try tokens.expect("{")
             while tokens.peek != "}" {
                 let key = try tokens.string()
-                guard seen.insert(key).inserted else { throw Fault(reason: "its header repeats '\(key)'") }
+                guard seen.insert(key).inserted else {
+                    throw Fault(reason: "its header repeats \(quoted(key))")
+                }
                 try tokens.expect(":")
                 switch key {
                 case "descr":
@@ -134,7 +138,7 @@ package struct NPYArray: Equatable, Sendable {
                     try setType(try tokens.string())
                 case "fortran_order": isFortran = try tokens.truth()
                 case "shape": shape = try tokens.tuple()
-                default: throw Fault(reason: "its header holds the unknown key '\(key)'")
+                default: throw Fault(reason: "its header holds the unknown key \(quoted(key))")
                 }
                 if tokens.peek != "}" { try tokens.expect(",") }
             }
@@ -150,7 +154,7 @@ package struct NPYArray: Equatable, Sendable {
             guard let size = sizes[kind] else {
                 throw Fault(
                     reason:
-                        "its elements are of type '\(text)', but only f2, f4, f8, i4, i8, u1 and bool are read"
+                        "its elements are of type \(quoted(text)), but only f2, f4, f8, i4, i8, u1 and bool are read"
                 )
             }
             self.size = size

@@ -14,6 +14,7 @@
 // value = (pixel / divisor − mean[c]) / std[c], mean and std in the network's channel order.
 
 import FoundationEssentials
+import Text
 
 extension Preprocessing: Codable {
     /// The metadata key under which a model carries its preprocessing.
@@ -95,7 +96,8 @@ extension Preprocessing: Codable {
     ) throws {
         let unknown = container.allKeys.map(\.stringValue).filter { !known.contains($0) }.sorted()
         guard let key = unknown.first else { return }
-        throw Fault(reason: "unknown key \"\(key)\"\(place); known are \(known.joined(separator: ", "))")
+        throw Fault(
+            reason: "unknown key \"\(shortened(key))\"\(place); known are \(known.joined(separator: ", "))")
     }
 
     private static func size(_ decoder: any Decoder, in place: String) throws -> Size {
@@ -127,7 +129,7 @@ extension Preprocessing: Codable {
             }
             guard let value = Choice(rawValue: text) else {
                 let all = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-                throw Fault(reason: "\"\(key)\" is \"\(text)\", but must be one of \(all)")
+                throw Fault(reason: "\"\(key)\" is \"\(shortened(text))\", but must be one of \(all)")
             }
             return value
         }
@@ -143,7 +145,9 @@ extension Preprocessing: Codable {
         let resize: Resize
         if let text = try? container.decode(String.self, forKey: Key("resize")) {
             guard text == "none" else {
-                throw Fault(reason: "\"resize\" is \"\(text)\", but the only word that it may be is \"none\"")
+                throw Fault(
+                    reason:
+                        "\"resize\" is \"\(shortened(text))\", but the only word that it may be is \"none\"")
             }
             resize = .none
         } else {

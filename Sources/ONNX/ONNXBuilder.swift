@@ -37,7 +37,9 @@ package struct ONNXBuilder: Sendable {
         wire.opsetImport.append(entry)
     }
 
+    /// Sets an entry of the metadata.
     package mutating func metadata(_ key: String, _ value: String) {
+        wire.metadataProps.removeAll { $0.key == key }
         var entry = WireStringPair()
         entry.key = key
         entry.value = value

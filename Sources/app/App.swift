@@ -42,7 +42,7 @@ struct App: ParsableCommand {
         // A reader that went away, such as `head`, is no error.
         signal(SIGPIPE, SIG_DFL)
         guard CommandLine.arguments.count > 1 else {
-            print(helpMessage(for: App.self))
+            printLines(helpMessage(for: App.self) + "\n")
             return
         }
         do {
@@ -67,7 +67,7 @@ struct App: ParsableCommand {
 
     static func fail(_ text: String, code: Int32) -> Never {
         fflush(nil)
-        FileHandle.standardError.write(Data("app: \(text)\n".utf8))
+        Terminal.complain("app: \(text)")
         Foundation.exit(code)
     }
 

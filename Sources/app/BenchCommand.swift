@@ -119,14 +119,14 @@ struct BenchCommand: ParsableCommand {
             if let roofline = row.roofline, !json { show(roofline, batch: batch) }
         }
         if json {
-            print(
+            printLines(
                 JSON.object([
                     ("whitebox", .string(Whitebox.version)), ("model", .string(model.path)),
                     ("device", .string(rows[0].device)), ("work", .string(work)),
                     ("methods", JSON(options.methods)),
                     ("loadMilliseconds", .double(benchmark.loading * 1e3)), ("rounds", .int(rounds)),
                     ("batches", .array(rows.map(record))),
-                ]).text, terminator: "")
+                ]).text)
             return
         }
         print("Device   \(rows[0].device)")

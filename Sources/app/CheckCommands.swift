@@ -63,13 +63,13 @@ struct RunCommand: ParsableCommand {
                     ("name", .string($0.name)), ("shape", JSON($0.shape)), ("file", .string($0.file)),
                 ])
             }
-            print(
+            printLines(
                 JSON.object([
                     ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
                     ("device", .string(result.device)),
                     ("model", .string(model.path)),
                     ("outputs", .array(files)),
-                ]).text, terminator: "")
+                ]).text)
             return
         }
         Report.table(
@@ -170,13 +170,13 @@ struct VerifyCommand: ParsableCommand {
         }
         for reason in leftOut { NoteHandler.logger.warning("Not checked: \(reason)") }
         if json {
-            print(
+            printLines(
                 JSON.object([
                     ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
                     ("model", .string(model.path)),
                     ("reference", .string(cpus[0].title)),
                     ("same", .bool(!differs)), ("devices", .array(records)), ("leftOut", JSON(leftOut)),
-                ]).text, terminator: "")
+                ]).text)
         } else if differs {
             print("The bits differ.")
         } else {

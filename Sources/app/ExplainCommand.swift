@@ -3,6 +3,7 @@
 import ArgumentParser
 import Explain
 import Foundation
+import Text
 
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -113,7 +114,7 @@ struct ExplainCommand: ParsableCommand {
         progress.hide()
         let text = try writer.finish(session)
         if json {
-            print(text, terminator: "")
+            printLines(text)
         } else if failures.count < pictures.count {
             let done = pictures.count - failures.count
             print(
@@ -186,7 +187,7 @@ struct ClassifyCommand: ParsableCommand {
             progress.show(index + 1)
         }
         progress.hide()
-        if json { print(try ResultDocument.text(session, images: records), terminator: "") }
+        if json { printLines(try ResultDocument.text(session, images: records)) }
         try Report.end(failures, of: pictures.count)
     }
 }
@@ -212,7 +213,7 @@ enum Report {
 
     static func failure(_ error: ExplainError) {
         fflush(nil)
-        FileHandle.standardError.write(Data("app: \(error.description)\n".utf8))
+        Terminal.complain("app: \(error.description)")
     }
 
     /// Some failed, or all.
@@ -239,6 +240,7 @@ enum Report {
 
     /// Columns as wide as their widest cell; `right` says which are numbers.
     static func table(_ rows: [[String]], right: Set<Int> = []) {
+        let rows = rows.map { $0.map(printable) }
         guard let columns = rows.map(\.count).max() else { return }
         let widths = (0..<columns).map { c in rows.map { c < $0.count ? $0[c].count : 0 }.max() ?? 0 }
         for row in rows {

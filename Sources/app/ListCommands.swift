@@ -33,11 +33,11 @@ struct LayersCommand: ParsableCommand {
                 case .success(let choice): choice.reason
                 case .failure(let error): "\(error)"
                 }
-            print(
+            printLines(
                 JSON.object([
                     ("model", .string(model.path)), ("automatic", JSON(index)), ("reason", JSON(reason)),
                     ("layers", .array(layers)),
-                ]).text, terminator: "")
+                ]).text)
             return
         }
         let rows = try model.layers().map {
@@ -82,7 +82,7 @@ struct DevicesCommand: ParsableCommand {
                     ("missing", JSON(OpenCL.missing(device))),
                 ])
             }
-            print(
+            printLines(
                 JSON.object([
                     (
                         "cpu",
@@ -91,7 +91,7 @@ struct DevicesCommand: ParsableCommand {
                     ("opencl", .array(devices)), ("library", JSON(inventory.library)),
                     ("unavailable", JSON(inventory.unavailableReason)),
                     ("problems", JSON(inventory.problems.map(\.message))),
-                ]).text, terminator: "")
+                ]).text)
             return
         }
         print("cpu")
@@ -117,7 +117,10 @@ struct DevicesCommand: ParsableCommand {
                         : missing.isEmpty
                             ? "yes" : "no: the device lacks \(missing.joined(separator: " and "))"))
         }
-        if let reason = inventory.unavailableReason { print("opencl\n  none             \(reason)") }
+        if let reason = inventory.unavailableReason {
+            print("opencl")
+            print("  none             \(reason)")
+        }
         for problem in inventory.problems { NoteHandler.logger.warning("\(problem.message)") }
     }
 
@@ -140,7 +143,7 @@ struct MethodsCommand: ParsableCommand {
                     ("source", .string($0.source)), ("classSpecific", .bool($0.isClassSpecific)),
                 ])
             }
-            print(JSON.array(methods).text, terminator: "")
+            printLines(JSON.array(methods).text)
             return
         }
         let rows = ExplainerList.all.map {
@@ -167,7 +170,7 @@ struct OperatorsCommand: ParsableCommand {
                     ("formula", .string($0.formula)),
                 ])
             }
-            print(JSON.array(operators).text, terminator: "")
+            printLines(JSON.array(operators).text)
             return
         }
         let rows = all.map {

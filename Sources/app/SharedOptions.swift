@@ -137,7 +137,7 @@ struct NoteHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        FileHandle.standardError.write(Data("\(event.level): \(event.message)\n".utf8))
+        Terminal.complain("\(event.level): \(event.message)")
     }
 
     static let logger = Logger(label: "app") { _ in NoteHandler() }
@@ -157,12 +157,12 @@ struct ProgressBar {
         guard isShown else { return }
         let filled = 30 * done / total
         let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-        FileHandle.standardError.write(Data("\r\(bar) \(done)/\(total)\u{1B}[K".utf8))
+        Terminal.control("\r\(bar) \(done)/\(total)\u{1B}[K")
     }
 
     /// Makes room for a line of text.
     func hide() {
         guard isShown else { return }
-        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+        Terminal.control("\r\u{1B}[K")
     }
 }

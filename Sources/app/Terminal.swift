@@ -1,0 +1,25 @@
+// The last wall: everything that the program says leaves through here, and nothing in it can give a terminal orders.
+//
+// Names in models and of files come from anywhere. They are printed as they are only where they are plainly visible; see `printable`.
+// This holds for pipes and files too: what is in them is looked at in a terminal later.
+
+import Foundation
+import Text
+
+enum Terminal {
+    /// Writes one line to stderr.
+    static func complain(_ line: String) { write(printable(line) + "\n") }
+
+    /// Writes to stderr what the program itself means a terminal to obey. Nothing that a file said may be in it.
+    static func control(_ text: String) { write(text) }
+
+    private static func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+}
+
+/// Prints one line on stdout; takes the place of Swift's own, so that nobody passes it by.
+func print(_ items: Any..., separator: String = " ", terminator: String = "\n") {
+    Swift.print(printable(items.map { "\($0)" }.joined(separator: separator)), terminator: terminator)
+}
+
+/// Prints a text of several lines on stdout, such as JSON, which escapes what is in it.
+func printLines(_ text: String) { Swift.print(printableLines(text), terminator: "") }
