@@ -121,9 +121,7 @@ extension Benchmark {
         fileprivate init(_ session: ExplanationSession, pictures: [Picture]) {
             (device, tape, executor) = (session.device, session.tape, session.executor)
             mapTitles = Set(session.methods.map { $0.title })
-            let classes = if case .top(let n) = session.options.classChoice { n } else { 1 }
-            let maps = session.methods.map { $0.isClassSpecific ? classes : 1 }.reduce(0, +)
-            shape = [pictures.count, maps, session.model.inputHeight, session.model.inputWidth]
+            shape = [pictures.count, session.mapsOfEach, session.model.inputHeight, session.model.inputWidth]
             compute = {
                 var (maps, decode): ([[Float]], [Double]) = ([], [])
                 try session.explain(pictures) { _, result in
@@ -160,6 +158,12 @@ extension Benchmark {
         /// Writes what is timed computes as a .npy file: heat maps [N, maps of each picture, H, W], or gradients [N, C, H, W].
         package func write(to path: String, overwrite: Bool) throws {
             let values = try compute().values.flatMap(\.self)
+            guard values.count == shape.reduce(1, *) else {
+                throw ExplainError(
+                    .classChoice,
+                    "\(path): The classes that are asked for are fewer for some pictures than for others; give indices, or topN alone."
+                )
+            }
             do {
                 try NPYArray(shape: shape, values: values).write(to: path, overwrite: overwrite)
             } catch {

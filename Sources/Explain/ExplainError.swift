@@ -35,8 +35,13 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
     /// terminal would obey: those of a file's own words are written out, such as `\u{1B}`.
     public let description: String
 
-    public init(_ kind: Kind, _ description: String) {
-        (self.kind, self.description) = (kind, printable(description))
+    /// The same in full, where the description leaves out names; nil if it leaves out nothing.
+    package let details: String?
+
+    public init(_ kind: Kind, _ description: String) { self.init(kind, description, details: nil) }
+
+    package init(_ kind: Kind, _ description: String, details: String?) {
+        (self.kind, self.description, self.details) = (kind, printable(description), details.map(printable))
     }
 
     /// The same error in this library's terms; `kind` where the error itself does not tell.
@@ -48,7 +53,7 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
                 .unsupported: .unsupportedModel, .invalid: .model, .noSuchLayer: .layer, .noSuchValue: .layer,
                 .input: .model,
             ]
-            self.init(kinds[error.kind] ?? kind, error.description)
+            self.init(kinds[error.kind] ?? kind, error.description, details: error.details)
         case let error as ONNXError:
             self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
         case let error as DeviceError: self.init(.device, error.description)

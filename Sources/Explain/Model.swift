@@ -5,6 +5,7 @@ import Imaging
 import Inference
 import Kernels
 import ONNX
+import Text
 
 /// A trained image classifier, read from an ONNX file.
 ///
@@ -23,6 +24,8 @@ public struct Model: Sendable {
     /// Where the preprocessing came from, in words: "carried by the model", "the default, imagenet", or "as
     /// asked: …"; for a preset that followed the network to another size, with ", fitted to 32×32" (width × height).
     public let preprocessingSource: String
+    /// Whether neither the model nor anybody else says how its pictures are prepared.
+    package let preprocessingIsAssumed: Bool
     /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
     /// them. Those of a binary classifier, which has one score, are two: first what it does not look for. A session checks
     /// that there is one for each class.
@@ -64,6 +67,7 @@ public struct Model: Sendable {
         source = metadata["whitebox.source"]
         license = metadata["whitebox.license"]
 
+        preprocessingIsAssumed = preprocessing == nil && metadata[Preprocessing.metadataKey] == nil
         var (chosen, origin, isPreset): (Preprocessing, String, Bool)
         // How sentences call a preprocessing that is somebody's own.
         var whose = ""
@@ -76,6 +80,8 @@ public struct Model: Sendable {
                     (chosen, isPreset, whose) = (
                         try Preprocessing.load(path: name), false, "\(name): The preprocessing"
                     )
+                } else if let preset = Preprocessing.preset(named: name.lowercased()) {
+                    (chosen, isPreset, origin) = (preset, true, "as asked: \(name.lowercased())")
                 } else {
                     let presets = Preprocessing.presets.map(\.name).joined(separator: ", ")
                     throw ExplainError(
@@ -102,7 +108,9 @@ public struct Model: Sendable {
         if shape.rank == 4 {
             (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
             let wanted = Preprocessing.Size(width: inputWidth, height: inputHeight)
-            if isPreset {
+            if Model.whyNoPictures(network) != nil {
+                // Whoever brings pictures hears of it.
+            } else if isPreset {
                 // A preset stands for a way of preparing pictures, not for a size.
                 let fitted = chosen.fitting(width: inputWidth, height: inputHeight)
                 if fitted != chosen {
@@ -190,20 +198,30 @@ public struct Model: Sendable {
     }
 
     /// Refuses a network that takes anything but pictures.
-    func checkTakesPictures() throws {
-        let dims = network.inputDims
+    package func checkTakesPictures() throws {
+        if let reason = Model.whyNoPictures(network) {
+            throw ExplainError(.unsupportedModel, "\(path): \(reason)")
+        }
+    }
+
+    private static func whyNoPictures(_ network: Network) -> String? {
+        let (dims, name) = (network.inputDims, shortened(network.inputName))
         guard dims.count == 4 else {
-            throw ExplainError(
-                .unsupportedModel,
-                "\(path): The input “\(network.inputName)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it."
-            )
+            return
+                "The input “\(name)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it."
         }
-        guard dims[1] ?? 3 == 3 || dims[1] == 1 else {
-            throw ExplainError(
-                .unsupportedModel,
-                "\(path): The input “\(network.inputName)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it."
-            )
+        func isColours(_ extent: Int?) -> Bool { extent == 3 || extent == 1 }
+        if isColours(dims[3]) && !isColours(dims[1]) {
+            return
+                "The input “\(name)” is \(network.describedInput), with the channels last (NHWC), and pictures are given with the channels first, "
+                + "N×\(dims[3]!)×height×width (NCHW); convert the model again with a transposed input, which tf2onnx does with "
+                + "`--inputs-as-nchw \(name)`. As it is, only `app run` can feed it."
         }
+        guard dims[1] == nil || isColours(dims[1]) else {
+            return
+                "The input “\(name)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it."
+        }
+        return nil
     }
 
     /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.

@@ -5,76 +5,6 @@ import Foundation
 import Inference
 import Kernels
 
-/// Which class of each image is explained.
-public enum ClassChoice: Sendable, Equatable {
-    /// The `n` classes with the highest logits of each picture, best first; of equal logits the lower index.
-    case top(Int)
-    /// The class of that index, from 0, for every picture.
-    case index(Int)
-    /// The class of that name: a whole label, or one of the names between its commas; case does not matter.
-    case label(String)
-
-    /// Reads `top1`, `top3`, `386`, or a class name.
-    public init(_ text: String) {
-        if text.hasPrefix("top"), let n = Int(text.dropFirst(3)), n > 0 {
-            self = .top(n)
-        } else if let index = Int(text) {
-            self = .index(index)
-        } else {
-            self = .label(text)
-        }
-    }
-
-    /// The fixed class, or nil if it depends on the image.
-    func index(in model: Model, classes: Int) throws -> Int? {
-        switch self {
-        case .top(let n):
-            guard n >= 1 else { throw ExplainError(.classChoice, "There is no top \(n); the least is top1.") }
-            guard n <= classes else {
-                throw ExplainError(
-                    .classChoice, "The network has \(classes) classes, so there is no top \(n).")
-            }
-            return nil
-        case .index(let i):
-            guard i >= 0, i < classes else {
-                throw ExplainError(
-                    .classChoice, "There is no class \(i): the network has the classes 0 to \(classes - 1).")
-            }
-            return i
-        case .label(let name):
-            guard !model.labels.isEmpty else {
-                throw ExplainError(
-                    .classChoice,
-                    "The model carries no class names, so “\(name)” means nothing; give its index, or a file with --labels."
-                )
-            }
-            let wanted = name.lowercased()
-            let whole = model.labels.indices.filter { model.labels[$0].lowercased() == wanted }
-            let part = model.labels.indices.filter {
-                model.labels[$0].lowercased().split(separator: ",").contains {
-                    $0.trimmingCharacters(in: .whitespaces) == wanted
-                }
-            }
-            let found = whole.isEmpty ? part : whole
-            guard found.count <= 1 else {
-                throw ExplainError(
-                    .classChoice,
-                    "The name “\(name)” stands for the classes \(found.map(String.init).joined(separator: " and ")); give the index."
-                )
-            }
-            guard let index = found.first, index < classes else {
-                let near = nearMatches(name, among: model.labels)
-                throw ExplainError(
-                    .classChoice,
-                    "There is no class “\(name)”."
-                        + (near.isEmpty
-                            ? "" : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"))
-            }
-            return index
-        }
-    }
-}
-
 /// Where the arithmetic runs. The bits do not depend on it.
 public enum DeviceChoice: Sendable, Equatable {
     /// The first OpenCL GPU that can keep the promise of equal bits, else the CPU;
@@ -85,8 +15,9 @@ public enum DeviceChoice: Sendable, Equatable {
     /// The OpenCL device of that index (see `app devices`).
     case openCL(Int)
 
-    /// Reads `auto`, `cpu`, `opencl` (the first) or `opencl:N`; nil for anything else.
+    /// Reads `auto`, `cpu`, `opencl` (the first) or `opencl:N`, in any case; nil for anything else.
     public init?(_ text: String) {
+        let text = text.lowercased()
         switch text {
         case "auto": self = .auto
         case "cpu": self = .cpu
@@ -144,7 +75,7 @@ public enum DeviceChoice: Sendable, Equatable {
 public struct Options: Sendable {
     /// Names of methods, from `Options.methods`: results come in this order.
     public var methods = ["gradcam"]
-    /// Which class methods explain that know classes.
+    /// Which classes methods explain that know classes.
     public var classChoice = ClassChoice.top(1)
     /// `auto`, or a layer by its name, index, or the value that it makes.
     public var layer = "auto"

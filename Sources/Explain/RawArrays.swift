@@ -14,7 +14,7 @@ extension Model {
 
     /// Feeds the network the array in a .npy file and writes values of it as .npy files.
     /// - Parameters:
-    ///   - names: values of the network; `all` for each of them; nil for its output.
+    ///   - names: values of the network, or nodes for what they make; `all` for each value; nil for its output.
     ///   - gradient: a class, by index or name: the gradient of its logit is written as gradient.npy.
     ///   - source: the value with respect to which; the input if nil.
     /// - Returns: the device, and what was written.
@@ -29,16 +29,20 @@ extension Model {
             let choice = ClassChoice(text)
             let scores = try scores()
             try checkLabels(scores)
-            guard let index = try choice.index(in: self, classes: scores.classes) else {
+            let targets = try choice.targets(in: self, classes: scores.classes)
+            guard targets.count == 1, case .fixed(let index) = targets[0] else {
                 throw ExplainError(
                     .classChoice,
-                    "A gradient needs one class, an index or a name; “\(text)” depends on the picture.")
+                    "A gradient needs one class, an index or a name; “\(text)” "
+                        + (targets.count == 1 ? "depends on the picture." : "is several."))
             }
             return index
         }
         let array: NPYArray
         do { array = try NPYArray.load(path: input) } catch { throw ExplainError(error, .input) }
-        let wanted = names == ["all"] ? network.valueNames : names
+        let isAll =
+            names?.count == 1 && names![0].lowercased() == "all" && !network.valueNames.contains(names![0])
+        let wanted = isAll ? network.valueNames : names
         if !overwrite {
             // What will be written is known before anything is computed.
             let all = (wanted ?? [network.outputName]) + (target == nil ? [] : ["gradient"])

@@ -158,7 +158,7 @@ public final class ResultWriter: Sendable {
                 }
                 guard let dot = whole.lastIndex(of: "."), let index = Int(whole[whole.index(after: dot)...])
                 else { continue }
-                if case .index(let wanted) = options.classChoice, wanted != index { continue }
+                if let wanted = options.classChoice.indices, !wanted.contains(index) { continue }
                 let front = whole[..<dot]
                 if front.hasSuffix("." + method) && names.contains(String(front.dropLast(method.count + 1))) {
                     return true
@@ -300,12 +300,6 @@ package enum ResultDocument {
     ) throws -> String {
         let model = session.model
         let options = session.options
-        let choice =
-            switch options.classChoice {
-            case .top(let n): "top\(n)"
-            case .index(let i): "\(i)"
-            case .label(let label): label
-            }
         return JSON.object([
             ("whitebox", .string(Whitebox.version)),
             ("numerics", .int(Whitebox.numerics)),
@@ -331,7 +325,7 @@ package enum ResultDocument {
             (
                 "options",
                 .object([
-                    ("methods", JSON(options.methods)), ("class", .string(choice)),
+                    ("methods", JSON(options.methods)), ("class", .string(options.classChoice.text)),
                     ("layer", .string(options.layer)),
                     ("femThreshold", .float(options.femThreshold)), ("overlay", .string(background.rawValue)),
                 ])

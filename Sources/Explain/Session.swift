@@ -39,10 +39,13 @@ public final class ExplanationSession {
     let tape: Tape
     let executor: any Executor
     private let grid: (height: Int, width: Int)
-    private let fixedClass: Int?
+    private let targets: [ClassTarget]
     private let preparation: Preparation
     /// Inputs of two batches: one is prepared while the other is computed.
     private let slots: [any InputSlot]
+
+    /// How many maps a picture has, unless it has classes in common with others that are asked for.
+    var mapsOfEach: Int { methods.map { $0.isClassSpecific ? targets.count : 1 }.reduce(0, +) }
 
     /// Working memory on the device for one batch, in bytes, without weights.
     public var workingMemory: Int { executor.arenaBytes }
@@ -127,7 +130,7 @@ public final class ExplanationSession {
             let kept = [logits] + self.outputs.flatMap { [$0.map] + ($0.weights.map { [$0] } ?? []) }
             plan.tape.dropDeadSteps(keeping: kept)
             tape = plan.tape
-            fixedClass = try options.classChoice.index(in: model, classes: scores.classes)
+            targets = try options.classChoice.targets(in: model, classes: scores.classes)
             let opened = try opened.get()
             (device, deviceNote) = (opened.device.description, opened.note)
             executor = try opened.device.load(tape, keeping: kept)
@@ -202,7 +205,7 @@ public final class ExplanationSession {
     /// What a method left on the device.
     private struct Numbers {
         let method: any Explainer.Type
-        let classes: [Int]?  // of each picture
+        let classes: [Int?]?  // of each picture; nil for one that has fewer classes
         let maps: [Float], weights: [Float]?
     }
 
@@ -218,7 +221,7 @@ public final class ExplanationSession {
         }
 
         var numbers: [Numbers] = []
-        func read(_ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int]?) throws {
+        func read(_ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int?]?) throws {
             numbers.append(
                 Numbers(
                     method: method, classes: classes, maps: try executor.memoryOrder(output.map),
@@ -228,12 +231,10 @@ public final class ExplanationSession {
             try read(method, output, classes: nil)
         }
         if let seed {
-            let rounds = if case .top(let n) = options.classChoice { n } else { 1 }
-            let ranked = rows.map { ExplanationSession.best(rounds, of: $0) }
-            for round in 0..<rounds {
-                let targets = rows.indices.map {
-                    fixedClass ?? ranked[$0][round]
-                }
+            let wanted = rows.map(targets.classes)
+            for round in 0..<(wanted.map(\.count).max() ?? 0) {
+                // A picture that has fewer classes than others repeats its first, and nobody looks.
+                let targets = wanted.map { round < $0.count ? $0[round] : $0[0] }
                 var cotangent = [Float](repeating: 0, count: batch * count)
                 for (i, target) in targets.enumerated() {
                     let seed = scores.seed(target)
@@ -242,7 +243,8 @@ public final class ExplanationSession {
                 try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
                 try executor.start(tape.stage(1))
                 for (method, output) in zip(methods, outputs) where method.isClassSpecific {
-                    try read(method, output, classes: targets)
+                    try read(
+                        method, output, classes: wanted.map { round < $0.count ? $0[round] : nil })
                 }
             }
         }
@@ -270,7 +272,9 @@ public final class ExplanationSession {
                 }
                 // In the order in which the methods were asked for, and of the classes.
                 let explanations = session.methods.flatMap { method in
-                    numbers.filter { $0.method.name == method.name }.map {
+                    numbers.filter {
+                        $0.method.name == method.name && ($0.classes == nil || $0.classes![i] != nil)
+                    }.map {
                         session.explanation($0, picture: i, probabilities)
                     }
                 }
@@ -319,7 +323,7 @@ public final class ExplanationSession {
             blank = "the map has the same value, \(values[0]), everywhere"
         }
         let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
-        let target = numbers.classes?[i]
+        let target = numbers.classes.flatMap { $0[i] }
         return Explanation(
             method: method.name, title: method.title, classIndex: target, label: target.map(model.label),
             probability: target.map { probabilities[$0] }, layer: layer.name,

@@ -88,6 +88,7 @@ extension Network {
             layers.first { $0.name == text } ?? layers.first { $0.output == text }
             ?? Int(text).flatMap { layers.indices.contains($0) ? layers[$0] : nil }
         guard let found else {
+            if text.lowercased() == "auto" { return try automaticLayer(layers) }
             let near = nearMatches(text, among: layers.map(\.name))
             let hint =
                 near.isEmpty

@@ -5,6 +5,7 @@
 
 import Kernels
 import ONNX
+import Text
 
 /// A node of a network.
 package struct NetworkNode: Sendable {
@@ -109,13 +110,23 @@ package struct Network: Sendable {
             let types = Dictionary(grouping: problems) {
                 ($0.node.domain.isEmpty ? "" : $0.node.domain + ".") + $0.node.opType + " " + $0.problem
             }
-            let list = types.sorted { $0.key < $1.key }.map { key, nodes in
-                "\(key) (\(nodes.map { "“\($0.node.name)”" }.joined(separator: ", ")))"
+            func sentence(naming most: Int) -> String {
+                let list = types.sorted { $0.key < $1.key }.map { key, nodes in
+                    let names = nodes.map { "“\(shortened($0.node.name))”" }
+                    return names.count <= most
+                        ? "\(key) (\(names.joined(separator: ", ")))"
+                        : "\(key) (\(names.count) nodes, such as \(names[0]))"
+                }
+                return
+                    "\(model.path): \(problems.count) of \(graph.nodes.count) nodes can't be run: \(list.joined(separator: "; ")). "
+                    + "`app operators` lists what is supported."
             }
-            throw fail(
+            let few = 3
+            let details = types.values.contains { $0.count > few } ? sentence(naming: .max) : nil
+            throw NetworkError(
                 .unsupported,
-                "\(problems.count) of \(graph.nodes.count) nodes can't be run: \(list.joined(separator: "; ")). `app operators` lists what is supported."
-            )
+                sentence(naming: few) + (details == nil ? "" : " All nodes are named with --verbose."),
+                details: details)
         }
 
         try Network.foldConstants(&nodes, &constants, path: model.path)

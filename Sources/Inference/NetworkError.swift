@@ -12,14 +12,21 @@ package struct NetworkError: Error, Sendable, CustomStringConvertible {
     }
     package let kind: Kind
     package let description: String
+    /// The same in full, where the description leaves out what a long list would have; nil if it leaves out nothing.
+    package let details: String?
 
-    package init(_ kind: Kind, _ description: String) {
-        (self.kind, self.description) = (kind, printable(description))
+    package init(_ kind: Kind, _ description: String, details: String? = nil) {
+        (self.kind, self.description, self.details) = (kind, printable(description), details.map(printable))
     }
 }
 
 /// Names that resemble `name`, the nearest first.
 package func nearMatches(_ name: String, among names: [String], limit: Int = 5) -> [String] {
+    nearIndices(name, among: names, limit: limit).map { names[$0] }
+}
+
+/// Where names are that resemble `name`, the nearest first.
+package func nearIndices(_ name: String, among names: [String], limit: Int = 5) -> [Int] {
     let wanted = Array(name.lowercased().unicodeScalars)
     func distance(_ other: String) -> Int {
         let b = Array(other.lowercased().unicodeScalars)
@@ -38,15 +45,14 @@ package func nearMatches(_ name: String, among names: [String], limit: Int = 5) 
     guard !wanted.isEmpty else { return [] }
     let lower = name.lowercased()
     // A name resembles another as much as the part of it does that comes nearest: a synonym between commas, or a word.
-    let scored = names.map { other -> (String, Int) in
+    let scored = names.enumerated().map { index, other -> (index: Int, distance: Int) in
         let full = other.lowercased()
         let synonyms = full.split(separator: ",").map { String($0.drop { $0 == " " }) }
         let words = synonyms.flatMap { $0.split(whereSeparator: { " -_/.".contains($0) }).map(String.init) }
         let nearest = ([full] + synonyms + words.filter { $0.count > 2 }).map(distance).min() ?? Int.max
-        return (other, full.contains(lower) ? min(nearest, 1) : nearest)
+        return (index, full.contains(lower) ? min(nearest, 1) : nearest)
     }
-    return scored.filter { $0.1 <= max(1, wanted.count / 3) }.sorted { ($0.1, $0.0) < ($1.1, $1.0) }.prefix(
-        limit
-    ).map(
-        \.0)
+    return scored.filter { $0.distance <= max(1, wanted.count / 3) }
+        .sorted { ($0.distance, names[$0.index], $0.index) < ($1.distance, names[$1.index], $1.index) }
+        .prefix(limit).map(\.index)
 }

@@ -325,8 +325,8 @@ extension Network {
     }
 
     package func unknownValue(_ name: String) -> String {
-        let names = nodes.flatMap(\.outputs) + [inputName]
-        let near = nearMatches(name, among: names)
+        let names = nodes.flatMap { $0.makes + [$0.name] } + [inputName]
+        let near = nearMatches(name, among: Array(Set(names)))
         return "\(model.path): There is no value “\(name)” in the network."
             + (near.isEmpty
                 ? " `app layers` lists them."

@@ -14,7 +14,7 @@ extension Network {
     /// The network's output as the file names it, or any other values by name, or all of them, for an input in row-major order.
     /// - Parameters:
     ///   - dims: the input's shape; its first extent is the batch.
-    ///   - names: values; nil for the output.
+    ///   - names: values, or nodes for the first value that each makes; nil for the output.
     ///   - gradient: a class: the gradient of its logit with respect to `target`, for each picture of the batch, is added
     ///     under the name `gradient`.
     ///   - target: the value that is differentiated with respect to; the input if nil.
@@ -35,22 +35,19 @@ extension Network {
             throw NetworkError(
                 .input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
         }
-        let wanted = names ?? [outputName]
-        let source = target ?? inputName
-        for name in wanted + [source]
-        where producers[name] == nil && name != inputName && constants[name] == nil {
-            throw NetworkError(.noSuchValue, unknownValue(name))
-        }
+        let asked = names ?? [outputName]
+        let wanted = try asked.map(valueName)
+        let source = try valueName(target ?? inputName)
         var plan = try Planner(
             self, batch: batch, height: height, width: width, stored: Set(wanted),
             differentiated: gradient == nil ? [] : [source])
         var results: [(name: String, value: Value)] = []
         var folded: [NamedTensor] = []
-        for name in wanted {
+        for (name, own) in zip(wanted, asked) {
             if let constant = constants[name] {
-                folded.append(NamedTensor(name: name, shape: constant.shape, values: try constant.floats()))
+                folded.append(NamedTensor(name: own, shape: constant.shape, values: try constant.floats()))
             } else if let value = try? plan.value(name) {
-                results.append((name, value))
+                results.append((own, value))
             }
         }
         var seedValues: [Float] = []
@@ -84,6 +81,13 @@ extension Network {
                 return NamedTensor(
                     name: name, shape: shape, values: shape.rowMajor(try executor.memoryOrder(value)))
             }
+    }
+
+    /// The value of that name, or else the first that the node of that name makes.
+    package func valueName(_ name: String) throws -> String {
+        if producers[name] != nil || name == inputName || constants[name] != nil { return name }
+        if let value = nodes.first(where: { $0.name == name })?.makes.first { return value }
+        throw NetworkError(.noSuchValue, unknownValue(name))
     }
 
     /// The names of all values that nodes make, in order.

@@ -46,6 +46,7 @@ struct App: ParsableCommand {
             return
         }
         do {
+            try checkValues(Array(CommandLine.arguments.dropFirst()))
             var command = try parseAsRoot()
             try command.run()
             guard fflush(nil) == 0 else {
@@ -54,7 +55,9 @@ struct App: ParsableCommand {
                     code: ExplainError.Kind.output.rawValue)
             }
         } catch let error as ExplainError {
-            fail(error.description, code: error.kind.rawValue)
+            fail(
+                Terminal.isVerbose ? error.details ?? error.description : error.description,
+                code: error.kind.rawValue)
         } catch let code as ExitCode {
             fflush(nil)
             Foundation.exit(code.rawValue)
@@ -69,6 +72,14 @@ struct App: ParsableCommand {
         fflush(nil)
         Terminal.complain("app: \(text)")
         Foundation.exit(code)
+    }
+
+    /// `--class= photo.jpg` would take the photograph for a class: the parser reads an empty value as none, and takes what comes next.
+    private static func checkValues(_ arguments: [String]) throws {
+        for argument in arguments.prefix(while: { $0 != "--" })
+        where argument.hasPrefix("--") && argument.hasSuffix("=") {
+            throw ValidationError("\(argument) has no value; write it right after the equals sign.")
+        }
     }
 
     private static func sentence(_ text: String) -> String {

@@ -59,7 +59,7 @@ struct BenchCommand: ParsableCommand {
     private var batches: [Int] { list(batch ?? "1,8,32").compactMap(Int.init) }
 
     func validate() throws {
-        guard Benchmark.Work(rawValue: work) != nil else {
+        guard Benchmark.Work(rawValue: work.lowercased()) != nil else {
             throw ValidationError(
                 "--work must be \(Benchmark.Work.allCases.map(\.rawValue).joined(separator: " or ")), and is “\(work)”."
             )
@@ -91,7 +91,7 @@ struct BenchCommand: ParsableCommand {
         let start = Benchmark.now()
         let model = try model.load()
         let benchmark = Benchmark(
-            options: options, work: Benchmark.Work(rawValue: work)!, rounds: rounds,
+            options: options, work: Benchmark.Work(rawValue: work.lowercased())!, rounds: rounds,
             loading: Benchmark.now() - start)
         let pictures =
             try input.map(model.pictures(inFile:))

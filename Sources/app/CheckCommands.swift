@@ -24,7 +24,7 @@ struct RunCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Names of values, separated by commas, or all; if left out, the network's output.",
+            "Values, by their names or their nodes', separated by commas, or all; if left out, the network's output.",
             valueName: "names"))
     var outputs: String?
 

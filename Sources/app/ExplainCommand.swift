@@ -48,11 +48,13 @@ struct ExplainCommand: ParsableCommand {
     @Flag(help: "Print results.json instead of text.")
     var json = false
 
+    private var background: ResultWriter.Background? { .init(rawValue: overlay.lowercased()) }
+
     func validate() throws {
         guard (1...1024).contains(batch) else {
             throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
         }
-        guard ResultWriter.Background(rawValue: overlay) != nil else {
+        guard background != nil else {
             throw ValidationError("--overlay must be view or photo, and is “\(overlay)”.")
         }
     }
@@ -64,16 +66,22 @@ struct ExplainCommand: ParsableCommand {
         try method.apply(to: &options)
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
-        options.keepsPhotos = overlay == ResultWriter.Background.photo.rawValue
+        options.keepsPhotos = background == .photo
         let directory = output ?? (force ? "whitebox-results" : ResultWriter.freshDirectory())
         let writer = try ResultWriter(
             directory: directory, pictures: pictures, options: options,
-            background: ResultWriter.Background(rawValue: overlay)!, overwrite: force)
+            background: background!, overwrite: force)
         let model = try model.load()
+        try model.checkTakesPictures()
         // results.json names it.
         model.digest.begin()
-        let session = try ExplanationSession(model, options: options)
-        if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
+        let session: ExplanationSession
+        do {
+            session = try ExplanationSession(model, options: options)
+        } catch let error as ExplainError where error.kind == .classChoice {
+            throw Report.withBestClasses(error, model, options, pictures[0])
+        }
+        Report.notes(session)
         if !json { Report.head(session) }
 
         let progress = ProgressBar(total: pictures.count)
@@ -170,8 +178,10 @@ struct ClassifyCommand: ParsableCommand {
         options.keepsPhotos = false
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
-        let session = try ExplanationSession(try model.load(), options: options)
-        if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
+        let model = try model.load()
+        try model.checkTakesPictures()
+        let session = try ExplanationSession(model, options: options)
+        Report.notes(session)
         let progress = ProgressBar(total: pictures.count)
         var failures: [ExplainError] = []
         var records: [JSON] = []
@@ -202,6 +212,33 @@ enum Report {
         )
     }
 
+    /// What was chosen where nobody chose.
+    static func notes(_ session: ExplanationSession) {
+        if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
+        if session.model.preprocessingIsAssumed {
+            NoteHandler.logger.notice(
+                "the model does not say how its pictures are prepared, so imagenet is assumed; --preprocess names another way"
+            )
+        }
+    }
+
+    /// The complaint about a class, with what the network sees in the first picture.
+    static func withBestClasses(
+        _ error: ExplainError, _ model: Model, _ options: Options, _ picture: Picture
+    ) -> ExplainError {
+        var options = options
+        (options.methods, options.classChoice, options.layer, options.batch) = ([], .top(1), "auto", 1)
+        guard let image = try? ExplanationSession(model, options: options).explain(picture) else {
+            return error
+        }
+        let best = image.predictions.prefix(3).map {
+            "\($0.index) “\($0.label)” (\(percent($0.probability, width: 0)))"
+        }
+        return ExplainError(
+            error.kind,
+            "\(error.description) The best classes of \(picture.name) are \(best.joined(separator: ", ")).")
+    }
+
     static func predictions(_ image: ImageExplanation) {
         print("\(image.name)" + (image.size.map { " (\($0.width)×\($0.height))" } ?? ""))
         for prediction in image.predictions {
@@ -227,8 +264,8 @@ enum Report {
             ? number(seconds * 1e3, digits: seconds < 0.1 ? 1 : 0) + " ms" : number(seconds, digits: 2) + " s"
     }
 
-    static func percent(_ probability: Float) -> String {
-        pad(number(Double(probability) * 100, digits: 1), 5, right: true) + " %"
+    static func percent(_ probability: Float, width: Int = 5) -> String {
+        pad(number(Double(probability) * 100, digits: 1), width, right: true) + " %"
     }
 
     static func number(_ value: Double, digits: Int) -> String { String(format: "%.\(digits)f", value) }

@@ -42,11 +42,13 @@ struct LayersCommand: ParsableCommand {
         }
         let rows = try model.layers().map {
             [
-                $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.shape.description,
+                $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.output,
+                $0.shape.description,
                 $0.parameters == 0 ? "" : "\($0.parameters)",
             ]
         }
-        Report.table([["", "index", "name", "operator", "shape", "parameters"]] + rows, right: [1, 5])
+        Report.table(
+            [["", "index", "name", "operator", "value", "shape", "parameters"]] + rows, right: [1, 6])
         switch automatic {
         case .success(let choice):
             print("* “\(choice.layer.name)” is explained by default: \(choice.reason).")

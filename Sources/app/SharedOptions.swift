@@ -10,7 +10,8 @@ struct ModelOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "The network, an ONNX file; if left out, models/efficientnet-lite0.onnx.", valueName: "model"))
+            "The network, an ONNX file; if left out, $WHITEBOX_MODEL, else models/efficientnet-lite0.onnx.",
+            valueName: "model"))
     var model: String?
 
     @Option(
@@ -25,12 +26,18 @@ struct ModelOptions: ParsableArguments {
             valueName: "file"))
     var labels: String?
 
+    @Flag(help: "Name every node where a message would only count them.")
+    var verbose = false
+
     func load() throws -> Model {
-        try Model(path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels)
+        Terminal.isVerbose = verbose
+        return try Model(
+            path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels)
     }
 
-    /// The default model, in the working directory, else beside or above the program.
+    /// The model that the environment names, else the default in the working directory, else beside or above the program.
     private static func standardModel() throws -> String {
+        if let named = ProcessInfo.processInfo.environment["WHITEBOX_MODEL"], !named.isEmpty { return named }
         let name = "models/efficientnet-lite0.onnx"
         if FileManager.default.fileExists(atPath: name) { return name }
         if let program = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") {
@@ -44,7 +51,7 @@ struct ModelOptions: ParsableArguments {
         }
         throw ExplainError(
             .model,
-            "No model was named, and there is no \(name); name one with --model, or let `make models` get two."
+            "No model was named, and there is no \(name); name one with --model or in WHITEBOX_MODEL, or let `make models` get two."
         )
     }
 }
@@ -73,13 +80,13 @@ struct DeviceOptions: ParsableArguments {
         guard threads.map({ (1...1024).contains($0) }) ?? true else {
             throw ValidationError("--threads must be between 1 and 1024, and is \(threads!).")
         }
-        guard kernels.map({ KernelShape(rawValue: $0) != nil }) ?? true else {
+        guard kernels.map({ KernelShape(rawValue: $0.lowercased()) != nil }) ?? true else {
             throw ValidationError("--kernels must be cpu or gpu, and is “\(kernels!)”.")
         }
     }
 
     var choice: DeviceChoice { DeviceChoice(device)! }
-    var shape: KernelShape? { kernels.flatMap(KernelShape.init(rawValue:)) }
+    var shape: KernelShape? { kernels.flatMap { KernelShape(rawValue: $0.lowercased()) } }
 
     func apply(to options: inout Options) {
         options.device = choice
@@ -96,7 +103,9 @@ struct MethodOptions: ParsableArguments {
 
     @Option(
         name: .customLong("class"), parsing: .unconditional,
-        help: ArgumentHelp("The class to explain: top1, top3, an index, or a name.", valueName: "class"))
+        help: ArgumentHelp(
+            "The class to explain: top1, top3, an index, or a name; several with commas between them.",
+            valueName: "class"))
     var classChoice = "top1"
 
     @Option(
@@ -111,7 +120,7 @@ struct MethodOptions: ParsableArguments {
     var femK: Float = 2
 
     func apply(to options: inout Options) throws {
-        options.methods = list(method)
+        options.methods = list(method.lowercased())
         guard !options.methods.isEmpty else {
             throw ExplainError(
                 .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")

@@ -7,6 +7,9 @@ import Foundation
 import Text
 
 enum Terminal {
+    /// With --verbose, messages leave no names out. Set once, before anything is said.
+    nonisolated(unsafe) static var isVerbose = false
+
     /// Writes one line to stderr.
     static func complain(_ line: String) { write(printable(line) + "\n") }
 

@@ -1,4 +1,5 @@
 import Foundation
+import ONNX
 import Testing
 
 /// Bad input: one sentence, a code of its own, and nothing written.
@@ -27,10 +28,18 @@ import Testing
         Case("one.png --model text.png", 4, "text.png", "not an ONNX"),
         Case("one.png --model folder", 4, "folder", "directory"),
         Case("one.png --model strange.onnx", 5, "strange.onnx", "Frobnicate", "Twist", "“one”", "“two”"),
+        Case("one.png --model last.onnx", 5, "N×32×32×3", "NHWC", "--inputs-as-nchw image"),
+        Case("classify one.png --model last.onnx", 5, "--inputs-as-nchw image"),
+        Case("classify one.png --model open.onnx --preprocess imagenet", 5, "--inputs-as-nchw image"),
         Case("one.png --model small.onnx --layer relu3", 6, "“relu3”", "relu1", "relu2"),
         Case("one.png --model small.onnx --layer 99", 6, "“99”"),
         Case("one.png --model small.onnx --layer flatten", 6, "flatten", "no grid"),
-        Case("one.png --model small.onnx --class cut", 7, "“cut”", "“cat”"),
+        Case(
+            "one.png --model small.onnx --class cut", 7, "“cut”", "2 “cat”", "best classes of one.png", " %)"),
+        Case("one.png --model small.onnx --class ant,5", 7, "0 to 3"),
+        Case("one.png --model small.onnx --class ant,,bee", 7, "empty"),
+        Case("--model small.onnx --class= one.png", 64, "--class= has no value"),
+        Case("one.png --model small.onnx --output=", 64, "--output= has no value"),
         Case("one.png --model small.onnx --class 4", 7, "0 to 3"),
         Case("one.png --model small.onnx --class -1", 7, "0 to 3"),
         Case("one.png --model small.onnx --class top9", 7, "4 classes"),
@@ -96,6 +105,19 @@ import Testing
         overflowing.node("Add", ["logits", "huge"], ["sum"], name: "overflow")
         overflowing.graph.output.removeAll()
         overflowing.output("sum", [1, 4])
+        for (name, side) in [("last", ONNXDimension.fixed(32)), ("open", .unknown)] {
+            var last = ONNXBuilder()
+            last.input("image", ["N", side, side, 3])
+            last.node("Transpose", ["image"], ["x"], ["perm": [0, 3, 1, 2]], name: "transpose")
+            last.node("Relu", ["x"], ["r"], name: "relu")
+            last.node("GlobalAveragePool", ["r"], ["p"], name: "pool")
+            last.node("Flatten", ["p"], ["y"], name: "flatten")
+            last.output("y", ["N", 3])
+            last.metadata(
+                "whitebox.preprocessing",
+                #"{"resize": {"shortSide": 32}, "crop": {"width": 32, "height": 32}}"#)
+            try last.data().write(to: URL(fileURLWithPath: place.path + "/\(name).onnx"))
+        }
         try overflowing.data().write(to: URL(fileURLWithPath: place.path + "/nan.onnx"))
         try NPYFile.flat.write(to: URL(fileURLWithPath: place.path + "/flat.npy"))
 

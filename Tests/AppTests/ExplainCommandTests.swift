@@ -174,4 +174,129 @@ import Testing
             #expect((images[1]["error"] as? String)?.contains("not finite") ?? false)
         }
     }
+
+    /// The classes that results.json has for a picture, and what it says was asked for.
+    private func classes(_ place: Place, _ choice: String) throws -> (classes: [Int?], asked: String?) {
+        let outcome = try place.run(
+            "one.png", "--model", "small.onnx", "--device", "cpu", "--class", choice, "--method",
+            "gradcam,fem",
+            "--output", "out", "--force", "--json")
+        #expect(outcome.code == 0, "\(outcome.err)")
+        let document = try outcome.json()
+        let image = try #require((document["images"] as? [[String: Any]])?.first)
+        let explanations = try #require(image["explanations"] as? [[String: Any]])
+        for explanation in explanations {
+            #expect(place.list("out").contains(try #require(explanation["overlay"] as? String)))
+        }
+        return (
+            explanations.map { $0["class"] as? Int },
+            (document["options"] as? [String: Any])?["class"] as? String
+        )
+    }
+
+    @Test func severalClasses() throws {
+        let place = try Place()
+        #expect(try classes(place, "2,0") == ([2, 0, nil], "2,0"))
+        #expect(try classes(place, "dog, 0,ANT") == ([3, 0, nil], "dog, 0,ANT"))
+        let best = try classes(place, "top1").classes[0]
+        #expect(try classes(place, "Top1,\(best!),top4").classes.count == 5)
+        #expect(try classes(place, "\(best!),TOP1").classes == [best, nil])
+    }
+
+    @Test func anEmptyClassIsNoClass() throws {
+        let place = try Place()
+        for text in ["", " "] {
+            let outcome = try place.run("one.png", "--model", "small.onnx", "--class", text)
+            #expect(outcome.code == 7 && outcome.err.contains("A class is empty"), "\(outcome.err)")
+        }
+    }
+
+    @Test func namesOfValuesInAnyCase() throws {
+        let place = try Place()
+        let outcome = try place.run(
+            "one.png", "--model", "small.onnx", "--device", "CPU", "--method", "GradCAM,FEM", "--overlay",
+            "View",
+            "--class", "Top1", "--layer", "AUTO", "--kernels", "CPU", "--output", "out", "--json")
+        #expect(outcome.code == 0, "\(outcome.err)")
+        let options = try #require(outcome.json()["options"] as? [String: Any])
+        #expect(
+            options["methods"] as? [String] == ["gradcam", "fem"] && options["class"] as? String == "top1")
+        #expect(place.list("out").count == 8)
+        let preset = try place.run(
+            "classify", "one.png", "--model", "small.onnx", "--preprocess", "ImageNet", "--json")
+        let preprocessing = try #require(preset.json()["preprocessing"] as? [String: Any])
+        #expect(preprocessing["source"] as? String == "as asked: imagenet, fitted to 32×32")
+        #expect((preprocessing["crop"] as? [String: Int]) == ["width": 32, "height": 32])
+    }
+
+    /// Who relies on a default hears of it.
+    @Test func assumedPreprocessingIsNoted() throws {
+        let place = try Place()
+        var builder = Place.network()
+        builder.wire.metadataProps.removeAll { $0.key == "whitebox.preprocessing" }
+        try builder.data().write(to: URL(fileURLWithPath: place.path + "/bare.onnx"))
+        for command in ["classify", "explain"] {
+            let assumed = try place.run(command, "one.png", "--model", "bare.onnx", "--device", "cpu")
+            #expect(assumed.code == 0 && assumed.err.contains("imagenet is assumed"), "\(assumed.err)")
+            for arguments in [["small.onnx"], ["bare.onnx", "--preprocess", "imagenet"]] {
+                let stated = try place.run([command, "one.png", "--device", "cpu", "--model"] + arguments)
+                #expect(stated.code == 0 && stated.err.isEmpty, "\(stated.err)")
+            }
+        }
+    }
+
+    @Test func theModelThatTheEnvironmentNames() throws {
+        let place = try Place()
+        let named = ["WHITEBOX_MODEL": "small.onnx"]
+        let outcome = try place.run("classify", "one.png", "--device", "cpu", environment: named)
+        #expect(outcome.code == 0 && outcome.out.contains("bee"), "\(outcome.err)")
+        #expect(try place.run("layers", environment: ["WHITEBOX_MODEL": "none.onnx"]).code == 4)
+        let option = try place.run(
+            "layers", "--model", "small.onnx", environment: ["WHITEBOX_MODEL": "none.onnx"])
+        #expect(option.code == 0)
+    }
+
+    /// Many nodes of a kind are counted; --verbose names them.
+    @Test func manyNodesAreCounted() throws {
+        let place = try Place()
+        var builder = Place.network()
+        for i in 0..<28 { builder.node("Frobnicate", ["r1"], ["x\(i)"], name: "node\(i)") }
+        builder.node("Twist", ["r1"], ["y"], name: "twist")
+        try builder.data().write(to: URL(fileURLWithPath: place.path + "/many.onnx"))
+        let short = try place.run("one.png", "--model", "many.onnx")
+        #expect(short.code == 5 && short.complaints.count == 1)
+        #expect(
+            short.err.contains("29 of 36 nodes") && short.err.contains("(28 nodes, such as “node0”)"),
+            "\(short.err)")
+        #expect(
+            short.err.contains("“twist”") && short.err.contains("--verbose") && !short.err.contains("node27"))
+        let long = try place.run("layers", "--model", "many.onnx", "--verbose")
+        #expect(long.code == 5 && long.complaints.count == 1)
+        #expect((0..<28).allSatisfy { long.err.contains("“node\($0)”") } && !long.err.contains("--verbose"))
+    }
+
+    /// What `layers` prints, `run` takes: names of nodes and of values.
+    @Test func namesOfNodesAndValues() throws {
+        let place = try Place()
+        let table = try place.run("layers", "--model", "small.onnx")
+        #expect(
+            table.code == 0 && table.out.contains("value") && table.out.contains("relu1")
+                && table.out.contains("r1"))
+        try NPYArray(shape: [1, 3, 32, 32], values: (0..<3072).map { Float($0 % 97) / 97 }).write(
+            to: place.path + "/x.npy", overwrite: true)
+        let run = ["run", "--model", "small.onnx", "--input", "x.npy", "--device", "cpu", "--gradient", "1"]
+        #expect(try place.run(run + ["--output", "a", "--outputs", "r1,relu2", "--wrt", "relu1"]).code == 0)
+        #expect(place.list("a") == ["gradient.npy", "r1.npy", "relu2.npy"])
+        #expect(try place.run(run + ["--output", "b", "--outputs", "relu1,r2", "--wrt", "r1"]).code == 0)
+        for (one, other) in [
+            ("a/r1.npy", "b/relu1.npy"), ("a/relu2.npy", "b/r2.npy"), ("a/gradient.npy", "b/gradient.npy"),
+        ] {
+            #expect(try place.array(one) == place.array(other))
+        }
+        #expect(
+            try place.run(run + ["--output", "c", "--outputs", "ALL"]).code == 0 && place.list("c").count == 8
+        )
+        let wrong = try place.run(run + ["--output", "d", "--outputs", "relu3"])
+        #expect(wrong.code == 6 && wrong.err.contains("“relu1”"), "\(wrong.err)")
+    }
 }

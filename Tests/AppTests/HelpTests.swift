@@ -13,7 +13,7 @@ import Testing
         #expect(try place.run("--version").out == "whitebox 0.1.0\n")
     }
 
-    static let model = ["--model", "--preprocess", "--labels"],
+    static let model = ["--model", "--preprocess", "--labels", "--verbose"],
         device = ["--device", "--threads", "--kernels"]
     static let method = ["--method", "--class", "--layer", "--fem-k"]
     static let options: [(command: String, options: [String])] = [

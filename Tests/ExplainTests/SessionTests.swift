@@ -174,11 +174,77 @@ import Testing
         #expect(refusal(.top(5), named)?.contains("4 classes") ?? false)
         #expect(refusal(.top(0), named) != nil)
         #expect(refusal(.top(-2), named) != nil)
-        #expect(refusal(.label("elefant"), named)?.contains("“elephant”") ?? false)
+        #expect(refusal(.label("elefant"), named)?.contains("Did you mean 2 “elephant”?") ?? false)
         #expect(refusal(.label("spaceship"), named) == "There is no class “spaceship”.")
         #expect(refusal(.label("dog"), try model())?.contains("no class names") ?? false)
         let twice = try model(labels: ["crane", "dog", "crane", "cat"])
         #expect(refusal(.label("crane"), twice)?.contains("0 and 2") ?? false)
+    }
+
+    /// Several classes at once; names may have commas of their own.
+    @Test func severalClasses() throws {
+        let named = try model(
+            linear([1, 0, 0, 1, 0.5, 0.5, 2, 0, 0, 3]),
+            labels: ["tench, Tinca tinca", "dog", "Tinca tinca", "cat, puss", "crane"])
+        func classes(_ text: String, _ picture: [Float] = [1, 2, 3, -4, 5, 6, -7, 8, 9]) throws -> [Int?] {
+            try ExplanationSession(named, options: options { $0.classChoice = ClassChoice(text) }).explain(
+                .array(picture, name: "a")
+            ).explanations.map(\.classIndex)
+        }
+        #expect(try classes("3,1") == [3, 1])
+        #expect(try classes(" 3 , 1 ") == [3, 1])
+        #expect(try classes("3,1,3") == [3, 1])
+        #expect(try classes("dog,0") == [1, 0])
+        #expect(try classes("tench, Tinca tinca") == [0])
+        #expect(try classes("Tench,tinca tinca") == [0])
+        #expect(try classes("dog, tench, Tinca tinca, 4") == [1, 0, 4])
+        #expect(try classes("tench,dog") == [0, 1])
+        #expect(try classes("Tinca tinca,tench") == [2, 0])
+        #expect(try classes("puss,CAT, Puss") == [3])
+        // The best is 3, then 0, 4, 2, 1.
+        #expect(try classes("top2") == [3, 0])
+        #expect(try classes("top2,dog,top3") == [3, 0, 1, 4])
+        #expect(try classes("0,top3") == [0, 3, 4])
+        #expect(ClassChoice("top2,3") == .list([.top(2), .index(3)]) && ClassChoice("Top2") == .top(2))
+        #expect(ClassChoice("dog,3") == .label("dog,3") && ClassChoice("3") == .index(3))
+        for (bad, word) in [
+            ("dog,horse", "“horse”"), ("dog,5", "0 to 4"), ("top9,dog", "5 classes"), ("dog,", "empty"),
+            ("", "empty"), (",", "empty"),
+            ("1,,2", "empty"),
+        ] {
+            let error = failure { _ = try classes(bad) }
+            #expect(
+                error?.kind == .classChoice && error?.description.contains(word) ?? false,
+                "\(bad): \(String(describing: error))")
+        }
+    }
+
+    /// In a batch, pictures may have different numbers of classes; each is explained as if it were alone.
+    @Test func severalClassesInABatch() throws {
+        let network = try model(linear([1, 0, 0, 1, 0.5, 0.5]))
+        let pictures: [[Float]] = [
+            [1, 2, 3, 4, 5, 6, 7, 8, -1], [-1, -2, -3, -4, -5, -6, -7, -8, 1],
+            [1, -2, 3, -4, 5, -6, 7, -8, 9],
+        ]
+        func found(_ batch: Int) throws -> [[Explanation]] {
+            var all: [[Explanation]] = []
+            let session = try ExplanationSession(
+                network,
+                options: options {
+                    ($0.batch, $0.methods, $0.femThreshold) = (batch, ["gradcam", "fem"], 1)
+                    $0.classChoice = .list([.top(1), .index(0), .label("top2")])
+                })
+            try session.explain(pictures.map { .array($0, name: "a") }) { _, result in
+                all.append(try result.get().explanations)
+            }
+            return all
+        }
+        let (alone, together) = (try found(1), try found(3))
+        #expect(alone.map { $0.map(\.classIndex) } == [[0, 2, nil], [1, 0, 2, nil], [0, 2, nil]])
+        #expect(together.map { $0.map(\.classIndex) } == alone.map { $0.map(\.classIndex) })
+        for (one, other) in zip(alone.joined(), together.joined()) {
+            #expect(one.map == other.map && one.label == other.label)
+        }
     }
 
     @Test func whatIsRefusedBeforeAnyPicture() throws {
