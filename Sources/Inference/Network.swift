@@ -130,7 +130,6 @@ package struct Network: Sendable {
         }
 
         try Network.foldConstants(&nodes, &constants, path: model.path)
-        if let batch = inputDims[0] { Network.openBatch(&nodes, &constants, of: batch) }
         Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
         var producers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() {
@@ -182,24 +181,6 @@ package struct Network: Sendable {
         case .floats(let values): .floats(values)
         case .tensor(let tensor): .tensor(hostTensor(tensor))
         default: .other(attribute.kindName)
-        }
-    }
-
-    /// A batch size that the exporter wrote into the shapes of the file is not meant: each Reshape to it keeps the first
-    /// dimension instead.
-    private static func openBatch(
-        _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], of batch: Int
-    ) {
-        for (i, node) in nodes.enumerated() where node.type == "Reshape" && node.inputs.count > 1 {
-            guard let shape = constants[node.inputs[1]], shape.isInteger, var wanted = try? shape.ints(),
-                wanted.count > 1,
-                wanted[0] == batch, (node.operation as? Reshape)?.zeroKeeps ?? false
-            else { continue }
-            wanted[0] = 0
-            // Others may read the same constant and mean it.
-            let name = "\(node.inputs[1]) for \(node.outputs.first ?? node.name)"
-            constants[name] = HostTensor(ints: wanted)
-            nodes[i].inputs[1] = name
         }
     }
 

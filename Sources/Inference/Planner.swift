@@ -16,12 +16,16 @@ package struct Planner {
     private var operands: [String: Operand] = [:]
     /// A convolution that waits: its reader may become part of its last step.
     private struct Pending {
-        var operation: any FusingOperator, inputs: [Operand?], residual: Value?, shape: Shape, label: String
+        var operation: any FusingOperator, inputs: [Operand?], residual: Value?, shape: Shape
+        /// The node that made it, by which errors call it.
+        var node: NetworkNode
     }
     private var pending: [String: Pending] = [:]
     private let stored: Set<String>
     private let readers: [String: [Int]]
     private let running: [Bool]  // of each node
+    /// The shapes at the batch that the file fixes, if this plan is for another one.
+    private var fixed: [String: Shape] = [:]
 
     /// Lays out the forward pass.
     /// - Parameters:
@@ -68,6 +72,15 @@ package struct Planner {
         }
         self.readers = readers
 
+        if let own = network.inputDims[0], own != batch,
+            network.nodes.contains(where: { $0.operation is Reshape })
+        {
+            let plan = try Planner(
+                network, batch: own, height: height, width: width, stored: stored,
+                differentiated: differentiated, sketch: true)
+            fixed = plan.operands.mapValues(plan.tape.shape)
+        }
+
         for (name, tensor) in network.constants where readers[name] != nil || keep.contains(name) {
             operands[name] = .host(tensor)
         }
@@ -103,10 +116,7 @@ package struct Planner {
         {
             pending[node.inputs[0]] = nil
             operands[node.inputs[0]] = .fused(waiting.shape)
-            tape.label = waiting.label
-            let y = try waiting.operation.forward(
-                &tape, waiting.inputs, residual: waiting.residual, clip: bounds)
-            return try finish(node, [.value(y)])
+            return try finish(node, [.value(try layOut(waiting, clip: bounds))])
         }
         // So does the sum with a tensor that is there already.
         if node.operation is Add, node.inputs.count == 2, node.inputs[0] != node.inputs[1] {
@@ -124,10 +134,7 @@ package struct Planner {
                 if fuses(node) {
                     pending[node.outputs[0]] = waiting
                 } else {
-                    tape.label = waiting.label
-                    let y = try waiting.operation.forward(
-                        &tape, waiting.inputs, residual: waiting.residual, clip: nil)
-                    try finish(node, [.value(y)])
+                    try finish(node, [.value(try layOut(waiting))])
                 }
                 return
             }
@@ -142,7 +149,7 @@ package struct Planner {
         if let operation = node.operation as? any FusingOperator, fuses(node) {
             let shape = try operation.outputShape(tape, inputs).checked()
             pending[node.outputs[0]] = Pending(
-                operation: operation, inputs: inputs, residual: nil, shape: shape, label: node.name)
+                operation: operation, inputs: inputs, residual: nil, shape: shape, node: node)
             return
         }
         // Constants that became known with the shapes are folded here.
@@ -154,6 +161,7 @@ package struct Planner {
         {
             return try finish(node, folded.map(Operand.host))
         }
+        if let results = try reshapeBatch(node, inputs) { return try finish(node, results) }
         try finish(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
     }
 
@@ -178,11 +186,58 @@ package struct Planner {
     /// Lays out a convolution that waits in vain.
     private mutating func flush(_ name: String) throws {
         guard let waiting = pending.removeValue(forKey: name) else { return }
+        operands[name] = .value(try layOut(waiting))
+    }
+
+    /// The steps of a convolution that waited, under its own name: what is wrong with it is not its reader's fault.
+    private mutating func layOut(_ waiting: Pending, clip: Bounds? = nil) throws -> Value {
         let label = tape.label
-        tape.label = waiting.label
-        operands[name] = .value(
-            try waiting.operation.forward(&tape, waiting.inputs, residual: waiting.residual, clip: nil))
-        tape.label = label
+        defer { tape.label = label }
+        tape.label = waiting.node.name
+        do {
+            return try waiting.operation.forward(
+                &tape, waiting.inputs, residual: waiting.residual, clip: clip)
+        } catch let problem as OperatorError {
+            throw error(waiting.node, problem)
+        }
+    }
+
+    /// The result of a Reshape in a file that fixes another batch than this plan's: a batch that the exporter wrote into a shape
+    /// is not meant. The pictures must stay as they lie: the same elements around all of them, the same within each.
+    /// - Returns: nil if the node means what it says.
+    private mutating func reshapeBatch(_ node: NetworkNode, _ inputs: [Operand?]) throws -> [Operand]? {
+        guard let reshape = node.operation as? Reshape, let own = network.inputDims[0],
+            case .value(let x)?? = inputs.first, let before = fixed[node.inputs[0]],
+            let after = fixed[node.outputs[0]]
+        else { return nil }
+        let shape = tape.shape(x)
+        // What does not change with the batch is no picture's.
+        if shape == before { return nil }
+        func scaled(_ shape: Shape, _ axis: Int) -> Shape? {
+            guard axis < shape.rank, shape.dims[axis] * batch % own == 0 else { return nil }
+            var dims = shape.dims
+            dims[axis] = dims[axis] * batch / own
+            return Shape(dims)
+        }
+        func around(_ shape: Shape, _ axis: Int) -> Int { shape.dims[..<axis].reduce(1, *) }
+
+        let axis = before.dims.indices.first { scaled(before, $0) == shape }
+        var result: Shape?
+        if axis == 0 {
+            result = scaled(after, 0)
+        } else if let axis, let literal = try? reshape.shape(shape, inputs),
+            after.dims.indices.contains(where: {
+                around(after, $0) == around(before, axis) && scaled(after, $0) == literal
+            })
+        {
+            result = literal
+        }
+        guard let result else {
+            throw OperatorError(
+                "does not keep the pictures of a batch apart; the file is made for batches of \(own), so take those (--batch \(own))"
+            )
+        }
+        return [.value(tape.reshape(x, to: result))]
     }
 
     /// The value of that name, which must be stored.

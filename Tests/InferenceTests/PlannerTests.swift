@@ -200,6 +200,97 @@ import Testing
         }
     }
 
+    /// A merged normalisation is a convolution, and has no room for another one.
+    @Test func chainsOfNormalisations() throws {
+        var random = CounterRandom("chains of normalisations")
+        for seed in 0..<24 {
+            var net = SmallNetwork("chain \(seed)")
+            var x = "image"
+            var channels = 3
+            var asked: [String] = []
+            for _ in 0..<2 + random.index(below: 6) {
+                switch random.index(below: 5) {
+                case 0:
+                    let wider = 3 + random.index(below: 7)
+                    x = net.conv(
+                        x, channels, wider, kernel: random.index(below: 2) * 2 + 1,
+                        bias: random.index(below: 2) == 0)
+                    channels = wider
+                    asked.append(x)
+                case 1: x = net.relu(x)
+                default:
+                    x = net.batchNorm(x, channels)
+                    asked.append(x)
+                }
+            }
+            x = net.conv(x, channels, 5)
+            asked.append(x)
+            for _ in 0..<1 + random.index(below: 3) { x = net.batchNorm(x, 5) }
+            head(&net, x, 5)
+            let model = try net.model()
+            let network = try Network(model)
+            let input = pictures(2)
+            let evaluator = Evaluator(model)
+            let expected = try evaluator.run(Array64(dims: dims, values: input.map(Double.init)))
+            let all = try network.run(input, dims: dims, outputs: asked + [network.outputName], on: device)
+            let alone = try network.run(input, dims: dims, outputs: nil, on: device)
+            #expect(bitDifference(all.last!.values, alone[0].values) == nil)
+            for found in all {
+                let right = expected[found.name]!.values
+                let most = right.reduce(0) { max($0, abs($1)) }
+                #expect(
+                    zip(found.values, right).allSatisfy { abs(Double($0) - $1) <= 1e-5 * (1 + most) },
+                    "chain \(seed), \(found.name)")
+            }
+
+            // Two ways to a gradient: from the values asked for down to the next, and to the input by differences.
+            let gradient = try network.run(input, dims: dims, outputs: nil, gradient: 1, on: device)[1].values
+            let step = 1e-4
+            for _ in 0..<3 {
+                let i = random.index(below: input.count)
+                func score(_ change: Double) throws -> Double {
+                    var moved = input.map(Double.init)
+                    moved[i] += change
+                    let logits = try evaluator.run(Array64(dims: dims, values: moved))[network.logitsName]!
+                    let classes = logits.count / dims[0]
+                    return (0..<dims[0]).reduce(0) { $0 + logits.values[$1 * classes + 1] }
+                }
+                let (down, here, up) = (try score(-step), try score(0), try score(step))
+                // Not across the kink of a ReLU.
+                guard abs(up + down - 2 * here) < 1e-9 else { continue }
+                let slope = (up - down) / (2 * step)
+                #expect(
+                    abs(Double(gradient[i]) - slope) <= 1e-4 * (1 + abs(slope)), "chain \(seed), input \(i)")
+            }
+        }
+    }
+
+    /// Of Conv, BatchNormalization, BatchNormalization: the gradients of all three by the factors of their channels.
+    @Test func theGradientOfAConvolutionBeforeTwoNormalisations() throws {
+        var net = SmallNetwork("two normalisations")
+        let convolved = net.conv("image", 3, 5)
+        let first = net.batchNorm(convolved, 5)
+        let second = net.batchNorm(first, 5)
+        head(&net, net.relu(second), 5)
+        let model = try net.model()
+        let network = try Network(model)
+        let gradients = try [convolved, first, second].map {
+            try network.run(pictures(2), dims: dims, outputs: nil, gradient: 2, target: $0, on: device)[1]
+        }
+        let nodes = model.graph.nodes.filter { $0.opType == "BatchNormalization" }
+        let area = gradients[0].shape.dims[2] * gradients[0].shape.dims[3]
+        for (k, node) in nodes.enumerated() {
+            let scale = model.graph.initializers[node.inputs[1]]!.floats()
+            let variance = model.graph.initializers[node.inputs[4]]!.floats()
+            #expect(gradients[k].values.contains { $0 != 0 })
+            for (i, pair) in zip(gradients[k].values, gradients[k + 1].values).enumerated() {
+                let c = i / area % 5
+                let wanted = pair.1 * scale[c] / (variance[c] + 1e-3).squareRoot()
+                #expect(abs(pair.0 - wanted) <= 1e-5 * abs(wanted) + 1e-9)
+            }
+        }
+    }
+
     /// A gradient stops at its target, and a forward pass at the scores.
     @Test func theWalkGoesNoFurtherThanItMust() throws {
         let net = Style.all.first { $0.name == "ResNet" }!.network()
@@ -244,6 +335,72 @@ import Testing
                 }
             }
         }
+    }
+
+    /// A Reshape to [1, …] means its shape where its input does not begin with the batch.
+    @Test func aReshapeThatFoldsPicturesAndUnfoldsThem() throws {
+        var net = SmallNetwork("folding", input: [1, 3, 8, 8])
+        let rows = net.node("Reshape", ["image", net.ints([3, 64])])
+        net.output(net.node("Reshape", [net.relu(rows), net.ints([1, -1])]))
+        let network = try Network(net.model())
+        let values = (0..<384).map { Float($0 % 7) - 2 }
+        for batch in [1, 2] {
+            let input = Array(values[..<(192 * batch)])
+            let found = try network.run(
+                input, dims: [batch, 3, 8, 8], outputs: nil, gradient: 5, on: device)
+            #expect(found[0].shape == [batch, 192])
+            #expect(found[0].values == input.map { max($0, 0) })
+            #expect(
+                found[1].values.indices.filter { found[1].values[$0] != 0 }
+                    == (0..<batch).filter { input[192 * $0 + 5] > 0 }.map { 192 * $0 + 5 })
+        }
+
+        // A picture without a batch.
+        var single = SmallNetwork("no batch", input: [3, 8, 8])
+        let x = single.node("Reshape", ["image", single.ints([1, 3, 8, 8])])
+        single.output(single.relu(x))
+        let found = try Network(single.model()).run(
+            Array(values[..<192]), dims: [3, 8, 8], outputs: nil, on: device)
+        #expect(found[0].shape == [1, 3, 8, 8] && found[0].values == values[..<192].map { max($0, 0) })
+
+        // Windows of Swin: cut, and put together again.
+        var swin = SmallNetwork("windows", input: [1, 4, 4, 5])
+        var y = swin.node("Reshape", ["image", swin.ints([1, 2, 2, 2, 2, 5])])
+        y = swin.node("Transpose", [y], ["perm": .ints([0, 1, 3, 2, 4, 5])])
+        y = swin.node("Reshape", [y, swin.ints([-1, 4, 5])])
+        y = swin.node("Reshape", [swin.relu(y), swin.ints([1, 2, 2, 2, 2, 5])])
+        y = swin.node("Transpose", [y], ["perm": .ints([0, 1, 3, 2, 4, 5])])
+        swin.output(swin.node("Reshape", [y, swin.ints([1, 4, 4, 5])]))
+        let windows = try Network(swin.model())
+        for batch in [1, 3] {
+            let input = Array(values[..<(80 * batch)])
+            let found = try windows.run(input, dims: [batch, 4, 4, 5], outputs: nil, on: device)
+            #expect(found[0].shape == [batch, 4, 4, 5] && found[0].values == input.map { max($0, 0) })
+        }
+
+        // What mixes pictures is refused.
+        var mixed = SmallNetwork("mixed", input: [1, 3, 8, 8])
+        let turned = mixed.node("Transpose", ["image"], ["perm": .ints([1, 0, 2, 3])])
+        mixed.output(mixed.node("Reshape", [turned, mixed.ints([1, -1])]))
+        let mixing = try Network(mixed.model())
+        #expect(
+            try mixing.run(Array(values[..<192]), dims: [1, 3, 8, 8], outputs: nil, on: device)[0].values
+                == Array(values[..<192]))
+        #expect {
+            try mixing.run(values, dims: [2, 3, 8, 8], outputs: nil, on: device)
+        } throws: { "\($0)".contains("--batch 1") && "\($0)".contains("Reshape") }
+    }
+
+    /// An error of a convolution that waits for its activation is the convolution's.
+    @Test func aWaitingConvolutionIsNamedItself() throws {
+        var net = SmallNetwork("waiting")
+        let x = net.node("Conv", ["image", net.floats([4, 3, 1, 1]), net.floats([5])])
+        let name = "(Conv)"
+        net.output(net.relu(x))
+        let network = try Network(net.model())
+        #expect {
+            try network.run(pictures(2), dims: dims, outputs: nil, on: device)
+        } throws: { "\($0)".contains(name) && !"\($0)".contains("(Relu)") }
     }
 
     /// Outputs that are left out do not connect nodes, and parts keep their places.

@@ -8,10 +8,13 @@ import Kernels
 /// Fuad et al., “Features Understanding in 3D CNNs for Actions Recognition in Video”, IPTA 2020: with μ_c and σ_c the mean and the population standard
 /// deviation of channel c, B_c = [A_c > μ_c + k σ_c], S = Σ_c μ_c B_c, and the map is S / max S. It knows no class and needs no
 /// gradient. The comparison is strict, so a constant channel never fires.
+///
+/// The paper's layers come after a ReLU, where S is nowhere negative. Elsewhere max S may be, and dividing by it would turn the map
+/// upside down; so it is divided by |max S|, which keeps the order of the cells.
 package enum FEM: Explainer {
     package static let name = "fem"
     package static let title = "FEM"
-    package static let formula = "S / max S, S = sum over channels of mean(A) [A > mean(A) + k sd(A)]"
+    package static let formula = "S / |max S|, S = sum over channels of mean(A) [A > mean(A) + k sd(A)]"
     package static let source = "Fuad et al. 2020"
     package static let isClassSpecific = false
 
@@ -37,7 +40,7 @@ package enum FEM: Explainer {
 
     package static func finish(_ map: [Float]) -> [Float] {
         guard let largest = map.max(), largest != 0 else { return map }
-        return map.map { $0 / largest }
+        return map.map { $0 / abs(largest) }
     }
 
     package static func blankReason(weights: [Float]?) -> String {

@@ -95,9 +95,10 @@ package struct Conv: FusingOperator {
         groups = try attributes.int("group", default: 1)
     }
 
-    /// This convolution followed by an affine map of its channels, as one convolution.
+    /// Whether a normalisation is part of it.
     package var isMerged: Bool { scale != nil }
 
+    /// This convolution followed by an affine map of its channels, as one convolution.
     package func merging(scale: [Double], shift: [Double]) -> Conv {
         precondition(!isMerged, "a convolution is merged with one normalisation")
         var merged = self

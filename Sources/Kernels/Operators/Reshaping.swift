@@ -47,12 +47,10 @@ package struct Reshape: Reshaping {
     package static let formula =
         "the same elements in row-major order under a constant shape; 0 keeps a dimension, -1 is computed"
     private let allowZero: Bool
-    /// Whether 0 keeps a dimension.
-    package var zeroKeeps: Bool { !allowZero }
     package init(_ attributes: Attributes) throws {
         allowZero = try attributes.int("allowzero", default: 0) != 0
     }
-    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+    package func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         guard let wanted = try constant(inputs, 1, "shape")?.ints() else {
             throw OperatorError("lacks its shape")
         }
