@@ -1,33 +1,47 @@
-// Parts of paths. Foundation's own functions for this end the program on a relative path of one letter.
+// Parts of paths. Foundation's own functions for this end the program on a relative path of one letter. All by Unicode scalars,
+// not by characters: a slash or a point before a combining mark is one.
+
+import Glibc
+import Imaging
 
 package enum Paths {
     /// What follows the last slash; slashes at the end do not count.
     package static func name(_ path: String) -> String {
-        path.split(separator: "/").last.map(String.init) ?? path
+        path.unicodeScalars.split(separator: "/").last.map { String($0) } ?? path
     }
 
     /// What contains it: "." for a bare name, "/" for what lies in the root.
     package static func parent(_ path: String) -> String {
-        let parts = path.split(separator: "/").dropLast()
-        if path.hasPrefix("/") { return "/" + parts.joined(separator: "/") }
-        return parts.isEmpty ? "." : parts.joined(separator: "/")
+        let parts = path.unicodeScalars.split(separator: "/").dropLast().map { String($0) }.joined(
+            separator: "/")
+        if path.unicodeScalars.first == "/" { return "/" + parts }
+        return parts.isEmpty ? "." : parts
     }
 
     /// The name without what follows its last point, unless that is all of it.
     package static func stem(_ path: String) -> String {
-        let name = name(path)
-        guard let point = name.lastIndex(of: "."), point > name.startIndex else { return name }
+        let name = name(path).unicodeScalars
+        guard let point = name.lastIndex(of: "."), point > name.startIndex else { return String(name) }
         return String(name[..<point])
     }
 
     /// The part of the name after its last point, in small letters.
     package static func fileExtension(_ path: String) -> String {
-        let name = name(path)
+        let name = name(path).unicodeScalars
         guard let point = name.lastIndex(of: "."), point > name.startIndex else { return "" }
-        return name[name.index(after: point)...].lowercased()
+        return String(name[name.index(after: point)...]).lowercased()
+    }
+
+    /// The same bytes for all spellings of a path to one file.
+    package static func identity(_ path: String) -> [UInt8] {
+        FileName.withPath(path) {
+            guard let real = realpath($0, nil) else { return FileName.bytes(path) }
+            defer { free(real) }
+            return FileName.bytes(FileName.text(real))
+        }
     }
 
     package static func join(_ folder: String, _ name: String) -> String {
-        folder.isEmpty ? name : folder.hasSuffix("/") ? folder + name : folder + "/" + name
+        folder.isEmpty ? name : folder.utf8.last == UInt8(ascii: "/") ? folder + name : folder + "/" + name
     }
 }

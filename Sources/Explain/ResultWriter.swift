@@ -32,20 +32,23 @@ public final class ResultWriter: Sendable {
         case photo
     }
 
-    public let directory: String
+    /// Where the results go. Of a writer made with `claimsFresh` it is certain once the first result is written.
+    public var directory: String { state.withLock { $0.directory } }
     /// Names of the files of each picture, without what distinguishes methods.
     public let stems: [String]
     private let pictures: [Picture]
     private let background: Background
     private let overwrite: Bool
+    private let claimsFresh: Bool
 
     private struct State {
+        var directory: String
         var records: [Int: JSON] = [:]
         var written: Set<Int> = []
         var failure: ExplainError?
         var isThere = false
     }
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     private let group = DispatchGroup()
     private let queue = DispatchQueue(label: "whitebox.results", attributes: .concurrent)
     // Pictures that wait to be written; more would only fill the memory.
@@ -57,26 +60,33 @@ public final class ResultWriter: Sendable {
     ///   - pictures: all that will be written.
     ///   - options: those of the session.
     ///   - background: what the heat maps are laid over.
-    ///   - overwrite: whether files that are there already are replaced.
+    ///   - overwrite: whether files that are there already are replaced. What an earlier results.json there lists is removed before
+    ///     the first file is written, so that nothing stays that the new one does not know.
+    ///   - claimsFresh: a directory of its own is made, `directory` or, where that is there, `directory-2`, `-3` …, even if several
+    ///     programs try at the same moment.
     /// - Throws: `ExplainError` of kind `output`: the directory cannot be written to, or holds results of these names.
     public init(
         directory: String, pictures: [Picture], options: Options, background: Background = .view,
-        overwrite: Bool = false
+        overwrite: Bool = false, claimsFresh: Bool = false
     ) throws {
-        self.directory = directory
+        state = Mutex(State(directory: directory))
         self.pictures = pictures
         self.background = background
         self.overwrite = overwrite
+        self.claimsFresh = claimsFresh
         stems = ResultWriter.stems(pictures)
-        try ResultWriter.checkWritable(directory)
-        if !overwrite { try checkConflicts(options) }
+        try ResultWriter.checkWritable(claimsFresh ? Paths.parent(directory) : directory)
+        if !overwrite && !claimsFresh { try checkConflicts(options, in: directory) }
     }
 
-    /// The first of `whitebox-results`, `whitebox-results-2`, … that does not exist in the working directory.
-    public static func freshDirectory(_ base: String = "whitebox-results") -> String {
-        let files = FileManager.default
-        return files.fileExists(atPath: base)
-            ? (2...).lazy.map { "\(base)-\($0)" }.first { !files.fileExists(atPath: $0) }! : base
+    /// Makes the first of `base`, `base-2`, … that is not there: who makes it owns it.
+    private static func claim(_ base: String) throws -> String {
+        for number in 1... {
+            let path = number == 1 ? base : "\(base)-\(number)"
+            if FileName.withPath(path, { mkdir($0, 0o777) }) == 0 { return path }
+            guard errno == EEXIST else { break }
+        }
+        throw ExplainError(.output, "The directory '\(base)' cannot be made; choose another --output.")
     }
 
     private static func stems(_ pictures: [Picture]) -> [String] {
@@ -112,19 +122,18 @@ public final class ResultWriter: Sendable {
     /// The directory, or the nearest above it that exists, must be one that can be written to.
     package static func checkWritable(_ directory: String) throws {
         var path = directory.isEmpty ? "." : directory
-        var isDirectory: ObjCBool = false
-        while !FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) {
+        while FileKind(path) == .missing {
             let parent = Paths.parent(path)
             if parent == path { break }
             path = parent
         }
-        guard isDirectory.boolValue else {
+        guard FileKind(path) == .folder else {
             throw ExplainError(
                 .output,
                 "The results cannot be written to '\(directory)', because '\(path)' is a file; choose another --output."
             )
         }
-        guard FileManager.default.isWritableFile(atPath: path) else {
+        guard FileName.withPath(path, { access($0, W_OK) }) == 0 else {
             throw ExplainError(
                 .output,
                 "The results cannot be written to '\(directory)', because '\(path)' is not writable; choose another --output."
@@ -132,17 +141,32 @@ public final class ResultWriter: Sendable {
         }
     }
 
+    /// Makes a directory and those above it that are missing.
     package static func makeDirectory(_ directory: String) throws {
-        do {
-            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        } catch {
+        guard FileKind(directory) != .folder else { return }
+        let parent = Paths.parent(directory)
+        if parent != directory { try makeDirectory(parent) }
+        guard FileName.withPath(directory, { mkdir($0, 0o777) }) == 0 || FileKind(directory) == .folder else {
             throw ExplainError(
                 .output, "The directory '\(directory)' cannot be made; choose another --output.")
         }
     }
 
-    private func checkConflicts(_ options: Options) throws {
-        let present = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    /// Removes what an earlier results.json in the directory lists, but for what is explained now, and that file itself.
+    private static func removeEarlier(_ directory: String, but pictures: [Picture]) {
+        let listed = ResultDocument.files(in: directory)
+        let kept = Set(pictures.map { Paths.identity($0.name) })
+        for name in listed {
+            let path = Paths.join(directory, name)
+            if FileKind(path) == .file, !kept.contains(Paths.identity(path)) {
+                _ = FileName.withPath(path) { unlink($0) }
+            }
+        }
+        if !listed.isEmpty { _ = FileName.withPath(Paths.join(directory, "results.json")) { unlink($0) } }
+    }
+
+    private func checkConflicts(_ options: Options, in directory: String) throws {
+        let present = Folder.names(directory) ?? []
         let names = Set(stems)
         let endings = [".heatmap.npy", ".map.npy", ".png"]
         let conflicts = present.filter { file in
@@ -193,9 +217,15 @@ public final class ResultWriter: Sendable {
         try state.withLock { state in
             if let failure = state.failure { throw failure }
             state.records[index] = ResultDocument.image(
-                pictures[index].name, result, files: { self.files(index, $0) })
+                pictures[index].name, result, files: { self.files(index, $0) }, sheet: sheet(index))
             guard case .success = result, !state.isThere else { return }
-            try ResultWriter.makeDirectory(directory)
+            if claimsFresh {
+                state.directory = try ResultWriter.claim(state.directory)
+            } else {
+                try ResultWriter.makeDirectory(state.directory)
+                AtomicFile.sweep(state.directory)
+                if overwrite { ResultWriter.removeEarlier(state.directory, but: pictures) }
+            }
             state.isThere = true
         }
         guard case .success(let image) = result else { return }
@@ -215,6 +245,7 @@ public final class ResultWriter: Sendable {
     public func isWritten(_ index: Int) -> Bool { state.withLock { $0.written.contains(index) } }
 
     private func writeFiles(_ index: Int, _ image: ImageExplanation) throws {
+        let directory = directory
         func write(_ bytes: [UInt8], _ name: String) throws {
             try AtomicFile.write(
                 bytes, to: Paths.join(directory, name), overwrite: overwrite)
@@ -265,14 +296,16 @@ public final class ResultWriter: Sendable {
     // MARK: After
 
     /// Waits for the files of all pictures and writes `results.json`; nothing at all if no picture could be explained.
+    /// - Parameter incomplete: why not all pictures were explained, a sentence for `results.json`; nil if they were.
     /// - Returns: the text of `results.json`.
     @discardableResult
-    public func finish(_ session: ExplanationSession) throws -> String {
+    public func finish(_ session: ExplanationSession, incomplete: String? = nil) throws -> String {
         group.wait()
         let text = try state.withLock { state in
             if let failure = state.failure { throw failure }
             let records = state.records.sorted { $0.key < $1.key }.map(\.value)
-            return try ResultDocument.text(session, images: records, background: background)
+            return try ResultDocument.text(
+                session, images: records, background: background, incomplete: incomplete)
         }
         guard state.withLock({ $0.isThere }) else { return text }
         do {
@@ -296,7 +329,8 @@ extension Plane {
 package enum ResultDocument {
     /// The whole document. Nothing in it but `device` depends on where it was computed.
     package static func text(
-        _ session: ExplanationSession, images: [JSON], background: ResultWriter.Background = .view
+        _ session: ExplanationSession, images: [JSON], background: ResultWriter.Background = .view,
+        incomplete: String? = nil
     ) throws -> String {
         let model = session.model
         let options = session.options
@@ -331,6 +365,7 @@ package enum ResultDocument {
                 ])
             ),
             ("seed", .int(0)),
+            ("incomplete", JSON(incomplete)),
             ("images", .array(images)),
         ]).text
     }
@@ -355,11 +390,65 @@ package enum ResultDocument {
         ])
     }
 
+    /// The files that the results.json in a directory lists, by their bare names; none if there is no such file.
+    package static func files(in directory: String) -> [String] {
+        guard let bytes = try? readFile(Paths.join(directory, "results.json")), bytes.count <= 1 << 28,
+            // Foundation's reader recurses, and ours nest four deep.
+            depth(bytes) <= 16,
+            let document = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any],
+            document["whitebox"] is String, let images = document["images"] as? [[String: Any]]
+        else { return [] }
+        var names: [String] = []
+        for image in images {
+            var stem: String?
+            for explanation in image["explanations"] as? [[String: Any]] ?? [] {
+                names += ["map", "heatmap", "overlay"].compactMap { explanation[$0] as? String }
+                // Earlier versions did not list the sheet.
+                guard let overlay = explanation["overlay"] as? String,
+                    let method = explanation["method"] as? String
+                else { continue }
+                let ending = (explanation["class"] as? Int).map { ".\(method).\($0).png" } ?? ".\(method).png"
+                if overlay.hasSuffix(ending) { stem = String(overlay.dropLast(ending.count)) }
+            }
+            if let sheet = image["comparison"] as? String ?? stem.map({ $0 + ".compare.png" }) {
+                names.append(sheet)
+            }
+        }
+        // Only what lies in the directory itself and can be ours.
+        return names.filter { name in
+            !name.utf8.contains(UInt8(ascii: "/")) && !name.hasPrefix(".")
+                && (name.hasSuffix(".png") || name.hasSuffix(".npy"))
+        }
+    }
+
+    private static func depth(_ bytes: [UInt8]) -> Int {
+        var (depth, deepest, isText, isEscaped) = (0, 0, false, false)
+        for byte in bytes {
+            if isText {
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == UInt8(ascii: "\\") {
+                    isEscaped = true
+                } else if byte == UInt8(ascii: "\"") {
+                    isText = false
+                }
+            } else if byte == UInt8(ascii: "\"") {
+                isText = true
+            } else if byte == UInt8(ascii: "[") || byte == UInt8(ascii: "{") {
+                depth += 1
+                deepest = max(deepest, depth)
+            } else if byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") {
+                depth -= 1
+            }
+        }
+        return deepest
+    }
+
     /// One picture.
     /// - Parameter files: names of the files of an explanation; nil if none are written.
     package static func image(
         _ name: String, _ result: Result<ImageExplanation, ExplainError>,
-        files: ((Explanation) -> (map: String, heatmap: String, overlay: String))?
+        files: ((Explanation) -> (map: String, heatmap: String, overlay: String))?, sheet: String? = nil
     ) -> JSON {
         switch result {
         case .failure(let error):
@@ -392,6 +481,7 @@ package enum ResultDocument {
                     ])
                 }
                 entries.append(("explanations", .array(explanations)))
+                entries.append(("comparison", JSON(image.explanations.isEmpty ? nil : sheet)))
             }
             return .object(entries)
         }

@@ -18,7 +18,7 @@ private func reason(_ code: Int32) -> String {
 package func readFile(_ path: String) throws(ImageError) -> [UInt8] {
     func failed(_ reason: String) -> ImageError { .unreadable(file: path, reason: reason) }
     // Not blocking: opening a pipe that nobody writes to must not wait for ever.
-    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    let file = FileName.withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
     guard file >= 0 else { throw failed(reason(errno)) }
     defer { close(file) }
     var status = stat()
@@ -54,13 +54,14 @@ package enum AtomicFile {
     /// With `overwrite: false` an existing file is an error and stays as it is.
     package static func write(_ bytes: [UInt8], to path: String, overwrite: Bool) throws(ImageError) {
         func failed(_ reason: String) -> ImageError { .unwritable(file: path, reason: reason) }
-        let slash = path.lastIndex(of: "/")
+        // By bytes: a slash before a combining mark is a slash.
+        let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
         let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
+        let name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
         guard !name.isEmpty && name != "." && name != ".." else { throw failed("it names no file") }
 
         var status = stat()
-        guard stat(directory, &status) == 0 else {
+        guard FileName.withPath(directory, { stat($0, &status) }) == 0 else {
             throw failed(
                 errno == ENOENT
                     ? "the directory '\(directory)' does not exist; create it first"
@@ -69,42 +70,118 @@ package enum AtomicFile {
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw failed("'\(directory)' is not a directory")
         }
-        if lstat(path, &status) == 0 {
+        if FileName.withPath(path, { lstat($0, &status) }) == 0 {
             guard status.st_mode & S_IFMT != S_IFDIR else { throw failed("it is a directory") }
             guard overwrite else { throw failed("it exists already, and overwriting was not asked for") }
         }
 
-        // The temporary name is cut so that it stays within what file systems allow.
-        let random = UInt64.random(in: .min ... .max)
-        let temporary = "\(directory)/.\(name.prefix(40)).\(String(random, radix: 36)).part"
-        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-        guard file >= 0 else {
+        // A file without a name vanishes with the process, however that ends. Where the file system knows no such files, or /proc is not
+        // there to name one, the file has a hidden name, which `sweep` removes when nobody holds it any more.
+        let file = FileName.withPath(directory) { open($0, O_WRONLY | temporaryFile | O_CLOEXEC, 0o666) }
+        if file >= 0 {
+            if let code = fill(file, bytes) {
+                close(file)
+                throw failed(reason(code))
+            }
+            let code = give(file, path, overwrite: overwrite, beside: directory, name)
+            close(file)
+            switch code {
+            case 0: return
+            case EEXIST where !overwrite: throw failed("it exists already, and overwriting was not asked for")
+            default: break  // once more, with a name
+            }
+        }
+        let temporary = hidden(directory, name)
+        let named = FileName.withPath(temporary) { open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
+        guard named >= 0 else {
             throw failed("the directory '\(directory)' cannot be written to, because \(reason(errno))")
         }
-        var code: Int32 = 0
+        flock(named, LOCK_EX | LOCK_NB)  // says that somebody is still at it
+        var code = fill(named, bytes) ?? 0
+        if code == 0 { code = rename(temporary, path, overwrite: overwrite) }
+        if close(named) != 0 && code == 0 { code = errno }
+        guard code == 0 else {
+            _ = FileName.withPath(temporary) { unlink($0) }
+            throw failed(
+                code == EEXIST && !overwrite
+                    ? "it exists already, and overwriting was not asked for" : reason(code))
+        }
+    }
+
+    /// Removes the temporary files that runs left in a folder when they were killed. One that is being written is locked, and stays.
+    package static func sweep(_ directory: String) {
+        for name in Folder.names(directory) ?? [] where name.hasPrefix(".") && name.hasSuffix(".part") {
+            // .NAME.RANDOM.part, and nothing else: other programs have such files too.
+            let random = name.dropLast(5).split(separator: ".").last ?? ""
+            guard random.count >= 8, UInt64(random, radix: 36) != nil, name.contains(marker)
+            else { continue }
+            let path = directory + "/" + name
+            let file = FileName.withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) }
+            guard file >= 0 else { continue }
+            defer { close(file) }
+            guard flock(file, LOCK_EX | LOCK_NB) == 0 else { continue }
+            _ = FileName.withPath(path) { unlink($0) }
+        }
+    }
+
+    /// In every temporary name.
+    private static let marker = ".whitebox."
+    /// O_TMPFILE, which Swift does not import because it is made of two flags.
+    private static let temporaryFile = 0o20_000_000 | O_DIRECTORY
+
+    /// A name that nobody else has. The name is cut so that it stays within what file systems allow.
+    private static func hidden(_ directory: String, _ name: String) -> String {
+        let random = UInt64.random(in: 1 << 60 ... .max)
+        return "\(directory)/.\(name.prefix(40))\(marker)\(String(random, radix: 36)).part"
+    }
+
+    /// Writes all of it. Returns the error, nil if there is none.
+    private static func fill(_ file: Int32, _ bytes: [UInt8]) -> Int32? {
         bytes.withUnsafeBytes { buffer in
             var done = 0
-            while done < buffer.count && code == 0 {
+            while done < buffer.count {
                 let count = Glibc.write(file, buffer.baseAddress! + done, buffer.count - done)
-                if count >= 0 { done += count } else if errno != EINTR { code = errno }
+                if count >= 0 { done += count } else if errno != EINTR { return errno }
+            }
+            return nil
+        }
+    }
+
+    /// Gives a file that has no name the name `path`. Returns the error, 0 if there is none.
+    private static func give(
+        _ file: Int32, _ path: String, overwrite: Bool, beside directory: String, _ name: String
+    ) -> Int32 {
+        func link(_ target: String) -> Int32 {
+            FileName.withPath(target) {
+                linkat(AT_FDCWD, "/proc/self/fd/\(file)", AT_FDCWD, $0, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno
             }
         }
-        if close(file) != 0 && code == 0 { code = errno }
-        if code == 0 {
-            if overwrite {
-                if rename(temporary, path) != 0 { code = errno }
-            } else if link(temporary, path) == 0 {
-                unlink(temporary)  // `link` fails where the name has been taken meanwhile; `rename` would not
-            } else if errno == EEXIST {
-                unlink(temporary)
-                throw failed("it exists already, and overwriting was not asked for")
-            } else if rename(temporary, path) != 0 {  // a file system without hard links
-                code = errno
+        let code = link(path)
+        guard code == EEXIST && overwrite else { return code }
+        // There is no way to replace a file by one without a name: it gets a hidden one for the moment, complete.
+        let temporary = hidden(directory, name)
+        let linked = link(temporary)
+        guard linked == 0 else { return linked }
+        let renamed = rename(temporary, path, overwrite: true)
+        if renamed != 0 { _ = FileName.withPath(temporary) { unlink($0) } }
+        return renamed
+    }
+
+    /// Renames a file; without `overwrite` only to a name that is not taken. Returns the error, 0 if there is none.
+    private static func rename(_ old: String, _ new: String, overwrite: Bool) -> Int32 {
+        FileName.withPath(old) { old in
+            FileName.withPath(new) { new in
+                if !overwrite {
+                    // `link` fails where the name has been taken meanwhile; `rename` would not.
+                    if link(old, new) == 0 {
+                        unlink(old)
+                        return 0
+                    }
+                    if errno == EEXIST { return EEXIST }
+                    // A file system without hard links.
+                }
+                return Glibc.rename(old, new) == 0 ? 0 : errno
             }
-        }
-        guard code == 0 else {
-            unlink(temporary)
-            throw failed(reason(code))
         }
     }
 }

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Explain
 import Foundation
+import Imaging
 
 @main
 struct App: ParsableCommand {
@@ -29,6 +30,7 @@ struct App: ParsableCommand {
               10  a result cannot be written, or is there already
               11  a preprocessing or label file is broken, or does not fit
               64  the command line is wrong
+              130, 143, 141  ended by Ctrl-C, by SIGTERM, by a reader that went away
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
@@ -46,8 +48,13 @@ struct App: ParsableCommand {
             return
         }
         do {
-            try checkValues(Array(CommandLine.arguments.dropFirst()))
-            var command = try parseAsRoot()
+            // The arguments as they came: Swift's own array repairs what is not UTF-8, and a file name may be that.
+            let arguments = (1..<max(1, Int(CommandLine.argc))).map {
+                FileName.text(CommandLine.unsafeArgv[$0]!)
+            }
+            try checkValues(arguments)
+            try checkCommand(arguments)
+            var command = try parseAsRoot(arguments)
             try command.run()
             guard fflush(nil) == 0 else {
                 fail(
@@ -58,6 +65,8 @@ struct App: ParsableCommand {
             fail(
                 Terminal.isVerbose ? error.details ?? error.description : error.description,
                 code: error.kind.rawValue)
+        } catch let error as Interrupted {
+            Foundation.exit(error.code)
         } catch let code as ExitCode {
             fflush(nil)
             Foundation.exit(code.rawValue)
@@ -80,6 +89,40 @@ struct App: ParsableCommand {
         where argument.hasPrefix("--") && argument.hasSuffix("=") {
             throw ValidationError("\(argument) has no value; write it right after the equals sign.")
         }
+    }
+
+    /// `app clasify photo.jpg` means the command `classify`, not a picture of the name `clasify`.
+    private static func checkCommand(_ arguments: [String]) throws {
+        guard let word = arguments.first, !word.hasPrefix("-"), !word.isEmpty, word.count <= 20,
+            word.utf8.allSatisfy({ (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0 | 0x20) }),
+            FileKind(word) == .missing
+        else { return }
+        let names = configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
+        guard !names.contains(word) else { return }
+        let typed = Array(word.lowercased().utf8)
+        let distances = names.map { distance(typed, Array($0.utf8)) }
+        guard let least = distances.min(), least <= 2, let place = distances.firstIndex(of: least) else {
+            return
+        }
+        throw ValidationError(
+            "There is neither a command nor a file “\(word)”; did you mean `app \(names[place])`?")
+    }
+
+    /// How many letters must be put in, taken out, replaced or exchanged with their neighbour to get from one word to the other.
+    private static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+        var rows = [Array(0...b.count)]
+        for i in a.indices {
+            var row = [i + 1]
+            for j in b.indices {
+                var best = min(rows[i][j + 1] + 1, row[j] + 1, rows[i][j] + (a[i] == b[j] ? 0 : 1))
+                if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] {
+                    best = min(best, rows[i - 1][j - 1] + 1)
+                }
+                row.append(best)
+            }
+            rows.append(row)
+        }
+        return rows[a.count][b.count]
     }
 
     private static func sentence(_ text: String) -> String {

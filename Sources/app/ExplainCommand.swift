@@ -45,6 +45,9 @@ struct ExplainCommand: ParsableCommand {
     @Flag(help: "Replace results that are there already.")
     var force = false
 
+    @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")
+    var quiet = false
+
     @Flag(help: "Print results.json instead of text.")
     var json = false
 
@@ -61,16 +64,17 @@ struct ExplainCommand: ParsableCommand {
 
     func run() throws {
         let start = Benchmark.now()
+        NoteHandler.isQuiet = quiet
         let pictures = try Pictures.find(images)
         var options = Options()
         try method.apply(to: &options)
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
         options.keepsPhotos = background == .photo
-        let directory = output ?? (force ? "whitebox-results" : ResultWriter.freshDirectory())
         let writer = try ResultWriter(
-            directory: directory, pictures: pictures, options: options,
-            background: background!, overwrite: force)
+            directory: output ?? "whitebox-results", pictures: pictures, options: options,
+            background: background!, overwrite: force,
+            claimsFresh: output == nil && !force)
         let model = try model.load()
         try model.checkTakesPictures()
         // results.json names it.
@@ -84,6 +88,9 @@ struct ExplainCommand: ParsableCommand {
         Report.notes(session)
         if !json { Report.head(session) }
 
+        // Until here there is nothing to keep, and a signal ends the program as it always does.
+        Interruption.watch()
+        var seen = 0
         let progress = ProgressBar(total: pictures.count)
         progress.show(0)
         var failures: [ExplainError] = []
@@ -98,7 +105,7 @@ struct ExplainCommand: ParsableCommand {
             for (index, result) in ready {
                 switch result {
                 case .failure(let error): Report.failure(error)
-                case .success(let image): if !json { tell(image, index, writer, in: directory) }
+                case .success(let image): if !json { tell(image, index, writer, in: writer.directory) }
                 }
             }
             waiting.removeFirst(ready.count)
@@ -108,17 +115,31 @@ struct ExplainCommand: ParsableCommand {
                 try writer.write(index, result)
                 if case .failure(let error) = result { failures.append(error) }
                 waiting.append((index, result))
+                seen += 1
                 report()
+                try Interruption.check()
                 progress.show(index + 1)
             }
+            // The last files are still being written.
+            writer.wait()
+            report()
+            try Interruption.check()
+        } catch let interrupted as Interrupted {
+            writer.wait()
+            report()
+            progress.hide()
+            let reason = interrupted.sentence(seen, of: pictures.count)
+            let text = try writer.finish(session, incomplete: seen < pictures.count ? reason : nil)
+            if json { printLines(text) }
+            fflush(nil)
+            if interrupted.signal != SIGPIPE { Terminal.complain("app: \(reason)") }
+            throw interrupted
         } catch {
             writer.wait()
             report()
             progress.hide()
             throw error
         }
-        writer.wait()
-        report()
         progress.hide()
         let text = try writer.finish(session)
         if json {
@@ -127,7 +148,8 @@ struct ExplainCommand: ParsableCommand {
             let done = pictures.count - failures.count
             print(
                 "\(done) of \(pictures.count) image\(pictures.count == 1 ? "" : "s") explained in "
-                    + "\(Report.time(Benchmark.now() - start)); see \(Paths.join(directory, "results.json"))")
+                    + "\(Report.time(Benchmark.now() - start)); see \(Paths.join(writer.directory, "results.json"))"
+            )
         }
         try Report.end(failures, of: pictures.count)
     }
@@ -162,6 +184,9 @@ struct ClassifyCommand: ParsableCommand {
     @Option(help: ArgumentHelp("How many images are computed at a time.", valueName: "n"))
     var batch = 8
 
+    @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")
+    var quiet = false
+
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
@@ -172,6 +197,7 @@ struct ClassifyCommand: ParsableCommand {
     }
 
     func run() throws {
+        NoteHandler.isQuiet = quiet
         let pictures = try Pictures.find(images)
         var options = Options()
         options.methods = []

@@ -3,26 +3,35 @@
 import ArgumentParser
 import Explain
 import Foundation
+import Imaging
 
 enum Pictures {
     /// Files as they are; a folder's PNG and JPEG files, sorted; what a pattern matches, sorted. A file that is named twice counts once.
+    /// What is left out is said in notes.
     static func find(_ arguments: [String]) throws -> [Picture] {
         guard !arguments.isEmpty else {
             throw ValidationError(
                 "No image was named; name files, folders, or patterns such as 'photos/*.jpg'.")
         }
         var paths: [String] = []
-        var seen: Set<String> = []
+        // By bytes: Swift holds names for equal that file systems don't.
+        var seen: Set<[UInt8]> = []
+        var again = 0
         for argument in arguments {
             do {
-                for path in try expand(argument) where seen.insert(identity(path)).inserted {
-                    paths.append(path)
+                for path in try expand(argument) {
+                    if seen.insert(Paths.identity(path)).inserted { paths.append(path) } else { again += 1 }
                 }
             } catch {
                 // Beside others, what names no picture is reported with those that cannot be read.
                 if arguments.count == 1 { throw error }
                 paths.append(argument)
             }
+        }
+        if again > 0 {
+            NoteHandler.logger.notice(
+                "\(again) name\(again == 1 ? " leads" : "s lead") to files that other names or links lead to as well; each file counts once."
+            )
         }
         return paths.map(Picture.file)
     }
@@ -33,45 +42,80 @@ enum Pictures {
         return (count + batches - 1) / batches
     }
 
-    /// The same for all spellings of a path to one file.
-    private static func identity(_ path: String) -> String {
-        guard let real = realpath(path, nil) else { return path }
-        defer { free(real) }
-        return String(cString: real)
-    }
-
     private static func isPicture(_ name: String) -> Bool {
         ["png", "jpg", "jpeg"].contains(Paths.fileExtension(name))
     }
 
+    /// Pictures to everybody else.
+    private static let otherFormats: Set<String> = [
+        "avif", "bmp", "dng", "exr", "gif", "hdr", "heic", "heif", "j2k", "jp2", "jxl", "pbm", "pgm", "pnm",
+        "ppm", "svg", "tga",
+        "tif", "tiff", "webp",
+    ]
+
     private static func expand(_ argument: String) throws -> [String] {
-        var isFolder: ObjCBool = false
-        if FileManager.default.fileExists(atPath: argument, isDirectory: &isFolder) {
-            return isFolder.boolValue ? try files(in: argument) : [argument]
+        switch FileKind(argument) {
+        case .folder: return try files(in: argument)
+        case .file, .other: return [argument]
+        case .missing: break
         }
         // A missing file is reported with the pictures.
-        guard argument.contains(where: { "*?[".contains($0) }) else { return [argument] }
+        guard argument.unicodeScalars.contains(where: { $0 == "*" || $0 == "?" || $0 == "[" }) else {
+            return [argument]
+        }
+        guard argument.firstRange(of: "**") == nil else {
+            throw ExplainError(
+                .input,
+                "The pattern '\(argument)' holds **, which is not supported: a * stands for a part of one name; write one pattern for each depth, such as 'photos/*/*.jpg'."
+            )
+        }
         var found = glob_t()
         defer { globfree(&found) }
-        let code = glob(argument, 0, nil, &found)
-        let paths = code == 0 ? (0..<Int(found.gl_pathc)).map { String(cString: found.gl_pathv[$0]!) } : []
-        let files = paths.filter { path in
-            var isFolder: ObjCBool = false
-            return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
-        }
+        let code = FileName.withPath(argument) { glob($0, 0, nil, &found) }
+        let paths = code == 0 ? (0..<Int(found.gl_pathc)).map { FileName.text(found.gl_pathv[$0]!) } : []
+        let files = paths.filter { FileKind($0) == .file }
         guard !files.isEmpty else { throw ExplainError(.input, "No file matches the pattern '\(argument)'.") }
-        return files.sorted()
+        return FileName.sorted(files)
     }
 
     private static func files(in folder: String) throws -> [String] {
-        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else {
+        guard let all = Folder.names(folder) else {
             throw ExplainError(.input, "The folder '\(folder)' cannot be read.")
         }
-        let pictures = names.filter { isPicture($0) && !$0.hasPrefix(".") }.sorted()
+        let names = all.filter { $0.unicodeScalars.first != "." }
+        // Overlays of an earlier run are no photographs.
+        let results = Set(ResultDocument.files(in: folder).map(FileName.bytes))
+        var (pictures, earlier, notFiles, others) = ([String](), 0, 0, 0)
+        for name in names {
+            guard isPicture(name) else {
+                if otherFormats.contains(Paths.fileExtension(name)) { others += 1 }
+                continue
+            }
+            if results.contains(FileName.bytes(name)) {
+                earlier += 1
+                continue
+            }
+            switch FileKind(Paths.join(folder, name)) {
+            case .folder, .other: notFiles += 1
+            // A link to nowhere is reported with the pictures.
+            case .file, .missing: pictures.append(name)
+            }
+        }
+        func leftOut(_ count: Int, _ one: String, _ several: String) -> String? {
+            count == 0 ? nil : "\(count) \(count == 1 ? one : several)"
+        }
+        let notes = [
+            leftOut(others, "file of another format", "files of other formats"),
+            leftOut(earlier, "result of an earlier run", "results of an earlier run"),
+            leftOut(notFiles, "folder or pipe named like a picture", "folders or pipes named like pictures"),
+        ].compactMap { $0 }.joined(separator: ", ")
         guard !pictures.isEmpty else {
             throw ExplainError(
-                .input, "The folder '\(folder)' holds no PNG or JPEG file; folders in it are not searched.")
+                .input,
+                "The folder '\(folder)' holds no PNG or JPEG file\(notes.isEmpty ? "" : " but \(notes)"); folders in it are not searched."
+            )
         }
+        if !notes.isEmpty { NoteHandler.logger.notice("'\(folder)': left out \(notes).") }
         return pictures.map { Paths.join(folder, $0) }
     }
 }

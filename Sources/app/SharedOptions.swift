@@ -146,8 +146,12 @@ struct NoteHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
+        guard !NoteHandler.isQuiet || event.level > .notice else { return }
         Terminal.complain("\(event.level): \(event.message)")
     }
+
+    /// With --quiet, notes are not printed; warnings are. Set once, before anything is said.
+    nonisolated(unsafe) static var isQuiet = false
 
     static let logger = Logger(label: "app") { _ in NoteHandler() }
 }

@@ -16,7 +16,19 @@ enum Terminal {
     /// Writes to stderr what the program itself means a terminal to obey. Nothing that a file said may be in it.
     static func control(_ text: String) { write(text) }
 
-    private static func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+    /// That nobody reads it is no error.
+    private static func write(_ text: String) {
+        let bytes = Array(text.utf8)
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                Foundation.write(STDERR_FILENO, $0.baseAddress! + done, bytes.count - done)
+            }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { return }
+            done += count
+        }
+    }
 }
 
 /// Prints one line on stdout; takes the place of Swift's own, so that nobody passes it by.

@@ -19,9 +19,9 @@ import Testing
     static let options: [(command: String, options: [String])] = [
         (
             "explain",
-            model + device + method + ["--batch", "--output", "--overlay", "--force", "--json", "<image>"]
+            model + device + method + ["--batch", "--output", "--overlay", "--force", "--quiet", "--json", "<image>"]
         ),
-        ("classify", model + device + ["--batch", "--json", "<image>"]),
+        ("classify", model + device + ["--batch", "--quiet", "--json", "<image>"]),
         ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
         (
@@ -79,6 +79,7 @@ import Testing
           10  a result cannot be written, or is there already
           11  a preprocessing or label file is broken, or does not fit
           64  the command line is wrong
+          130, 143, 141  ended by Ctrl-C, by SIGTERM, by a reader that went away
 
         USAGE: app <subcommand>
 

@@ -1,0 +1,136 @@
+// File names as text and back. A name is bytes; text must be UTF-8, in results.json too.
+
+import Glibc
+
+/// File names that survive being text.
+///
+/// A byte that is no part of valid UTF-8 is written `\xNN`, with two small hexadecimal digits from 80 to ff; a backslash that
+/// the name itself has before such a thing is written `\x5c`, so that each text means one name. All other names are
+/// what they are. Names are compared by their bytes: Swift holds `ü` in its two Unicode forms for equal, file systems don't.
+package enum FileName {
+    /// The text of a name or a path.
+    package static func text(_ bytes: some Sequence<UInt8>) -> String {
+        var bytes = ContiguousArray(bytes)
+        var text: [UInt8] = []
+        text.reserveCapacity(bytes.count)
+        var i = 0
+        while i < bytes.count {
+            let length = bytes.withUnsafeMutableBufferPointer { sequence($0, at: i) }
+            if length == 0 {
+                text += escape(bytes[i])
+                i += 1
+            } else if bytes[i] == backslash, escaped(bytes, at: i) != nil {
+                text += escape(backslash)
+                i += 1
+            } else {
+                text += bytes[i..<i + length]
+                i += length
+            }
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// The text of a name that the C library gave.
+    package static func text(_ name: UnsafePointer<CChar>) -> String {
+        text(
+            UnsafeBufferPointer(
+                start: UnsafeRawPointer(name).assumingMemoryBound(to: UInt8.self), count: strlen(name)))
+    }
+
+    /// The bytes of the name that `text` stands for.
+    package static func bytes(_ text: String) -> [UInt8] {
+        let source = ContiguousArray(text.utf8)
+        guard source.contains(backslash) else { return Array(source) }
+        var bytes: [UInt8] = []
+        var i = 0
+        while i < source.count {
+            if source[i] == backslash, let byte = escaped(source, at: i) {
+                bytes.append(byte)
+                i += 4
+            } else {
+                bytes.append(source[i])
+                i += 1
+            }
+        }
+        return bytes
+    }
+
+    /// Calls `body` with the name as the C library wants it.
+    package static func withPath<R>(_ text: String, _ body: (UnsafePointer<CChar>) -> R) -> R {
+        (bytes(text) + [0]).withUnsafeBufferPointer {
+            $0.withMemoryRebound(to: CChar.self) { body($0.baseAddress!) }
+        }
+    }
+
+    /// Sorted by bytes.
+    package static func sorted(_ names: [String]) -> [String] {
+        names.sorted { bytes($0).lexicographicallyPrecedes(bytes($1)) }
+    }
+
+    private static let backslash = UInt8(ascii: "\\")
+
+    private static func escape(_ byte: UInt8) -> [UInt8] {
+        let digits = Array("0123456789abcdef".utf8)
+        return Array("\\x".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+    }
+
+    /// What `\xNN` at `i` stands for; nil if it is none of ours.
+    private static func escaped(_ text: ContiguousArray<UInt8>, at i: Int) -> UInt8? {
+        func digit(_ byte: UInt8) -> UInt8? {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+            default: nil
+            }
+        }
+        guard i + 3 < text.count, text[i + 1] == UInt8(ascii: "x"), let high = digit(text[i + 2]),
+            let low = digit(text[i + 3])
+        else { return nil }
+        let byte = high << 4 | low
+        return byte >= 0x80 || byte == backslash ? byte : nil
+    }
+
+    /// The length of the valid UTF-8 sequence at `i`, 0 if there is none.
+    private static func sequence(_ bytes: UnsafeMutableBufferPointer<UInt8>, at i: Int) -> Int {
+        let first = bytes[i]
+        if first < 0x80 { return 1 }
+        let length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC2 ? 2 : 0
+        guard length > 0, i + length <= bytes.count else { return 0 }
+        return String(validating: bytes[i..<i + length], as: UTF8.self) == nil ? 0 : length
+    }
+}
+
+/// What the file system says is under a path.
+package enum FileKind {
+    case file, folder, other, missing
+
+    /// What a path leads to, links followed.
+    package init(_ path: String) {
+        var status = stat()
+        guard FileName.withPath(path, { stat($0, &status) }) == 0 else {
+            self = .missing
+            return
+        }
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: self = .file
+        case S_IFDIR: self = .folder
+        default: self = .other
+        }
+    }
+}
+
+package enum Folder {
+    /// The names in a folder, sorted by bytes, without `.` and `..`; nil if it cannot be read.
+    package static func names(_ path: String) -> [String]? {
+        guard let stream = FileName.withPath(path.isEmpty ? "." : path, { opendir($0) }) else { return nil }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { FileName.text($0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return FileName.sorted(names)
+    }
+}

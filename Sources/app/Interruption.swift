@@ -1,0 +1,73 @@
+// Ctrl-C, SIGTERM, and a reader that goes away: what is done stays and is listed, then the program ends.
+
+import Dispatch
+import Explain
+import Foundation
+import Synchronization
+
+/// Thrown to end the work on pictures early, after the signal that asked for it.
+struct Interrupted: Error {
+    let signal: Int32
+
+    /// As shells count it.
+    var code: Int32 { 128 + signal }
+
+    /// What results.json says.
+    func sentence(_ done: Int, of count: Int) -> String {
+        let why =
+            switch signal {
+            case SIGINT: "an interrupt (Ctrl-C)"
+            case SIGPIPE: "a reader of its output that went away"
+            default: "a request to terminate"
+            }
+        return "The run was ended by \(why) after \(done) of \(count) images."
+    }
+}
+
+/// Watches for signals while results are made that are worth keeping.
+enum Interruption {
+    private struct State {
+        var signal: Int32?
+    }
+    private static let state = Mutex(State())
+
+    /// From now on the first signal is noted, and `check` throws; the second ends the program at once.
+    static func watch() {
+        // Writing says so instead.
+        signal(SIGPIPE, SIG_IGN)
+        for source in sources { source.activate() }
+    }
+
+    /// Made when they are first asked for, and kept as long as the program runs.
+    nonisolated(unsafe) private static let sources = [SIGINT, SIGTERM].map { number in
+        signal(number, SIG_IGN)
+        let source = DispatchSource.makeSignalSource(
+            signal: number, queue: DispatchQueue(label: "whitebox.signals", qos: .userInteractive))
+        source.setEventHandler { came(number, source.data) }
+        return source
+    }
+
+    private static func came(_ number: Int32, _ times: UInt) {
+        let isFirst = state.withLock { state in
+            defer { state.signal = state.signal ?? number }
+            return state.signal == nil && times < 2
+        }
+        if isatty(STDERR_FILENO) == 1 { Terminal.control("\r\u{1B}[K") }
+        guard isFirst else {
+            _exit(128 + number)
+        }
+        Terminal.complain("app: Ending after the images in work; once more ends at once.")
+    }
+
+    /// Whether somebody has asked to end.
+    static var signalled: Int32? { state.withLock { $0.signal } }
+
+    /// Hands on what was printed.
+    /// - Throws: `Interrupted` if a signal came or nobody reads stdout any more.
+    static func check() throws {
+        if fflush(nil) != 0 && errno == EPIPE {
+            throw Interrupted(signal: SIGPIPE)
+        }
+        if let signalled { throw Interrupted(signal: signalled) }
+    }
+}
