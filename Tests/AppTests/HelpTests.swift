@@ -19,7 +19,9 @@ import Testing
     static let options: [(command: String, options: [String])] = [
         (
             "explain",
-            model + device + method + ["--batch", "--output", "--overlay", "--force", "--quiet", "--json", "<image>"]
+            model + device + method + [
+                "--batch", "--output", "--overlay", "--force", "--quiet", "--json", "<image>",
+            ]
         ),
         ("classify", model + device + ["--batch", "--quiet", "--json", "<image>"]),
         ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
