@@ -29,6 +29,8 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
         case output = 10
         /// A preprocessing or label file is broken.
         case settings = 11
+        /// A model, or what is asked of it, exceeds the limit on memory or work.
+        case limit = 12
     }
     public let kind: Kind
     /// The sentence: which file, node or option, what is wrong with it, and what would work. One line, without characters that a
@@ -56,6 +58,7 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
             self.init(kinds[error.kind] ?? kind, error.description, details: error.details)
         case let error as ONNXError:
             self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
+        case let error as LimitError: self.init(.limit, error.description)
         case let error as DeviceError: self.init(.device, error.description)
         case let error as CLError: self.init(.device, error.description)
         default: self.init(kind, "\(error)")

@@ -48,12 +48,20 @@ public struct Model: Sendable {
     ///   - labels: a file, UTF-8, with one class name per line in the order of the logits (WordNet numbers in front are
     ///     dropped), or a JSON list of them, or a JSON object with the classes' indices for keys; nil for what the model
     ///     carries. Without either, classes have no names: that a network has 1000 classes does not make them ImageNet's.
+    ///   - memoryLimit: bytes that the model, and all sessions that use this value, may take together; nil for half of what the
+    ///     machine, or the process's control group, has.
+    ///   - workLimit: operations for each picture, products of matrices counted once and slower steps more; nil for 10^13.
     /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
     ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
-    public init(path: String, preprocessing: String? = nil, labels: String? = nil) throws {
+    public init(
+        path: String, preprocessing: String? = nil, labels: String? = nil, memoryLimit: Int? = nil,
+        workLimit: Double? = nil
+    ) throws {
         let network: Network
         do {
-            network = try Network(ONNXModel(path: path))
+            let limits = Limits(
+                memory: memoryLimit ?? Limits.standardMemory, work: workLimit ?? Limits.standardWork)
+            network = try Network(ONNXModel(path: path), limits: limits)
         } catch {
             throw ExplainError(error, .model)
         }

@@ -40,12 +40,17 @@ package struct Network: Sendable {
     package let scoreIsSigmoid: Bool
     package let nodes: [NetworkNode]
     let constants: [String: HostTensor]
+    /// What may be spent on it, and on all that is made from it.
+    package let limits: Limits
+    /// The memory of its constants, as long as it lives.
+    private let shares: [MemoryBudget.Share]
     /// The index of the node that makes each value.
     let producers: [String: Int]
 
     /// - Throws: `NetworkError` with one sentence; for unsupported operators it lists all of them.
-    package init(_ model: ONNXModel) throws {
+    package init(_ model: ONNXModel, limits: Limits = Limits()) throws {
         self.model = model
+        self.limits = limits
         let graph = model.graph
         func fail(_ kind: NetworkError.Kind, _ reason: String) -> NetworkError {
             NetworkError(kind, "\(model.path): \(reason)")
@@ -129,7 +134,7 @@ package struct Network: Sendable {
                 details: details)
         }
 
-        try Network.foldConstants(&nodes, &constants, path: model.path)
+        shares = try Network.foldConstants(&nodes, &constants, path: model.path, limits)
         Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
         var producers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() {
@@ -186,9 +191,11 @@ package struct Network: Sendable {
 
     /// Nodes that depend on constants only are computed once, here.
     private static func foldConstants(
-        _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], path: String
-    ) throws {
+        _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], path: String, _ limits: Limits
+    ) throws -> [MemoryBudget.Share] {
         var left: [NetworkNode] = []
+        var shares: [MemoryBudget.Share] = []
+        var work = limits.work * Limits.foldingShare
         for node in nodes {
             let inputs = node.inputs.map { constants[$0] }
             guard zip(node.inputs, inputs).allSatisfy({ $0.isEmpty || $1 != nil }) else {
@@ -196,29 +203,52 @@ package struct Network: Sendable {
                 continue
             }
             do {
-                let folded = try node.operation.fold(inputs) ?? compute(node, inputs)
+                let folded =
+                    try node.operation.fold(inputs, within: limits) ?? compute(node, inputs, limits, &work)
                 for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty {
+                    shares.append(try limits.memory.reserve(tensor.bytes))
+                    work -= Double(tensor.shape.count)
                     constants[name] = tensor
                 }
+                if work < 0 { throw LimitError(excessiveWork(limits)) }
+            } catch let error as LimitError {
+                throw LimitError("\(path): The node “\(node.name)” (\(node.type)) \(error).")
             } catch {
                 throw NetworkError(.invalid, "\(path): The node “\(node.name)” (\(node.type)) \(error).")
             }
         }
         nodes = left
+        return shares
     }
 
-    private static func compute(_ node: NetworkNode, _ inputs: [HostTensor?]) throws -> [HostTensor] {
-        var tape = Tape()
+    private static func excessiveWork(_ limits: Limits) -> String {
+        "brings the operations that the network's constants take above \(limits.work * Limits.foldingShare); fold the "
+            + "constants when the network is exported, or raise the limit with --work-limit"
+    }
+
+    /// - Parameter work: what may still be spent.
+    private static func compute(
+        _ node: NetworkNode, _ inputs: [HostTensor?], _ limits: Limits, _ work: inout Double
+    ) throws -> [HostTensor] {
+        var tape = Tape(limits: limits)
         for input in inputs { _ = try input?.shape.checked() }
         let results = try node.operation.forward(
             &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count)
         for result in results {
-            guard try tape.shape(result).checked().count <= 1 << 26 else {
-                throw OperatorError("makes a constant of shape \(tape.shape(result)), which is too large")
-            }
+            // Besides the tape's own: the numbers in memory order, and in rows.
+            try limits.memory.check(8 * tape.shape(result).checked().count)
         }
+        work -= tape.work
+        if work < 0 { throw LimitError(excessiveWork(limits)) }
         let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
-        let executor = try CPUExecutor(tape, keeping: values, on: CPU(threads: 1))
+        let executor: CPUExecutor
+        do {
+            executor = try CPUExecutor(tape, keeping: values, on: CPU(threads: 1))
+        } catch is LimitError {
+            // The end of a sentence, as of any operator.
+            _ = try limits.memory.reserve(tape.memory(arena: 0, keeping: values))
+            throw LimitError("needs memory that \(limits.memory.exceeded); --memory-limit raises it")
+        }
         executor.run(tape.stage(0))
         return results.map { result in
             switch result {

@@ -21,6 +21,8 @@ package struct Planner {
         var node: NetworkNode
     }
     private var pending: [String: Pending] = [:]
+    /// The memory of constants that became known with the shapes.
+    private var shares: [MemoryBudget.Share] = []
     private let stored: Set<String>
     private let readers: [String: [Int]]
     private let running: [Bool]  // of each node
@@ -39,7 +41,7 @@ package struct Planner {
     ) throws {
         self.network = network
         self.batch = batch
-        tape = Tape(sketch: sketch)
+        tape = Tape(sketch: sketch, limits: network.limits)
         let shape = try network.inputShape(batch: batch, height: height, width: width)
         input = tape.input(shape)
         operands[network.inputName] = .value(input)
@@ -106,6 +108,8 @@ package struct Planner {
             try lowerUnchecked(node)
         } catch let problem as OperatorError {
             throw error(node, problem)
+        } catch let problem as LimitError {
+            throw LimitError("\(network.model.path): The node “\(node.name)” (\(node.type)) \(problem).")
         }
     }
 
@@ -157,8 +161,9 @@ package struct Planner {
             if case .host(let tensor)? = operand { tensor } else { nil }
         }
         if zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty,
-            let folded = try node.operation.fold(hosts)
+            let folded = try node.operation.fold(hosts, within: tape.limits)
         {
+            for tensor in folded { shares.append(try tape.limits.memory.reserve(tensor.bytes)) }
             return try finish(node, folded.map(Operand.host))
         }
         if let results = try reshapeBatch(node, inputs) { return try finish(node, results) }

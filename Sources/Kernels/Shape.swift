@@ -13,6 +13,23 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     /// The largest rank that a tensor may have.
     package static let maximumRank = 6
 
+    /// The most elements that are believed. An extent of 0 makes a tensor empty, but does not excuse an absurd one beside it:
+    /// products of some extents are computed too.
+    package static let largestCount = 1 << 40
+
+    /// A shape out of numbers that a file gave: none is negative, and no product of them overflows.
+    package init(checking dims: [Int]) throws {
+        var count = 1
+        for d in dims {
+            let product = count.multipliedReportingOverflow(by: max(1, d))
+            guard d >= 0, !product.overflow, product.partialValue <= Shape.largestCount else {
+                throw OperatorError("makes a tensor of shape \(Shape(dims)), which no memory can hold")
+            }
+            count = product.partialValue
+        }
+        self.dims = dims
+    }
+
     /// Whether kernels, which count in 32 bits, can find their way in it.
     private var isAddressable: Bool {
         rank <= Shape.maximumRank && dims.reduce(1.0, { $0 * Double($1) }) < Double(Int32.max)

@@ -59,7 +59,12 @@ package struct Tape: Sendable {
     /// Only shapes are of interest: weights are not packed, and the tape cannot run.
     package let isSketch: Bool
 
-    package init(sketch: Bool = false) { isSketch = sketch }
+    /// What it may take of the machine that loads and runs it.
+    package let limits: Limits
+
+    package init(sketch: Bool = false, limits: Limits = Limits()) {
+        (isSketch, self.limits) = (sketch, limits)
+    }
 
     package func shape(_ value: Value) -> Shape { entries[value.id].shape }
     func storage(_ value: Value) -> Int { entries[value.id].storage }
@@ -95,7 +100,8 @@ package struct Tape: Sendable {
     /// At least `count` zeros.
     package mutating func zeros(_ count: Int) -> Value {
         if let zerosValue, sizes[storage(zerosValue)] >= count { return zerosValue }
-        let value = constant([max(count, 4096)], Block(count: max(count, 4096)))
+        let size = max(count, 4096)
+        let value = weights(PackedWeights(count: size) { $0.initialize(repeating: 0, count: size) })
         zerosValue = value
         return value
     }
@@ -129,8 +135,10 @@ package struct Tape: Sendable {
         steps = steps.indices.filter { keep[$0] }.map { steps[$0] }
     }
 
-    /// The storages that steps read or write.
-    var used: Set<Int> { Set(steps.flatMap { $0.reads + $0.writes }.map(storage)) }
+    /// The storages that steps read or write, and those of values that somebody wants, which may be constants.
+    func used(keeping kept: [Value]) -> Set<Int> {
+        Set((steps.flatMap { $0.reads + $0.writes } + kept).map(storage))
+    }
 
     // MARK: Memory
 
@@ -201,6 +209,90 @@ package struct Tape: Sendable {
         }
         for (storage, place) in places { arena.offsets[storage] = arena.offsets[place] }
         return arena
+    }
+
+    // MARK: Limits
+
+    /// Bytes of memory that the host needs to load and run it, where the arena has `arena` floats and lies in the host's memory.
+    package func memory(arena: Int, keeping kept: [Value]) -> Int {
+        var floats = arena
+        var largest = 0
+        for storage in used(keeping: kept) {
+            switch sources[storage] {
+            case .constant: floats += sizes[storage]
+            case .weights:
+                floats += (sizes[storage] + 15) / 16 * 16
+                // While they are put in order, a copy of those that they are made of.
+                largest = max(largest, sizes[storage])
+            case .input, .step: break
+            }
+        }
+        for (storage, source) in sources.enumerated() {
+            // An input, and the two slots from which it comes.
+            if case .input = source { floats += 3 * sizes[storage] }
+        }
+        return 4 * (floats + largest)
+    }
+
+    /// Counts that memory.
+    /// - Throws: a sentence that names the node whose values are the largest.
+    package func reserveMemory(arena: Int, keeping kept: [Value]) throws -> MemoryBudget.Share {
+        // Kernels count in 32 bits.
+        let count = used(keeping: kept).map { sizes[$0] }.max() ?? 0
+        let bytes = memory(arena: arena, keeping: kept)
+        guard count < Int(Int32.max), let share = limits.memory.tryReserve(bytes) else {
+            let problem =
+                count < Int(Int32.max)
+                ? limits.memory.exceeded
+                    + "; take a smaller batch or picture, or raise the limit with --memory-limit"
+                : "is more than kernels can address; take a smaller batch or picture"
+            throw LimitError(
+                "The network takes \(MemoryBudget.mebibytes(bytes)) of memory, the largest part for "
+                    + "\(largestLabel), which \(problem).")
+        }
+        return share
+    }
+
+    /// The node whose step reads or writes the largest storage, for sentences.
+    private var largestLabel: String {
+        func size(_ step: any Step) -> Int {
+            (step.reads + step.writes).map { sizes[storage($0)] }.max() ?? 0
+        }
+        guard let i = steps.indices.max(by: { size(steps[$0]) < size(steps[$1]) }) else { return "nothing" }
+        return "“\(labels[i])”"
+    }
+
+    /// How many pictures it computes at a time: the first extent of its first input.
+    var pictures: Double {
+        let first = entries.first { if case .input = sources[$0.storage] { true } else { false } }
+        return Double(max(1, first?.shape.dims.first ?? 1))
+    }
+
+    /// Operations of all steps, weighed by how long they take: a product of matrices computes many numbers at once, and most of
+    /// the others wait for memory.
+    package var work: Double { steps.reduce(0) { $0 + Tape.work($1) } }
+
+    private static func work(_ step: any Step) -> Double {
+        let weight: Double =
+            switch step {
+            case let step as Convolution: step.kind == .convolution ? 1 : 4
+            case is Winograd: 1
+            case is Product: 4
+            default: 16
+            }
+        return weight * Double(step.operations)
+    }
+
+    /// - Parameter most: the work that is allowed.
+    /// - Throws: a sentence that names the node with the most work.
+    package func checkWork(_ most: Double) throws {
+        let work = work
+        guard work > most else { return }
+        let i = steps.indices.max { Tape.work(steps[$0]) < Tape.work(steps[$1]) }!
+        func giga(_ work: Double) -> String { String(Int(min(work / 1e9, 1e18).rounded(.up))) }
+        throw LimitError(
+            "The network takes \(giga(work)) G operations, most of them for “\(labels[i])” (\(steps[i].kernel)), and the "
+                + "limit is \(giga(most)) G; take a smaller picture, or raise the limit with --work-limit.")
     }
 
     /// The largest storage, in floats: what one buffer must hold, with 32-bit indices.

@@ -29,6 +29,7 @@ struct App: ParsableCommand {
               9   a method cannot be applied to this layer or with these options
               10  a result cannot be written, or is there already
               11  a preprocessing or label file is broken, or does not fit
+              12  a limit would be exceeded (--memory-limit, --work-limit)
               64  the command line is wrong
               130, 143, 141  ended by Ctrl-C, by SIGTERM, by a reader that went away
             """,

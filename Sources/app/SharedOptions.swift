@@ -29,10 +29,44 @@ struct ModelOptions: ParsableArguments {
     @Flag(help: "Name every node where a message would only count them.")
     var verbose = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Memory that may be used, such as 8GiB or 500MiB; if left out, half of the machine's.",
+            valueName: "size"))
+    var memoryLimit: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Operations that may be spent on a picture, in units of 10^9; if left out, 10000.", valueName: "n"
+        ))
+    var workLimit: Double?
+
+    func validate() throws {
+        guard memoryLimit.map({ ModelOptions.bytes($0) != nil }) ?? true else {
+            throw ValidationError(
+                "--memory-limit must be a size such as 8GiB or 500MiB, and is “\(memoryLimit!)”.")
+        }
+        guard workLimit.map({ $0 > 0 }) ?? true else {
+            throw ValidationError("--work-limit must be above 0, and is \(workLimit!).")
+        }
+    }
+
+    /// A number of bytes, KiB, MiB or GiB.
+    private static func bytes(_ text: String) -> Int? {
+        let digits = text.prefix { "0123456789.".contains($0) }
+        let unit = text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces).uppercased()
+        let units = [
+            "": 0, "B": 0, "K": 10, "KIB": 10, "M": 20, "MIB": 20, "G": 30, "GIB": 30, "T": 40, "TIB": 40,
+        ]
+        guard let number = Double(digits), let shift = units[unit], number > 0 else { return nil }
+        return Int(exactly: (number * Double(1 << shift)).rounded())
+    }
+
     func load() throws -> Model {
         Terminal.isVerbose = verbose
         return try Model(
-            path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels)
+            path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels,
+            memoryLimit: memoryLimit.flatMap(ModelOptions.bytes), workLimit: workLimit.map { $0 * 1e9 })
     }
 
     /// The model that the environment names, else the default in the working directory, else beside or above the program.

@@ -13,7 +13,8 @@ import Testing
         #expect(try place.run("--version").out == "whitebox 0.1.0\n")
     }
 
-    static let model = ["--model", "--preprocess", "--labels", "--verbose"],
+    static let
+        model = ["--model", "--preprocess", "--labels", "--verbose", "--memory-limit", "--work-limit"],
         device = ["--device", "--threads", "--kernels"]
     static let method = ["--method", "--class", "--layer", "--fem-k"]
     static let options: [(command: String, options: [String])] = [
@@ -80,6 +81,7 @@ import Testing
           9   a method cannot be applied to this layer or with these options
           10  a result cannot be written, or is there already
           11  a preprocessing or label file is broken, or does not fit
+          12  a limit would be exceeded (--memory-limit, --work-limit)
           64  the command line is wrong
           130, 143, 141  ended by Ctrl-C, by SIGTERM, by a reader that went away
 

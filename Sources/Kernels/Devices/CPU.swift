@@ -112,11 +112,12 @@ package final class CPUExecutor: Executor {
     private let tape: Tape
     private var frame: CPUFrame
     private let blocks: [Block]  // keeps the memory
+    private let share: MemoryBudget.Share  // of the limit, for that
     private let cascades: [Int: Cascade]  // by their first steps
     private var taken: [Int: Block] = [:]  // the input slots in use, by value
     package let arenaBytes: Int
 
-    /// - Throws: if the tape needs more memory than the machine has, rather than be killed for it.
+    /// - Throws: `LimitError` if the tape needs more memory or work than its limits allow; nothing has been allocated then.
     package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws {
         self.tape = tape
         let cascades = Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
@@ -126,18 +127,13 @@ package final class CPUExecutor: Executor {
         // All weights lie in one block, so that large pages can serve even small layers.
         var packed: [(storage: Int, weights: PackedWeights, offset: Int)] = []
         var weightCount = 0
-        for storage in tape.used.sorted() {
+        for storage in tape.used(keeping: kept).sorted() {
             guard case .weights(let weights) = tape.sources[storage] else { continue }
             packed.append((storage, weights, weightCount))
             weightCount += (weights.count + 15) / 16 * 16
         }
-        let needed = 4 * (arena.size + max(weightCount, tape.largest))
-        let most = Int(ProcessInfo.processInfo.physicalMemory)
-        guard needed <= most else {
-            throw DeviceError(
-                "This needs \(needed >> 20) MiB of working memory, and the machine has \(most >> 20) MiB; take a smaller batch or picture."
-            )
-        }
+        try tape.checkWork(tape.limits.work * tape.pictures)
+        share = try tape.reserveMemory(arena: arena.size, keeping: kept)
         let memory = try Block(workingMemory: arena.size)
         let weights = try Block(workingMemory: weightCount)
         var blocks = [memory, weights]

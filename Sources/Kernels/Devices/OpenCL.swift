@@ -218,6 +218,7 @@ package final class OpenCLExecutor: Executor {
     private let copies: CLQueue?
     private let launches: [[CLLaunch]]  // of each step
     private let borrowed: [Block]  // memory that buffers use
+    private let share: MemoryBudget.Share  // of the limit, for what lies in the host's memory
     package let arenaBytes: Int
 
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
@@ -234,13 +235,17 @@ package final class OpenCLExecutor: Executor {
                 "The OpenCL device “\(device.device.name)” gives buffers of at most \(most >> 20) MiB, and this needs one of "
                     + "\(needed >> 20) MiB; take a smaller batch.")
         }
+        try tape.checkWork(tape.limits.work * tape.pictures)
+        // A device with memory of its own has its own limits.
+        share = try tape.reserveMemory(
+            arena: device.device.sharesHostMemory ? arena.size + workspace : 0, keeping: kept)
         arenaBytes = (arena.size + workspace) * 4
         let shared =
             workspace > 0 ? try CLBuffer(context: device.context, byteCount: workspace * 4) : nil
         let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
         var buffers: [CLBuffer?] = []
         var borrowed: [Block] = []
-        let used = tape.used
+        let used = tape.used(keeping: kept)
         for (storage, source) in tape.sources.enumerated() {
             let bytes = max(4, tape.sizes[storage] * 4)
             let constant: Block? =

@@ -26,10 +26,11 @@ extension Arithmetic {
     }
 
     /// Integers only: those are the arithmetic of shapes.
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard inputs.count == 2, let a = inputs[0], let b = inputs[1], a.isInteger, b.isInteger,
             let shape = Shape.broadcast(a.shape, b.shape), shape.count == max(a.shape.count, b.shape.count)
         else { return nil }
+        try limits.memory.check(8 * shape.count)
         let (p, q) = (try a.ints(), try b.ints())
         guard !p.isEmpty, !q.isEmpty, p.count == q.count || p.count == 1 || q.count == 1 else { return nil }
         return [

@@ -21,7 +21,7 @@ package struct Constant: Operator {
             throw OperatorError("carries no tensor of numbers")
         }
     }
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? { [tensor] }
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { [tensor] }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.host(tensor)]
     }
@@ -40,21 +40,14 @@ package struct ConstantOfShape: Operator {
             throw OperatorError("has a “value” of \(number.shape.count) numbers, where one is needed")
         }
     }
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let dims = try first?.ints() else {
             throw OperatorError("lacks its shape")
         }
-        guard dims.allSatisfy({ $0 >= 0 && $0 < 1 << 24 }), dims.count <= Shape.maximumRank else {
-            throw OperatorError("makes a tensor of shape \(dims)")
-        }
-        var count = 1
-        for d in dims {
-            count *= d
-            guard count <= 1 << 24 else {
-                throw OperatorError("makes a tensor of shape \(dims), which is too large")
-            }
-        }
-        let shape = Shape(dims)
+        guard dims.count <= Shape.maximumRank else { throw OperatorError("makes a tensor of shape \(dims)") }
+        let shape = try Shape(checking: dims)
+        let count = shape.count
+        try limits.memory.check(8 * count)
         if number.isInteger {
             return [HostTensor(shape, .ints(Array(repeating: try number.ints()[0], count: count)))]
         }
@@ -62,7 +55,7 @@ package struct ConstantOfShape: Operator {
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         guard let shape = try constant(inputs, 0, "shape") else { throw OperatorError("lacks its shape") }
-        return try fold([shape])!.map { .host($0) }
+        return try fold([shape], within: tape.limits)!.map { .host($0) }
     }
 }
 

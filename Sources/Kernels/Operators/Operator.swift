@@ -59,6 +59,15 @@ package struct HostTensor: Sendable {
         }
     }
 
+    /// What the numbers take in memory, without those that are lent.
+    package var bytes: Int {
+        switch numbers {
+        case .floats(let values): 4 * values.count
+        case .ints(let values): 8 * values.count
+        case .deferred: 0
+        }
+    }
+
     package var isInteger: Bool { if case .ints = numbers { true } else { false } }
 
     /// The same numbers under another shape.
@@ -81,6 +90,14 @@ package enum Operand: Sendable {
 }
 
 extension Tape {
+    /// A constant tensor, which is put in memory order when a device loads the tape.
+    package mutating func constant(_ tensor: HostTensor) throws -> Value {
+        let shape = try tensor.shape.checked()
+        let numbers = weights(
+            PackedWeights(count: shape.count) { shape.writeMemoryOrder(try tensor.floats(), to: $0) })
+        return view(numbers, as: shape)
+    }
+
     package func shape(_ operand: Operand) -> Shape {
         switch operand {
         case .value(let value): shape(value)
@@ -93,8 +110,7 @@ extension Tape {
     package mutating func value(_ operand: Operand) throws -> Value {
         switch operand {
         case .value(let value): return value
-        case .host(let tensor):
-            return constant(tensor.shape, Block(tensor.shape.memoryOrder(try tensor.floats())))
+        case .host(let tensor): return try constant(tensor)
         case .fused: preconditionFailure("A value that a gradient needs was fused away.")
         }
     }
@@ -202,8 +218,9 @@ package protocol Operator: Sendable {
     /// The bounds, if all that it does is to clip its only input.
     func clip(_ inputs: [Operand?]) throws -> Bounds?
 
-    /// Computes on the host if all inputs are constants; nil if that is not worth code of its own.
-    func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]?
+    /// Computes on the host if all inputs are constants; nil if that is not worth code of its own. Memory is asked for before
+    /// anything is made.
+    func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]?
     /// Puts the forward computation on the tape.
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand]
     /// Puts the cotangent of input `input` on the tape.
@@ -227,7 +244,7 @@ extension Operator {
     package static var hasGradient: Bool { true }
     package var gradientNeeds: GradientNeeds { [] }
     package func clip(_ inputs: [Operand?]) throws -> Bounds? { nil }
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? { nil }
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
         throw OperatorError("has no gradient with respect to its input \(input)")
     }

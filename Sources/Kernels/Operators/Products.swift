@@ -113,6 +113,7 @@ package struct Conv: FusingOperator {
         }
         let w = weights.dims
         let x = input.dims
+        _ = try weights.checked()
         guard groups > 0, w[0] > 0, w[0] % groups == 0, w[1] * groups == x[1], w[2] > 0, w[3] > 0 else {
             throw OperatorError(
                 "has weights of shape \(weights) and \(groups) groups, which do not fit an input of shape \(input)"
@@ -296,6 +297,7 @@ package struct Gemm: FusingOperator {
         let (rows, terms) = transA ? (a.dims[1], a.dims[0]) : (a.dims[0], a.dims[1])
         let (inner, columns) =
             transB ? (b.shape.dims[1], b.shape.dims[0]) : (b.shape.dims[0], b.shape.dims[1])
+        _ = try b.shape.checked()
         guard terms == inner else {
             throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)")
         }
@@ -372,7 +374,7 @@ package struct MatMul: Operator {
         let p: Shape = a.rank == 1 ? [1, a.dims[0]] : a
         let q: Shape = b.rank == 1 ? [b.dims[0], 1] : b
         let (m, k, n) = (p.dims[p.rank - 2], p.dims[p.rank - 1], q.dims[q.rank - 1])
-        guard k == q.dims[q.rank - 2],
+        guard k == q.dims[q.rank - 2], k > 0,
             let batch = Shape.broadcast(Shape(p.dims.dropLast(2)), Shape(q.dims.dropLast(2))),
             batch.rank <= 4
         else { throw OperatorError("multiplies \(a) by \(b), which do not fit") }

@@ -8,12 +8,12 @@ protocol Reshaping: Operator {
 }
 
 extension Reshaping {
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         return [x.reshaped(try checked(x.shape, inputs.map { $0.map(Operand.host) }))]
     }
     private func checked(_ old: Shape, _ inputs: [Operand?]) throws -> Shape {
-        let new = try shape(old, inputs)
+        let new = try Shape(checking: shape(old, inputs).dims)
         guard new.count == old.count else {
             throw OperatorError("turns the shape \(old) into \(new), which has not as many elements")
         }
@@ -190,8 +190,9 @@ package struct Cast: Passing {
             throw OperatorError("casts to the data type \(type), which is not supported")
         }
     }
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
+        try limits.memory.check(16 * x.shape.count)
         if toFloat { return [x.isInteger ? HostTensor(x.shape, .floats(try x.floats())) : x] }
         return [HostTensor(x.shape, .ints(try x.ints()))]
     }

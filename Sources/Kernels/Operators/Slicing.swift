@@ -81,11 +81,12 @@ package struct Concat: Operator {
         return (axis, starts, try Shape(dims).checked())
     }
 
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         let parts = inputs.compactMap { $0 }
         guard parts.count == inputs.count, parts.allSatisfy({ $0.isInteger && $0.shape.rank == 1 }) else {
             return nil
         }
+        try limits.memory.check(16 * parts.reduce(0) { $0 + $1.shape.count })
         return [HostTensor(ints: try parts.flatMap { try $0.ints() })]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -156,9 +157,13 @@ package struct Slice: Operator {
         }
     }
 
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
-        let (indices, shape) = positions(x.shape, try ranges(x.shape, inputs.map { $0.map(Operand.host) }))
+        let ranges = try ranges(x.shape, inputs.map { $0.map(Operand.host) })
+        // The positions, those before the last axis, and the elements; and all elements as floats.
+        let count = ranges.reduce(x.shape.count) { $0 / x.shape.dims[$1.axis] * $1.count }
+        try limits.memory.check(24 * count + 4 * x.shape.count)
+        let (indices, shape) = positions(x.shape, ranges)
         return [try x.picking(indices, shape: shape)]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -233,17 +238,17 @@ package struct Gather: Operator {
             }
             return index < 0 ? index + extent : index
         }
-        return (
-            axis, list,
-            Shape(Array(shape.dims[..<axis]) + indices.shape.dims + Array(shape.dims[(axis + 1)...]))
-        )
+        let gathered = Array(shape.dims[..<axis]) + indices.shape.dims + Array(shape.dims[(axis + 1)...])
+        return (axis, list, try Shape(checking: gathered))
     }
 
-    package func fold(_ inputs: [HostTensor?]) throws -> [HostTensor]? {
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         let (axis, list, shape) = try place(x.shape, inputs)
         let outer = x.shape.dims[..<axis].reduce(1, *)
         let inner = x.shape.dims[(axis + 1)...].reduce(1, *)
+        // The positions, growing, and the elements; and all elements as floats.
+        try limits.memory.check(32 * shape.count + 4 * x.shape.count)
         let indices = (0..<outer).flatMap { o in
             list.flatMap { i in (0..<inner).map { (o * x.shape.dims[axis] + i) * inner + $0 } }
         }

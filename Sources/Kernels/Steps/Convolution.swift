@@ -284,11 +284,11 @@ extension Tape {
             winograd(x, shape, tile: tile, weights, epilogue, y)
             return y
         }
-        let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
+        let bias = epilogue.bias.map { self.weights(PackedWeights.bias($0, for: shape)) }
         add(
             Convolution(
                 shape: shape, x: x, weights: self.weights(weights),
-                bias: bias.map { constant([$0.count], $0) }, residual: epilogue.residual,
+                bias: bias, residual: epilogue.residual,
                 zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip))
         return y
     }

@@ -99,12 +99,16 @@ package struct PackedWeights: Sendable {
     }
 
     /// One number for each output channel, padded like the weights.
-    package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> Block {
-        if shape.isDepthwise || shape.isGrouped { return Block(bias) }
+    package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> PackedWeights {
+        if shape.isDepthwise || shape.isGrouped {
+            return PackedWeights(count: bias.count) { $0.update(from: bias, count: bias.count) }
+        }
         let columns = shape.outputChannels / shape.groups
         let panel = Int(WB_PANEL)
         let panels = (columns + panel - 1) / panel
-        return Block(count: shape.groups * panels * panel) { to in
+        let count = shape.groups * panels * panel
+        return PackedWeights(count: count) { to in
+            to.initialize(repeating: 0, count: count)
             for i in bias.indices { to[i / columns * panels * panel + i % columns] = bias[i] }
         }
     }

@@ -47,13 +47,31 @@ extension Tape {
         let lines = (0..<2).map { d in
             (0..<shape.strides[d]).map { Phase(shape, dimension: d, start: $0) }.filter { $0.count > 0 }
         }
-        let phases = lines[0].flatMap { y in lines[1].map { x in [y, x] } }
-        for phase in phases where phase.contains(where: \.taps.isEmpty) {
-            let grid = grid(of: phase, in: shape, from: [0, 0, 0, 0], start: 0)
-            add(Elementwise(operation: WB_MAP_fill, x: zeros(1), z: nil, y: dx, grid: grid, a: 0, b: 0))
+        let reached = lines.map { $0.filter { !$0.taps.isEmpty } }
+        // Steps, and programs' arguments, for each; there are never many but for a file that means harm.
+        guard reached[0].count * reached[1].count <= 4096, lines[0].count + lines[1].count <= 1 << 14 else {
+            throw OperatorError(
+                "has the strides \(shape.strides), for which its gradient would be made of "
+                    + "\(lines[0].count)×\(lines[1].count) parts; it has no gradient here")
         }
-        let met = phases.filter { !$0.contains(where: \.taps.isEmpty) }
-        let values = try weights.floats()
+        let met = reached[0].flatMap { y in reached[1].map { x in [y, x] } }
+        if lines.map(\.count) != reached.map(\.count) {
+            // What no tap meets: rows of their own, and the rest of each row that is met.
+            let unmet =
+                lines[0].filter(\.taps.isEmpty).flatMap { y in lines[1].map { x in [y, x] } }
+                + reached[0].flatMap { y in lines[1].filter(\.taps.isEmpty).map { x in [y, x] } }
+            if unmet.count <= 64 {
+                for phase in unmet {
+                    let grid = grid(of: phase, in: shape, from: [0, 0, 0, 0], start: 0)
+                    add(
+                        Elementwise(
+                            operation: WB_MAP_fill, x: zeros(1), z: nil, y: dx, grid: grid, a: 0, b: 0))
+                }
+            } else {
+                let all = Grid(dims: [shape.input.count], x: [0], y: [1])
+                add(Elementwise(operation: WB_MAP_fill, x: zeros(1), z: nil, y: dx, grid: all, a: 0, b: 0))
+            }
+        }
         let together =
             shape.groups == 1 && met.count * shape.inputChannels <= Int(WB_PANEL)
             && met.allSatisfy { $0.allSatisfy { $0.spacing == 1 } }
@@ -70,7 +88,7 @@ extension Tape {
             forward.kernel = shifts.map(\.count)
             forward.pads = shifts.map { $0[0] }
             forward.input = Shape([shape.input.dims[0], set.count * shape.inputChannels] + counts)
-            let part = Tape.part(values, of: shape, phases: set, shifts: shifts)
+            let part = Tape.part(weights, of: shape, phases: set, shifts: shifts)
             let y = convolution(
                 dy, forward.transposed, PackedWeights(transposing: part, of: forward, scale: scale))
             for (i, phase) in set.enumerated() {
@@ -94,32 +112,41 @@ extension Tape {
 
     /// The weights of a set of phases, [outputs, phases × channels, shifts, shifts]; 0 where a phase lacks a shift.
     private static func part(
-        _ weights: [Float], of shape: ConvolutionShape, phases: [[Phase]], shifts: [[Int]]
+        _ weights: HostTensor, of shape: ConvolutionShape, phases: [[Phase]], shifts: [[Int]]
     ) -> HostTensor {
         let channels = shape.inputChannels / shape.groups
         let taps = phases.map { phase in
             (0..<2).map { d in shifts[d].map { shift in phase[d].taps.first { $0.shift == shift }?.tap } }
         }
-        var part: [Float] = []
-        part.reserveCapacity(
-            shape.outputChannels * phases.count * channels * shifts[0].count * shifts[1].count)
-        for output in 0..<shape.outputChannels {
-            for phase in taps {
-                for channel in 0..<channels {
-                    let plane = (output * channels + channel) * shape.kernel[0] * shape.kernel[1]
-                    for ky in phase[0] {
-                        for kx in phase[1] {
-                            if let ky, let kx {
-                                part.append(weights[plane + ky * shape.kernel[1] + kx])
-                            } else {
-                                part.append(0)
+        let dims = [shape.outputChannels, phases.count * channels, shifts[0].count, shifts[1].count]
+        let kernel = shape.kernel
+        /// The weights are read when a device loads the tape, and gathered for as long as they are lent.
+        @Sendable func gather(_ weights: UnsafeRawBufferPointer) -> [Float] {
+            var part: [Float] = []
+            part.reserveCapacity(dims.reduce(1, *))
+            for output in 0..<shape.outputChannels {
+                for phase in taps {
+                    for channel in 0..<channels {
+                        let plane = (output * channels + channel) * kernel[0] * kernel[1]
+                        for ky in phase[0] {
+                            for kx in phase[1] {
+                                if let ky, let kx {
+                                    let at = plane + ky * kernel[1] + kx
+                                    part.append(weights.loadUnaligned(fromByteOffset: 4 * at, as: Float.self))
+                                } else {
+                                    part.append(0)
+                                }
                             }
                         }
                     }
                 }
             }
+            return part
         }
-        let dims = [shape.outputChannels, phases.count * channels, shifts[0].count, shifts[1].count]
-        return HostTensor(Shape(dims), .floats(part))
+        return HostTensor(
+            Shape(dims),
+            .deferred { body in
+                try weights.withFloats { try gather($0).withUnsafeBytes(body) }
+            })
     }
 }

@@ -211,20 +211,34 @@ extension Tape {
         let y = value(Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] }))
         if isSketch { return y }
         let kept = shape.dims.indices.filter { !axes.contains($0) }
-        var offsets: [Int32] = [0]
-        for axis in axes {
-            offsets = offsets.flatMap { base in
-                (0..<shape.dims[axis]).map { base + Int32($0 * shape.strides[axis]) }
-            }
-        }
-        let table = constant([offsets.count], Block(ints: offsets))
+        // Where the terms lie, the last axis innermost: integers in a table of floats.
+        let walked = axes.map { (extent: shape.dims[$0], stride: shape.strides[$0]) }
+        let terms = walked.reduce(1) { $0 * $1.extent }
+        let table = weights(
+            PackedWeights(count: terms) { to in
+                let table = UnsafeMutableRawPointer(to)
+                table.storeBytes(of: 0, as: Int32.self)
+                var count = 1
+                for (extent, stride) in walked {
+                    // From behind, so that each is read before its place is taken.
+                    for i in (0..<count).reversed() {
+                        let base = table.load(fromByteOffset: 4 * i, as: Int32.self)
+                        for k in 0..<extent {
+                            table.storeBytes(
+                                of: base + Int32(k * stride), toByteOffset: 4 * (i * extent + k),
+                                as: Int32.self)
+                        }
+                    }
+                    count *= extent
+                }
+            })
         add(
             Reduce(
                 maximum: maximum, x: x, offsets: table, y: y,
                 grid: Grid(
                     dims: kept.map { shape.dims[$0] }, x: kept.map { shape.strides[$0] },
                     y: kept.map { self.shape(y).strides[$0] }),
-                terms: offsets.count, divisor: divisor))
+                terms: terms, divisor: divisor))
         return y
     }
 

@@ -219,8 +219,7 @@ extension Tape {
         _ y: Value
     ) {
         let weights = self.weights(weights)
-        let bias = epilogue.bias.map { PackedWeights.bias($0, for: shape) }
-            .map { constant([$0.count], $0) }
+        let bias = epilogue.bias.map { self.weights(PackedWeights.bias($0, for: shape)) }
         add(
             Winograd(
                 shape, tile: tile, x: x, weights: weights, bias: bias, residual: epilogue.residual,
