@@ -33,6 +33,12 @@ test: test-tools models photos test-example ## run every test, in release, on th
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
 	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest
 
+MINUTES ?= 5
+.PHONY: fuzz
+fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg exif npy json")
+	@WHITEBOX_FUZZER=yes swift build -c release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address --product Fuzzer
+	Tools/fuzz.sh .build/fuzz/release/Fuzzer $(MINUTES) $(FUZZ)
+
 .PHONY: test-example
 test-example: models photos ## build the example package, which uses the library from outside, and run it
 	@# In debug: it compiles faster, and arithmetic is checked.

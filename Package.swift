@@ -48,6 +48,14 @@ let package = Package(
 
         .testTarget(name: "TextTests", dependencies: ["Text"]),
         .target(name: "TestSupport", dependencies: ["CLRuntime", "Kernels"], path: "Tests/TestSupport"),
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport", "Text",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ], path: "Tests/FuzzTargets"),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"]),
         .testTarget(name: "CLRuntimeTests", dependencies: ["CLRuntime", "TestSupport"]),
         .testTarget(
             name: "KernelsTests", dependencies: ["CLRuntime", "CMicrokernels", "Kernels", "TestSupport"]),
@@ -55,7 +63,7 @@ let package = Package(
         .testTarget(
             name: "InferenceTests",
             dependencies: [
-                "Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport",
+                "Explain", "FuzzTargets", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]),
@@ -68,3 +76,12 @@ let package = Package(
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x
 )
+
+// libFuzzer brings a main function of its own, so this links only with `--sanitize fuzzer`: see `make fuzz`.
+if Context.environment["WHITEBOX_FUZZER"] != nil {
+    package.targets += [
+        .systemLibrary(name: "CLibFuzzer", path: "Tests/CLibFuzzer"),
+        .executableTarget(
+            name: "Fuzzer", dependencies: ["CLibFuzzer", "FuzzTargets", "TestSupport"], path: "Tests/Fuzzer"),
+    ]
+}

@@ -11,6 +11,8 @@ struct PreparedPicture: Sendable {
     var size: (width: Int, height: Int)?
     var photo: RGBImage?
     var view: PreparedView?
+    /// What people should know of the picture.
+    var note: String?
     var seconds = 0.0
 }
 
@@ -90,15 +92,19 @@ struct Preparation: Sendable {
             let photo = try RGBImage.load(path: path)
             let view = try write(photo, path: path, into: room)
             return PreparedPicture(
-                size: (photo.width, photo.height), photo: keepsPhotos ? photo : nil, view: view)
+                size: (photo.width, photo.height), photo: keepsPhotos ? photo : nil, view: view,
+                note: photo.isTransparent ? Self.transparencyNote : nil)
         }
     }
+
+    private static let transparencyNote =
+        "the picture has transparent pixels, and the network sees the colours that are stored under them"
 
     private func write(
         _ photo: RGBImage, path: String, into room: UnsafeMutableBufferPointer<Float>
     ) throws -> PreparedView {
         try model.checkTakesPictures()
-        let view = try model.preprocessing.view(of: photo)
+        var view = try model.preprocessing.view(of: photo)
         guard (view.image.width, view.image.height) == (model.inputWidth, model.inputHeight) else {
             throw ExplainError(
                 .input,
@@ -116,6 +122,7 @@ struct Preparation: Sendable {
             model.preprocessing.write(view, into: $0, order: .channelsLast)
         }
         for i in 0..<room.count { room[i] = (colours[3 * i] + colours[3 * i + 1] + colours[3 * i + 2]) / 3 }
+        view.image = model.preprocessing.grey(view.image)
         return view
     }
 }

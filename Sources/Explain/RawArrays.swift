@@ -38,8 +38,12 @@ extension Model {
             }
             return index
         }
-        let array: NPYArray
-        do { array = try NPYArray.load(path: input) } catch { throw ExplainError(error, .input) }
+        let file = try Model.arrayFile(input)
+        do {
+            try network.checkInput(file.shape)
+        } catch let error as NetworkError {
+            throw ExplainError(.input, "\(input): \(error.description)")
+        }
         let isAll =
             names?.count == 1 && names![0].lowercased() == "all" && !network.valueNames.contains(names![0])
         let wanted = isAll ? network.valueNames : names
@@ -58,10 +62,12 @@ extension Model {
             }
         }
         let opened = try device.open(threads: threads, shape: shape)
+        let values: [Float]
+        do { values = try file.values() } catch { throw ExplainError(error, .input) }
         let tensors: [NamedTensor]
         do {
             tensors = try network.run(
-                array.values, dims: array.shape, outputs: wanted, gradient: target, target: source,
+                values, dims: file.shape, outputs: wanted, gradient: target, target: source,
                 on: opened.device)
         } catch let error as NetworkError where error.kind == .input {
             throw ExplainError(.input, "\(input): \(error.description)")
@@ -98,20 +104,24 @@ extension Model {
         }
     }
 
+    private static func arrayFile(_ path: String) throws -> NPYFile {
+        do { return try NPYFile(path: path) } catch { throw ExplainError(error, .input) }
+    }
+
     /// The pictures of a batch [N, C, H, W] in a .npy file, normalised already.
     package func pictures(inFile path: String) throws -> [Picture] {
-        let array: NPYArray
-        do { array = try NPYArray.load(path: path) } catch { throw ExplainError(error, .input) }
-        let size = channels * inputHeight * inputWidth
-        guard array.shape == [array.shape.first ?? 0, channels, inputHeight, inputWidth], array.shape[0] > 0
-        else {
+        let file = try Model.arrayFile(path)
+        let shape = file.shape
+        guard shape == [shape.first ?? 0, channels, inputHeight, inputWidth], shape[0] > 0 else {
             throw ExplainError(
                 .input,
-                "\(path): The array has the shape \(Shape(array.shape)); the network takes N×\(channels)×\(inputHeight)×\(inputWidth)."
+                "\(path): The array has the shape \(Shape(shape)); the network takes N×\(channels)×\(inputHeight)×\(inputWidth)."
             )
         }
-        return (0..<array.shape[0]).map {
-            .array(Array(array.values[$0 * size..<($0 + 1) * size]), name: "\(path), picture \($0 + 1)")
+        do {
+            return try file.slices().enumerated().map { .array($1, name: "\(path), picture \($0 + 1)") }
+        } catch {
+            throw ExplainError(error, .input)
         }
     }
 

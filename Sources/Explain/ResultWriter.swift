@@ -454,7 +454,7 @@ package enum ResultDocument {
         case .failure(let error):
             return .object([
                 ("image", .string(name)), ("size", .null), ("error", .string(error.description)),
-                ("predictions", .array([])),
+                ("note", .null), ("predictions", .array([])),
                 ("explanations", .array([])),
             ])
         case .success(let image):
@@ -466,7 +466,7 @@ package enum ResultDocument {
             }
             var entries: [(String, JSON)] = [
                 ("image", .string(name)), ("size", image.size.map { JSON([$0.width, $0.height]) } ?? .null),
-                ("error", .null),
+                ("error", .null), ("note", JSON(image.note)),
                 ("predictions", .array(predictions)),
             ]
             if let files {

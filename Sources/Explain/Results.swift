@@ -63,6 +63,8 @@ public struct ImageExplanation: Sendable {
     public let size: (width: Int, height: Int)?
     /// The five classes with the highest logits, best first.
     public let predictions: [Prediction]
+    /// What one should know of the picture, as a clause such as “the picture has transparent pixels, and …”; nil if nothing.
+    public let note: String?
     /// By method in the order of `Options.methods`, and within a method by class, best first.
     public let explanations: [Explanation]
     /// Seconds for decoding and preparing this picture, and its share of the batch's computation.

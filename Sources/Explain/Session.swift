@@ -285,7 +285,8 @@ public final class ExplanationSession {
                             Prediction(
                                 index: $0, label: session.model.label($0), logit: rows[i][$0],
                                 probability: probabilities[$0])
-                        }, explanations: explanations, seconds: (ready.seconds, seconds), photo: ready.photo,
+                        }, note: ready.note, explanations: explanations, seconds: (ready.seconds, seconds),
+                        photo: ready.photo,
                         view: ready.view))
             }
         }

@@ -14,38 +14,61 @@ private func reason(_ code: Int32) -> String {
     }
 }
 
+/// A regular file of at most one gigabyte, open for reading.
+struct InputFile: ~Copyable {
+    let path: String
+    let size: Int
+    private let descriptor: Int32
+
+    init(_ path: String) throws(ImageError) {
+        func failed(_ reason: String) -> ImageError { .unreadable(file: path, reason: reason) }
+        // Not blocking: opening a pipe that nobody writes to must not wait for ever.
+        let file = FileName.withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+        guard file >= 0 else { throw failed(reason(errno)) }
+        var status = stat()
+        var wrong: String?
+        if fstat(file, &status) != 0 {
+            wrong = reason(errno)
+        } else {
+            switch status.st_mode & S_IFMT {
+            case S_IFREG: break
+            case S_IFDIR: wrong = "it is a directory; name a file in it"
+            default: wrong = "it is not a regular file"
+            }
+        }
+        let size = Int(status.st_size)
+        if wrong == nil && size == 0 { wrong = "the file is empty" }
+        if wrong == nil && size > 1 << 30 { wrong = "it is larger than one gigabyte" }
+        if let wrong {
+            close(file)
+            throw failed(wrong)
+        }
+        (self.path, self.size, descriptor) = (path, size, file)
+    }
+
+    deinit { close(descriptor) }
+
+    /// `count` bytes from `offset` on; fewer where the file ends.
+    func read(from offset: Int, count: Int) throws(ImageError) -> [UInt8] {
+        var code: Int32 = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            while filled < count {
+                let read = pread(descriptor, buffer.baseAddress! + filled, count - filled, offset + filled)
+                if read < 0 && errno == EINTR { continue }
+                if read < 0 { code = errno }
+                if read <= 0 { break }
+                filled += read
+            }
+        }
+        guard code == 0 else { throw .unreadable(file: path, reason: reason(code)) }
+        return bytes
+    }
+}
+
 /// The content of a regular file of at most one gigabyte.
 package func readFile(_ path: String) throws(ImageError) -> [UInt8] {
-    func failed(_ reason: String) -> ImageError { .unreadable(file: path, reason: reason) }
-    // Not blocking: opening a pipe that nobody writes to must not wait for ever.
-    let file = FileName.withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-    guard file >= 0 else { throw failed(reason(errno)) }
-    defer { close(file) }
-    var status = stat()
-    guard fstat(file, &status) == 0 else { throw failed(reason(errno)) }
-    switch status.st_mode & S_IFMT {
-    case S_IFREG: break
-    case S_IFDIR: throw failed("it is a directory; name a file in it")
-    default: throw failed("it is not a regular file")
-    }
-    let size = Int(status.st_size)
-    guard size > 0 else { throw failed("the file is empty") }
-    guard size <= 1 << 30 else { throw failed("it is larger than one gigabyte") }
-    var bytes = [UInt8](repeating: 0, count: size)
-    var filled = 0
-    var code: Int32 = 0
-    bytes.withUnsafeMutableBytes { buffer in
-        while filled < size {
-            let count = read(file, buffer.baseAddress! + filled, size - filled)
-            if count < 0 && errno == EINTR { continue }
-            if count < 0 { code = errno }
-            if count <= 0 { break }
-            filled += count
-        }
-    }
-    guard code == 0 else { throw failed(reason(code)) }
-    bytes.removeLast(size - filled)
-    return bytes
+    let file = try InputFile(path)
+    return try file.read(from: 0, count: file.size)
 }
 
 /// Writes files that nobody ever sees half-written.

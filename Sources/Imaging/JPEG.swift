@@ -7,6 +7,10 @@
 import CTurboJPEG
 
 enum JPEG {
+    /// The most scans that a picture may be made of. Encoders write 10 or so; a scan of a few bytes that says nothing takes
+    /// as long as one that says everything.
+    private static let scanLimit = 100
+
     static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
         let frame = try walk(bytes, name: name)
         // Even a plain grey picture needs about two bits for each block of 64 pixels and colour; runs of
@@ -29,7 +33,8 @@ enum JPEG {
             // Given the size, the decoder never writes more, whatever else the file may claim.
             status = tjDecompress2(
                 decoder, bytes, UInt(bytes.count), target.baseAddress, Int32(frame.width),
-                Int32(frame.width * 3), Int32(frame.height), Int32(TJPF_RGB.rawValue), TJFLAG_ACCURATEDCT)
+                Int32(frame.width * 3), Int32(frame.height), Int32(TJPF_RGB.rawValue),
+                TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS)
         }
         if status != 0 {
             let message = String(cString: tjGetErrorStr2(decoder))
@@ -57,7 +62,7 @@ enum JPEG {
         let cutOff = ImageError.damaged(
             file: name, reason: "the JPEG file is cut off after \(bytes.count) bytes")
         var frame = Frame()
-        var hasScan = false
+        var scans = 0
         var position = 2
         while true {
             // The next marker: FF, perhaps repeated, and a byte that is neither stuffing nor a restart.
@@ -69,7 +74,7 @@ enum JPEG {
             switch marker {
             case 0x00, 0x01, 0xD0...0xD8: continue
             case 0xD9:
-                guard hasScan && frame.width > 0 else {
+                guard scans > 0 && frame.width > 0 else {
                     throw .damaged(file: name, reason: "the JPEG file holds no picture")
                 }
                 return frame
@@ -108,7 +113,15 @@ enum JPEG {
                 if content.starts(with: [0x45, 0x78, 0x69, 0x66, 0, 0]) && frame.orientation == 1 {
                     frame.orientation = EXIF.orientation(of: content.dropFirst(6))
                 }
-            case 0xDA: hasScan = true
+            case 0xDA:
+                scans += 1
+                guard scans <= scanLimit else {
+                    throw .unsupported(
+                        file: name,
+                        reason:
+                            "it is made of more than \(scanLimit) scans, each of which costs the time of a picture; save it anew"
+                    )
+                }
             default: break
             }
             position = end

@@ -2,9 +2,12 @@
 //
 // That interface manages colours: it converts a file with a gAMA, sRGB or iCCP chunk to sRGB, and takes 16-bit
 // samples for linear light. Networks were trained on the stored numbers. So only the chunks that say what
-// the numbers are (IHDR, PLTE, IDAT, IEND) are handed on. 16-bit files without transparency are then read as "linear"
+// the numbers are (IHDR, PLTE, tRNS, IDAT, IEND) are handed on. 16-bit files without transparency are then read as "linear"
 // to "linear", which changes nothing, and keep their high byte; 16-bit files with transparency, which
 // would come out multiplied by it, are rounded to 8 bits instead (at most one step from the high byte).
+//
+// Transparency changes no number: a network has no background to show through, and sees the colours that are stored. The picture says that it
+// is transparent, so that people can be told.
 
 import CPNG
 
@@ -15,69 +18,72 @@ package enum PNG {
 
     package static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
         let file = try essentials(of: bytes, name: name)
-        let hasAlpha = file.colourType == 4 || file.colourType == 6
         let isDeep = file.bitDepth == 16
-        let channels = hasAlpha ? 4 : 3
-        let samples = file.width * file.height * channels
-
+        let hasAlpha = file.colourType == 4 || file.colourType == 6 || file.hasTransparentColours && !isDeep
         var format = UInt32(PNG_FORMAT_FLAG_COLOR)
         if hasAlpha { format |= UInt32(PNG_FORMAT_FLAG_ALPHA) }
-        var pixels: [UInt8]
+        var picture: RGBImage
         if isDeep && !hasAlpha {
             format |= UInt32(PNG_FORMAT_FLAG_LINEAR)
-            var deep = [UInt16](repeating: 0, count: samples)
-            try read(file.chunks, format: format, into: &deep, name: name)
-            pixels = deep.map { UInt8(truncatingIfNeeded: $0 >> 8) }
+            let (width, height, deep) = try read(file.chunks, format, UInt16.self, name: name)
+            picture = RGBImage(
+                width: width, height: height, pixels: deep.map { UInt8(truncatingIfNeeded: $0 >> 8) })
+            picture.isTransparent = file.hasTransparentColours
         } else {
-            pixels = [UInt8](repeating: 0, count: samples)
-            try read(file.chunks, format: format, into: &pixels, name: name)
-        }
-        if hasAlpha {
-            let count = file.width * file.height
-            pixels.withUnsafeMutableBufferPointer { p in
-                for i in 0..<count {
-                    p[3 * i] = p[4 * i]
-                    p[3 * i + 1] = p[4 * i + 1]
-                    p[3 * i + 2] = p[4 * i + 2]
+            var (width, height, pixels) = try read(file.chunks, format, UInt8.self, name: name)
+            var isTransparent = false
+            if hasAlpha {
+                let count = width * height
+                pixels.withUnsafeMutableBufferPointer { p in
+                    for i in 0..<count {
+                        if p[4 * i + 3] < 255 { isTransparent = true }
+                        p[3 * i] = p[4 * i]
+                        p[3 * i + 1] = p[4 * i + 1]
+                        p[3 * i + 2] = p[4 * i + 2]
+                    }
                 }
+                pixels.removeLast(count)
             }
-            pixels.removeLast(count)
+            picture = RGBImage(width: width, height: height, pixels: pixels)
+            picture.isTransparent = isTransparent
         }
-        return RGBImage(width: file.width, height: file.height, pixels: pixels)
-            .upright(orientation: file.orientation)
+        return picture.upright(orientation: file.orientation)
     }
 
-    private static func read<Sample>(
-        _ chunks: [UInt8], format: UInt32, into samples: inout [Sample], name: String
-    ) throws(ImageError) {
+    /// Has libpng read a file. How much it writes is its own idea of the size, so that alone says how much room there is.
+    private static func read<Sample: FixedWidthInteger>(
+        _ chunks: [UInt8], _ format: UInt32, _: Sample.Type, name: String
+    ) throws(ImageError) -> (width: Int, height: Int, samples: [Sample]) {
         var image = png_image()
         image.version = UInt32(PNG_IMAGE_VERSION)
         image.flags = 0
         defer { png_image_free(&image) }
-        let begun = chunks.withUnsafeBytes { (buffer: UnsafeRawBufferPointer) -> Bool in
+        // The bytes must stay where they are from one call to the other.
+        let result: Result<[Sample], ImageError> = chunks.withUnsafeBytes { buffer in
+            func failed() -> Result<[Sample], ImageError> {
+                .failure(.damaged(file: name, reason: "the PNG decoder says \"\(message(of: image))\""))
+            }
             guard png_image_begin_read_from_memory(&image, buffer.baseAddress, buffer.count) != 0 else {
-                return false
+                return failed()
+            }
+            let (width, height) = (Int(image.width), Int(image.height))
+            do throws(ImageError) {
+                try RGBImage.checkSize(width, height, name: name)
+            } catch {
+                return .failure(error)
             }
             image.format = format
-            // libpng writes as much as its own idea of the size asks for.
-            guard samples.count * MemoryLayout<Sample>.stride >= bytesNeeded(image) else { return false }
             if format & UInt32(PNG_FORMAT_FLAG_LINEAR) == 0 {
                 image.flags |= UInt32(PNG_IMAGE_FLAG_16BIT_sRGB)
             }
-            return samples.withUnsafeMutableBytes { target in
+            let channels = format & UInt32(PNG_FORMAT_FLAG_ALPHA) != 0 ? 4 : 3
+            var samples = [Sample](repeating: 0, count: width * height * channels)
+            let isRead = samples.withUnsafeMutableBytes { target in
                 png_image_finish_read(&image, nil, target.baseAddress, 0, nil) != 0
             }
+            return isRead ? .success(samples) : failed()
         }
-        guard begun else {
-            throw .damaged(file: name, reason: "the PNG decoder says \"\(message(of: image))\"")
-        }
-    }
-
-    /// What libpng will write for the size and format that `image` has now.
-    private static func bytesNeeded(_ image: png_image) -> Int {
-        let channels = image.format & UInt32(PNG_FORMAT_FLAG_ALPHA) != 0 ? 4 : 3
-        let sample = image.format & UInt32(PNG_FORMAT_FLAG_LINEAR) != 0 ? 2 : 1
-        return Int(image.width) * Int(image.height) * channels * sample
+        return (Int(image.width), Int(image.height), try result.get())
     }
 
     private static func message(of image: png_image) -> String {
@@ -90,6 +96,8 @@ package enum PNG {
         var bitDepth = 0
         var colourType = 0
         var orientation = 1
+        /// Whether colours, or entries of the palette, are declared transparent.
+        var hasTransparentColours = false
         /// A PNG file of the chunks that matter.
         var chunks = PNG.signature
     }
@@ -129,7 +137,12 @@ package enum PNG {
             case "eXIf": file.orientation = EXIF.orientation(of: bytes[content])
             default: break
             }
-            if ["IHDR", "PLTE", "IDAT", "IEND"].contains(kind) { file.chunks += bytes[position..<end] }
+            // Of 16 bits, colours would be multiplied by it.
+            if kind == "tRNS" && file.colourType < 4 { file.hasTransparentColours = true }
+            let isKept =
+                kind == "tRNS"
+                ? file.bitDepth < 16 && file.colourType < 4 : ["IHDR", "PLTE", "IDAT", "IEND"].contains(kind)
+            if isKept { file.chunks += bytes[position..<end] }
             if kind == "IEND" { break }
             position = end
             isFirst = false

@@ -8,7 +8,7 @@
 // so each channel is a table.
 
 /// A rectangle of the photograph, in its (upright) pixels; it reaches beyond the photograph where a crop was padded.
-package struct Region: Equatable, Sendable, Codable {
+package struct Region: Equatable, Sendable {
     package var x: Double
     package var y: Double
     package var width: Double
@@ -57,7 +57,7 @@ package struct Preprocessing: Equatable, Sendable {
         case none
     }
 
-    package struct Size: Equatable, Sendable, Codable {
+    package struct Size: Equatable, Sendable {
         package var width: Int
         package var height: Int
         package init(width: Int, height: Int) {
@@ -66,7 +66,7 @@ package struct Preprocessing: Equatable, Sendable {
         }
     }
 
-    package enum ColourOrder: String, CaseIterable, Codable, Sendable { case rgb, bgr }
+    package enum ColourOrder: String, CaseIterable, Sendable { case rgb, bgr }
 
     package var resize: Resize
     package var interpolation: Interpolation
@@ -208,6 +208,20 @@ package struct Preprocessing: Equatable, Sendable {
         let view = try view(of: image)
         write(view, into: buffer, order: order)
         return view
+    }
+
+    /// What a network of one channel sees: it takes the mean of three channels' numbers, in which a channel of a small deviation weighs more.
+    package func grey(_ image: RGBImage) -> RGBImage {
+        let inverses = (colours == .rgb ? std : std.reversed()).map { 1 / abs($0) }
+        let sum = inverses.reduce(0, +)
+        let weights = inverses.map { sum.isFinite ? $0 / sum : 1 / 3 }
+        var grey = image
+        for i in 0..<image.width * image.height {
+            let mean = (0..<3).reduce(Float(0)) { $0 + weights[$1] * Float(image.pixels[3 * i + $1]) }
+            let level = UInt8(max(0, min(255, mean.rounded())))
+            for c in 0..<3 { grey.pixels[3 * i + c] = level }
+        }
+        return grey
     }
 
     /// Turns the pixels of a view into the network's numbers.

@@ -13,10 +13,9 @@
 //
 // value = (pixel / divisor − mean[c]) / std[c], mean and std in the network's channel order.
 
-import FoundationEssentials
 import Text
 
-extension Preprocessing: Codable {
+extension Preprocessing {
     /// The metadata key under which a model carries its preprocessing.
     package static let metadataKey = "whitebox.preprocessing"
 
@@ -27,23 +26,10 @@ extension Preprocessing: Codable {
 
     /// Reads the JSON form; `name` is what errors call it.
     package init(json: [UInt8], name: String) throws(ImageError) {
-        func failed(_ reason: String) -> ImageError { .badPreprocessing(file: name, reason: reason) }
-        do {
-            self = try JSONDecoder().decode(Preprocessing.self, from: Data(json))
-        } catch let fault as Fault {
-            throw failed(fault.reason)
-        } catch DecodingError.keyNotFound(let key, let context) {
-            throw failed("the key \"\(Self.path(context.codingPath + [key]))\" is missing")
-        } catch DecodingError.typeMismatch(let type, let context) {
-            let path = Self.path(context.codingPath)
-            let wanted = "\(type)".hasPrefix("Dictionary") ? "an object" : Self.words["\(type)"] ?? "\(type)"
-            throw failed(path.isEmpty ? "it is not a JSON object" : "\"\(path)\" must be \(wanted)")
-        } catch DecodingError.valueNotFound(_, let context) {
-            throw failed("\"\(Self.path(context.codingPath))\" is null")
-        } catch DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty {
-            throw failed("\"\(Self.path(context.codingPath))\" holds a number that does not fit")
+        do throws(Fault) {
+            self = try Preprocessing(Entries(file: json))
         } catch {
-            throw failed("it is not JSON")
+            throw .badPreprocessing(file: name, reason: error.reason)
         }
     }
 
@@ -71,126 +57,155 @@ extension Preprocessing: Codable {
         value == value.rounded() && abs(value) < 1e6 ? "\(Int(value))" : "\(value)"
     }
 
-    private static let words = [
-        "Float": "a number", "String": "a text", "Array<Any>": "a list of three numbers",
-    ]
-
-    private static func path(_ keys: [any CodingKey]) -> String {
-        keys.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ".")
-    }
-
-    // MARK: Codable
+    // MARK: Reading
 
     private struct Fault: Error { let reason: String }
 
-    private struct Key: CodingKey {
-        let stringValue: String
-        var intValue: Int? { nil }
-        init(_ name: String) { stringValue = name }
-        init?(stringValue: String) { self.init(stringValue) }
-        init?(intValue: Int) { nil }
-    }
+    /// An object of the file.
+    private struct Entries {
+        private let entries: [(key: String, value: JSON)]
+        /// What errors put before its keys: its own key and a dot.
+        private let prefix: String
 
-    private static func check(
-        _ container: KeyedDecodingContainer<Key>, in place: String, knows known: [String]
-    ) throws {
-        let unknown = container.allKeys.map(\.stringValue).filter { !known.contains($0) }.sorted()
-        guard let key = unknown.first else { return }
-        throw Fault(
-            reason: "unknown key \"\(shortened(key))\"\(place); known are \(known.joined(separator: ", "))")
-    }
-
-    private static func size(_ decoder: any Decoder, in place: String) throws -> Size {
-        let container = try decoder.container(keyedBy: Key.self)
-        try check(container, in: place, knows: ["width", "height"])
-        return Size(width: try side(container, "width"), height: try side(container, "height"))
-    }
-
-    private static func side(_ container: KeyedDecodingContainer<Key>, _ key: String) throws -> Int {
-        let value = try container.decode(Float.self, forKey: Key(key))
-        guard (1...16384).contains(value) && value == value.rounded() else {
-            throw Fault(
-                reason: "\"\(key)\" is \(number(value)), but must be a whole number between 1 and 16384")
-        }
-        return Int(value)
-    }
-
-    package init(from decoder: any Decoder) throws {
-        let container = try decoder.container(keyedBy: Key.self)
-        try Self.check(
-            container, in: "",
-            knows: ["resize", "interpolation", "crop", "colours", "divisor", "mean", "std"])
-
-        func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ standard: Choice) throws
-            -> Choice
-        where Choice.RawValue == String {
-            guard let text = try container.decodeIfPresent(String.self, forKey: Key(key)) else {
-                return standard
+        init(file bytes: [UInt8]) throws(Fault) {
+            let value: JSON
+            do {
+                value = try JSON(reading: bytes)
+            } catch {
+                throw Fault(reason: "it is not JSON: \(error)")
             }
+            guard case .object(let entries) = value else { throw Fault(reason: "it is not a JSON object") }
+            (self.entries, prefix) = (entries, "")
+        }
+
+        /// The object under `key`, whose own keys are not yet checked.
+        init(_ key: String, in outer: Entries) throws(Fault) {
+            guard case .object(let entries) = try outer.value(key) else {
+                throw outer.fault(key, "must be an object")
+            }
+            (self.entries, prefix) = (entries, outer.prefix + key + ".")
+        }
+
+        func check(knows known: [String]) throws(Fault) {
+            let place = prefix.isEmpty ? "" : " in \"\(prefix.dropLast())\""
+            for (key, _) in entries where !known.contains(key) {
+                throw Fault(
+                    reason:
+                        "unknown key \"\(shortened(key))\"\(place); known are \(known.joined(separator: ", "))"
+                )
+            }
+        }
+
+        /// Whether the key is there and says something; null is nothing.
+        func has(_ key: String) -> Bool {
+            entries.contains { entry in
+                if case .null = entry.value { false } else { entry.key == key }
+            }
+        }
+
+        func fault(_ key: String, _ reason: String) -> Fault {
+            Fault(reason: "\"\(prefix)\(key)\" \(reason)")
+        }
+
+        func value(_ key: String) throws(Fault) -> JSON {
+            guard let entry = entries.first(where: { $0.key == key }) else {
+                throw Fault(reason: "the key \"\(prefix)\(key)\" is missing")
+            }
+            return entry.value
+        }
+
+        func text(_ key: String) throws(Fault) -> String {
+            guard case .string(let text) = try value(key) else { throw fault(key, "must be a text") }
+            return text
+        }
+
+        private func number(_ value: JSON, _ key: String) throws(Fault) -> Float {
+            let number: Float? =
+                switch value {
+                case .int(let number): Float(number)
+                case .double(let number): Float(number)
+                default: nil
+                }
+            guard let number else { throw fault(key, "must be a number") }
+            guard number.isFinite else { throw fault(key, "holds a number that does not fit") }
+            return number
+        }
+
+        /// What the key says, or `standard` if it says nothing.
+        func number(_ key: String, _ standard: Float) throws(Fault) -> Float {
+            has(key) ? try number(value(key), key) : standard
+        }
+
+        func numbers(_ key: String, _ standard: Float) throws(Fault) -> [Float] {
+            guard has(key) else { return [standard, standard, standard] }
+            guard case .array(let items) = try value(key) else {
+                throw fault(key, "must be a list of three numbers")
+            }
+            guard items.count == 3 else {
+                throw fault(key, "must hold three numbers, one for each channel")
+            }
+            var numbers: [Float] = []
+            for (i, item) in items.enumerated() { numbers.append(try number(item, "\(key).[\(i)]")) }
+            return numbers
+        }
+
+        func choice<Choice: RawRepresentable & CaseIterable>(
+            _ key: String, _ standard: Choice
+        ) throws(Fault) -> Choice where Choice.RawValue == String {
+            guard has(key) else { return standard }
+            let text = try text(key)
             guard let value = Choice(rawValue: text) else {
                 let all = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-                throw Fault(reason: "\"\(key)\" is \"\(shortened(text))\", but must be one of \(all)")
+                throw fault(key, "is \"\(shortened(text))\", but must be one of \(all)")
             }
             return value
         }
-        func numbers(_ key: String, _ standard: Float) throws -> [Float] {
-            let standard = [standard, standard, standard]
-            let values = try container.decodeIfPresent([Float].self, forKey: Key(key)) ?? standard
-            guard values.count == 3 && values.allSatisfy(\.isFinite) else {
-                throw Fault(reason: "\"\(key)\" must hold three numbers, one for each channel")
-            }
-            return values
-        }
 
-        let resize: Resize
-        if let text = try? container.decode(String.self, forKey: Key("resize")) {
-            guard text == "none" else {
+        func side(_ key: String) throws(Fault) -> Int {
+            let value = try number(value(key), key)
+            guard (1...16384).contains(value) && value == value.rounded() else {
                 throw Fault(
                     reason:
-                        "\"resize\" is \"\(shortened(text))\", but the only word that it may be is \"none\"")
+                        "\"\(key)\" is \(Preprocessing.number(value)), but must be a whole number between 1 and 16384"
+                )
+            }
+            return Int(value)
+        }
+
+        func size() throws(Fault) -> Size {
+            try check(knows: ["width", "height"])
+            return Size(width: try side("width"), height: try side("height"))
+        }
+    }
+
+    private init(_ file: Entries) throws(Fault) {
+        try file.check(
+            knows: ["resize", "interpolation", "crop", "colours", "divisor", "mean", "std"])
+        let resize: Resize
+        if case .string(let word) = try file.value("resize") {
+            guard word == "none" else {
+                throw file.fault(
+                    "resize", "is \"\(shortened(word))\", but the only word that it may be is \"none\"")
             }
             resize = .none
         } else {
-            guard container.contains(Key("resize")) else {
-                throw Fault(reason: "the key \"resize\" is missing")
-            }
-            let nested = try container.superDecoder(forKey: Key("resize"))
-            let keys = try nested.container(keyedBy: Key.self)
-            if keys.contains(Key("shortSide")) {
-                try Self.check(keys, in: " in \"resize\"", knows: ["shortSide"])
-                resize = .shortSide(try Self.side(keys, "shortSide"))
+            let entries = try Entries("resize", in: file)
+            if entries.has("shortSide") {
+                try entries.check(knows: ["shortSide"])
+                resize = .shortSide(try entries.side("shortSide"))
             } else {
-                let size = try Self.size(nested, in: " in \"resize\"")
+                let size = try entries.size()
                 resize = .exact(width: size.width, height: size.height)
             }
         }
-        var crop: Size?
-        if container.contains(Key("crop")) {
-            crop = try Self.size(container.superDecoder(forKey: Key("crop")), in: " in \"crop\"")
-        }
-        let divisor = try container.decodeIfPresent(Float.self, forKey: Key("divisor")) ?? 1
-        guard divisor.isFinite && divisor != 0 else { throw Fault(reason: "\"divisor\" must not be zero") }
-        let std = try numbers("std", 1)
-        guard !std.contains(0) else { throw Fault(reason: "\"std\" must not hold a zero") }
+        let divisor = try file.number("divisor", 1)
+        guard divisor != 0 else { throw file.fault("divisor", "must not be zero") }
+        let std = try file.numbers("std", 1)
+        guard !std.contains(0) else { throw file.fault("std", "must not hold a zero") }
         self.init(
-            resize: resize, interpolation: try choice("interpolation", Interpolation.bilinear), crop: crop,
-            colours: try choice("colours", ColourOrder.rgb), divisor: divisor, mean: try numbers("mean", 0),
-            std: std)
-    }
-
-    package func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: Key.self)
-        switch resize {
-        case .shortSide(let n): try container.encode(["shortSide": n], forKey: Key("resize"))
-        case .exact(let width, let height):
-            try container.encode(Size(width: width, height: height), forKey: Key("resize"))
-        case .none: try container.encode("none", forKey: Key("resize"))
-        }
-        try container.encode(interpolation, forKey: Key("interpolation"))
-        try container.encodeIfPresent(crop, forKey: Key("crop"))
-        try container.encode(colours, forKey: Key("colours"))
-        try container.encode(divisor, forKey: Key("divisor"))
-        try container.encode(mean, forKey: Key("mean"))
-        try container.encode(std, forKey: Key("std"))
+            resize: resize, interpolation: try file.choice("interpolation", Interpolation.bilinear),
+            crop: file.has("crop") ? try Entries("crop", in: file).size() : nil,
+            colours: try file.choice("colours", ColourOrder.rgb), divisor: divisor,
+            mean: try file.numbers("mean", 0), std: std)
     }
 }

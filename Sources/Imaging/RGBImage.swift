@@ -11,6 +11,8 @@ package struct RGBImage: Equatable, Sendable {
     package let height: Int
     /// `height × width × 3` bytes: R, G, B of the top left pixel first.
     package internal(set) var pixels: [UInt8]
+    /// Whether the file says that one can see through some of the pixels. Their colours are here as if one could not.
+    package internal(set) var isTransparent = false
 
     /// The largest picture that is read or made, in pixels.
     package static let pixelLimit = 200_000_000
@@ -113,6 +115,7 @@ package struct RGBImage: Equatable, Sendable {
             default: (w - 1, w, -1)  // needs a quarter turn counter-clockwise
             }
         var result = RGBImage(width: swaps ? h : w, height: swaps ? w : h)
+        result.isTransparent = isTransparent
         let (columns, rows) = (result.width, result.height)
         pixels.withUnsafeBufferPointer { from in
             result.pixels.withUnsafeMutableBufferPointer { to in

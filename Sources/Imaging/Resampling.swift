@@ -11,7 +11,7 @@
 // Every output pixel depends only on its own taps, so a `window` of the result costs only its own pixels.
 
 /// How pixels between pixels are made up; the names are Pillow's.
-package enum Interpolation: String, CaseIterable, Codable, Sendable {
+package enum Interpolation: String, CaseIterable, Sendable {
     case nearest, box, bilinear, bicubic
 
     /// Half the width of the filter, in output pixels when shrinking, in input pixels when enlarging.

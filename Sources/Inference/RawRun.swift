@@ -11,6 +11,22 @@ package struct NamedTensor: Sendable {
 }
 
 extension Network {
+    /// Refuses an input of another shape than the network takes.
+    package func checkInput(_ dims: [Int]) throws {
+        guard let batch = dims.first, batch > 0 else {
+            throw NetworkError(
+                .input,
+                "The input array has the shape \(Shape(dims)) and so no pictures; the network takes \(describedInput)."
+            )
+        }
+        let shape = try inputShape(
+            batch: batch, height: dims.count == 4 ? dims[2] : nil, width: dims.count == 4 ? dims[3] : nil)
+        guard shape.dims == dims else {
+            throw NetworkError(
+                .input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
+        }
+    }
+
     /// The network's output as the file names it, or any other values by name, or all of them, for an input in row-major order.
     /// - Parameters:
     ///   - dims: the input's shape; its first extent is the batch.
@@ -22,19 +38,14 @@ extension Network {
         _ values: [Float], dims: [Int], outputs names: [String]?, gradient: Int? = nil, target: String? = nil,
         on device: Device
     ) throws -> [NamedTensor] {
+        try checkInput(dims)
+        let shape = Shape(dims)
+        guard values.count == shape.count else {
+            throw NetworkError(.input, "The input array of shape \(shape) holds \(values.count) numbers.")
+        }
+        let batch = dims[0]
         let height = dims.count == 4 ? dims[2] : nil
         let width = dims.count == 4 ? dims[3] : nil
-        guard let batch = dims.first, batch > 0 else {
-            throw NetworkError(
-                .input,
-                "The input array has the shape \(Shape(dims)) and so no pictures; the network takes \(describedInput)."
-            )
-        }
-        let shape = try inputShape(batch: batch, height: height, width: width)
-        guard shape.dims == dims, values.count == shape.count else {
-            throw NetworkError(
-                .input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
-        }
         let asked = names ?? [outputName]
         let wanted = try asked.map(valueName)
         let source = try valueName(target ?? inputName)

@@ -267,6 +267,7 @@ enum Report {
 
     static func predictions(_ image: ImageExplanation) {
         print("\(image.name)" + (image.size.map { " (\($0.width)×\($0.height))" } ?? ""))
+        if let note = image.note { print("  Note: \(note).") }
         for prediction in image.predictions {
             print(
                 "  " + percent(prediction.probability) + "  " + pad("\(prediction.index)", 4, right: true)

@@ -406,4 +406,41 @@ import Testing
             to: small, overwrite: false)
         #expect(failure { _ = try session.explain(.file(small)) }?.kind == .input)
     }
+
+    /// Pixels that one can see through count with the colours under them, and somebody says so. What a network of one channel sees
+    /// is grey.
+    @Test func transparentPicturesAndGreyNetworks() throws {
+        // Red but for its alpha; 2 × 1 pixels, the second of them half transparent.
+        let file = try #require(
+            Data(
+                base64Encoded:
+                    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGPcwsDwn4GBoREACy4CNnjtK+cAAAAASUVORK5CYII="
+            ))
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "session-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appendingPathComponent("glass.png").path
+        try file.write(to: URL(filePath: path))
+        var builder = ONNXBuilder(name: "grey")
+        builder.input("x", ["N", 1, 1, 2])
+        builder.initializer("w", [2, 1, 1, 1], floats: [1, -1])
+        builder.node("Conv", ["x", "w"], ["c"], name: "conv")
+        builder.node("Relu", ["c"], ["r"], name: "relu")
+        builder.node("GlobalAveragePool", ["r"], ["p"], name: "pool")
+        builder.node("Flatten", ["p"], ["y"], name: "flatten")
+        builder.output("y", ["N", 2])
+        let model = try Model(Network(builder.model()), preprocessing: "none")
+        let found = try ExplanationSession(model, options: options()).explain(.file(path))
+        #expect(found.predictions[0].logit == 60)
+        #expect(found.note?.hasPrefix("the picture has transparent pixels, and the network sees") == true)
+        #expect(found.view?.image.pixels == [60, 60, 60, 60, 60, 60])
+        let record = ResultDocument.image("glass.png", .success(found), files: nil).text
+        #expect(record.contains("\"note\": \"the picture has transparent pixels"))
+
+        let plain = folder.appendingPathComponent("plain.png").path
+        try RGBImage(width: 2, height: 1, colour: (180, 0, 0)).writePNG(to: plain, overwrite: false)
+        let other = try ExplanationSession(model, options: options()).explain(.file(plain))
+        #expect(other.note == nil && other.predictions[0].logit == 60)
+    }
 }

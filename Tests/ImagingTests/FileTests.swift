@@ -51,6 +51,45 @@ import Testing
         }
     }
 
+    /// Only what is wanted is read: a file of one gigabyte that is nearly all hole tells its shape at once, and gives its parts one by one.
+    @Test func shapeBeforeValues() throws {
+        let scratch = Scratch()
+        let path = scratch.path + "/x.npy"
+        let text = Self.header("|u1", "(3, 4)")
+        FileManager.default.createFile(atPath: path, contents: Data(Self.file(text, Array(1...12))))
+        #expect(try NPYFile(path: path).shape == [3, 4])
+        #expect(try NPYFile(path: path).values() == (1...12).map(Float.init))
+        #expect(try NPYFile(path: path).slices() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
+        let turned = Self.header("|u1", "(3, 4)", fortran: true)
+        FileManager.default.createFile(atPath: path, contents: Data(Self.file(turned, Array(1...12))))
+        #expect(try NPYFile(path: path).slices() == [[1, 4, 7, 10], [2, 5, 8, 11], [3, 6, 9, 12]])
+
+        let head = Self.file(Self.header("<f4", "(262144, 1023)"), [])
+        #expect(FileManager.default.createFile(atPath: path, contents: Data(head)))
+        let size = head.count + 4 * 262144 * 1023
+        #expect(truncate(path, size) == 0)
+        #expect(try NPYFile(path: path).shape == [262144, 1023])
+        #expect(truncate(path, size - 1) == 0)
+        #expect(
+            sentence { () throws(ImageError) in _ = try NPYFile(path: path) }?
+                .contains("needs \(size - head.count) bytes of data, but \(size - head.count - 1) follow")
+                == true)
+    }
+
+    @Test func headersThatAreVeryLong() {
+        for count in [65_400, 65_600] {
+            let header = Self.header("|u1", "(1,)") + String(repeating: " ", count: count)
+            let file =
+                [0x93] + Array("NUMPY".utf8) + [2, 0]
+                + withUnsafeBytes(of: UInt32(header.utf8.count).littleEndian) { Array($0) }
+                + Array(header.utf8) + [7]
+            let said = sentence { () throws(ImageError) in _ = try NPYArray(decoding: file, name: "x") }
+            #expect(
+                count == 65_400 ? said == nil : said?.contains("at most 65524 are read") == true,
+                "\(said ?? "")")
+        }
+    }
+
     @Test func fortranOrder() throws {
         let matrix = Self.file(Self.header("|u1", "(2, 3)", fortran: true), [1, 4, 2, 5, 3, 6])
         #expect(try NPYArray(decoding: matrix, name: "f").values == [1, 2, 3, 4, 5, 6])

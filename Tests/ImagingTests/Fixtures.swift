@@ -80,6 +80,101 @@ enum MadePNG {
     }
 }
 
+/// PNG files of 7 × 5 pixels that Pillow wrote, in each of its modes: the checksum of the pixels that Pillow reads, transparency left out, and
+/// whether one can see through any of them.
+enum PillowPNG {
+    static let all: [(name: String, checksum: UInt64, isTransparent: Bool, base64: String)] = [
+        (
+            "rgb", 0x3fa9_af04_f4a0_df88, false,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAIAAAAG+GGPAAAAeUlEQVR42gFuAJH/AP/kInnzvQaDZqhSwbuWUfPNGOwI9gGk5yQu\
+            iIgAPwQIRPmY25YuYpWvGZwAeN5FH19sJG3uRTNR5NPKOspBTEbBAGgq+tGkAiyyjGIC8xUyHQ4HNTKX3QP6J2lBNCgJKwZSV8Pd\
+            H/em6g3o7Hb7dTDtndVLdQAAAABJRU5ErkJggg==
+            """
+        ),
+        (
+            "rgba", 0x3fa9_af04_f4a0_df88, true,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAYAAACJmvbYAAAAnElEQVR42gGRAG7/AP/kIqh58712BoNm1qhSwcm7llFF880YGewI\
+            9rkBpOckHy6IiAUAPwQJCET5cZjblq8uYpXhrxmc3gLU9yG7TfDA+1K/Pt9rQajScgaLy5qbbUb9/lH/AGgq+oLRpAIWLLKM+mIC\
+            84EVMh2ODgc1UDKX3SID+idpHEE0KHwJKwZJUlfDEt0f9y2m6g3v6Ox27UOpROwfyuhqAAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "opaque", 0x3fa9_af04_f4a0_df88, false,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAYAAACJmvbYAAAAnElEQVR42gGRAG7/AP/kIv95873/BoNm/6hSwf+7llH/880Y/+wI\
+            9v8BpOck/y6IiAAAPwQACET5AJjblgAuYpUArxmcAAB43kX/H19s/yRt7v9FM1H/5NPK/zrKQf9MRsH/AGgq+v/RpAL/LLKM/2IC\
+            8/8VMh3/Dgc1/zKX3f8D+idpgEE0KAAJKwYAUlfDAN0f9wCm6g0A6Ox2AKalR1f1CpBhAAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "grey", 0x9664_4825_cb20_9e83, false,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAAAAACs8akEAAAAM0lEQVR42gEoANf/Adbykh4hK6MBvdclKr/C6wLxua1ZNSsHA/1P\
+            BNmfs08E9wwvNrzx0XOtEom2oJbDAAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "grey-alpha", 0x9664_4825_cb20_9e83, true,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAQAAAAjkz5TAAAAVklEQVR42gFLALT/Adao8s6SYB7zIXwr1KOgAb0f1wUlCSpxv6/C\
+            4eveAvG7ufut31nSNcsrRgf/A/0VT8YE6dnMn0Kzz0/1AyEcNnwdSUUSBy0m793tveMlMyruFuQAAAAASUVORK5CYII=
+            """
+        ),
+        (
+            "bits", 0xbaa7_75af_120c_b78e, false,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFAQAAAACh4ct1AAAAEklEQVR42mO4wvSMWZtZjukbABAhAwQITm53AAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "palette", 0x4c1d_9eec_4d4d_4a36, false,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFBAMAAAB7tOvrAAAAElBMVEXZ22TIo2hYxHqAVIgeY6pyIZX/xLPoAAAAIUlEQVR42mNm\
+            cnrvwcjIL8rNpGx6V4BJ94EzA7Pkuw//AUSdB0Iuxbf6AAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "palette-transparent", 0x4c1d_9eec_4d4d_4a36, true,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFBAMAAAB7tOvrAAAAElBMVEXZ22TIo2hYxHqAVIgeY6pyIZX/xLPoAAAAA3RSTlP//wDX\
+            yg1BAAAAIUlEQVR42mNmcnrvwcjIL8rNpGx6V4BJ94EzA7Pkuw//AUSdB0Iuxbf6AAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "palette-alpha", 0x4c1d_9eec_4d4d_4a36, true,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFBAMAAAB7tOvrAAAAElBMVEXZ22TIo2hYxHqAVIgeY6pyIZX/xLPoAAAABnRSTlP//4AA\
+            //8Tec8VAAAAIUlEQVR42mNmcnrvwcjIL8rNpGx6V4BJ94EzA7Pkuw//AUSdB0Iuxbf6AAAAAElFTkSuQmCC
+            """
+        ),
+        (
+            "colour-key", 0x3fa9_af04_f4a0_df88, true,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAIAAAAG+GGPAAAABnRSTlMARQAzAFHE9OoDAAAAeUlEQVR42gFuAJH/AP/kInnzvQaD\
+            ZqhSwbuWUfPNGOwI9gGk5yQuiIgAPwQIRPmY25YuYpWvGZwAeN5FH19sJG3uRTNR5NPKOspBTEbBAGgq+tGkAiyyjGIC8xUyHQ4H\
+            NTKX3QP6J2lBNCgJKwZSV8PdH/em6g3o7Hb7dTDtndVLdQAAAABJRU5ErkJggg==
+            """
+        ),
+        (
+            "grey-key", 0x9664_4825_cb20_9e83, true,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAAAAACs8akEAAAAAnRSTlMA1hkjutkAAAAzSURBVHjaASgA1/8B1vKSHiErowG91yUq\
+            v8LrAvG5rVk1KwcD/U8E2Z+zTwT3DC82vPHRc60SibaglsMAAAAASUVORK5CYII=
+            """
+        ),
+        (
+            "key-unused", 0x3fa9_af04_f4a0_df88, false,
+            """
+            iVBORw0KGgoAAAANSUhEUgAAAAcAAAAFCAIAAAAG+GGPAAAABnRSTlMAAQACAAPJS6v1AAAAeUlEQVR42gFuAJH/AP/kInnzvQaD\
+            ZqhSwbuWUfPNGOwI9gGk5yQuiIgAPwQIRPmY25YuYpWvGZwAeN5FH19sJG3uRTNR5NPKOspBTEbBAGgq+tGkAiyyjGIC8xUyHQ4H\
+            NTKX3QP6J2lBNCgJKwZSV8PdH/em6g3o7Hb7dTDtndVLdQAAAABJRU5ErkJggg==
+            """
+        ),
+    ]
+}
+
 /// JPEG files that Pillow wrote, and the checksums of the pixels that Pillow reads from them.
 enum MadeJPEG {
     /// 19 × 13, 4:2:0.

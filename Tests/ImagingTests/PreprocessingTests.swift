@@ -161,6 +161,9 @@ import Testing
         (#"{"resize": "none", "divisor": 0}"#, "\"divisor\" must not be zero"),
         (#"{"resize": "none", "colours": "grb"}"#, "\"colours\" is \"grb\", but must be one of rgb, bgr"),
         (#"{"resize": "none", "interpolation": 1}"#, "\"interpolation\" must be a text"),
+        (#"{"resize": "none", "divisor": 1e39}"#, "\"divisor\" holds a number that does not fit"),
+        (#"{"resize": "none", "divisor": 1, "divisor": 2}"#, "the key \"divisor\" is there twice"),
+        (String(repeating: "[", count: 513), "it is not JSON: its values nest more than 32 deep"),
     ])
     func jsonFaults(_ text: String, _ expected: String) {
         let said = sentence { () throws(ImageError) in
@@ -168,5 +171,14 @@ import Testing
         }
         #expect(said?.contains(expected) == true, "\(said ?? "accepted")")
         #expect(said?.hasPrefix("The preprocessing 'p.json' is not valid: ") == true)
+    }
+
+    /// A network of one channel takes the mean of three channels' numbers: a channel of a small deviation weighs more.
+    @Test func greyIsWhatTheMeanOfTheChannelsIs() {
+        let image = RGBImage(width: 2, height: 1, pixels: [10, 20, 60, 255, 0, 0])
+        #expect(Preprocessing(resize: .none).grey(image).pixels == [30, 30, 30, 85, 85, 85])
+        let weighted = Preprocessing(resize: .none, colours: .bgr, std: [1, 2, 4])
+        // B, G, R weigh 4, 2 and 1 sevenths.
+        #expect(weighted.grey(image).pixels == [41, 41, 41, 36, 36, 36])
     }
 }

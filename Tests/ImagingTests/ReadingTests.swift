@@ -1,5 +1,6 @@
 // Decoding: equal to Pillow, colours untouched, upright, and a sentence for everything that is no picture.
 
+import Foundation
 import Imaging
 import Testing
 
@@ -96,6 +97,47 @@ import Testing
             try RGBImage(decoding: bits, name: "b").pixels == [
                 255, 255, 255, 0, 0, 0, 255, 255, 255, 0, 0, 0,
             ])
+    }
+
+    /// Transparency changes no pixel, but the picture knows of it.
+    @Test func pngEqualsPillow() throws {
+        for (name, sum, isTransparent, base64) in PillowPNG.all {
+            let image = try RGBImage(decoding: [UInt8](Data(base64Encoded: base64)!), name: name)
+            #expect(image.width == 7 && image.height == 5)
+            #expect(checksum(image.pixels) == sum, "\(name)")
+            #expect(image.isTransparent == isTransparent, "\(name)")
+        }
+    }
+
+    @Test func transparencyThatIsTurnedUprightOrSixteenBitsDeep() throws {
+        let block: [UInt8] = [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 3, 0, 0]
+        let file = MadePNG.file(
+            2, 1, depth: 8, type: 6, rows: [[1, 2, 3, 0, 4, 5, 6, 255]], extra: MadePNG.chunk("eXIf", block))
+        let turned = try RGBImage(decoding: file, name: "o")
+        #expect(turned.pixels == [4, 5, 6, 1, 2, 3] && turned.isTransparent)
+        // The colour that is declared transparent is not looked for in 16 bits.
+        let key = MadePNG.chunk("tRNS", [0x12, 0xFF])
+        let deep = MadePNG.file(1, 1, depth: 16, type: 0, rows: [[0x12, 0xFF]], extra: key)
+        let image = try RGBImage(decoding: deep, name: "d")
+        #expect(image.pixels == [0x12, 0x12, 0x12] && image.isTransparent)
+    }
+
+    /// A few bytes for each scan, and each takes the decoder as long as a picture.
+    @Test func endlessProgressiveJPEGIsRefused() throws {
+        let file = MadeJPEG.progressive
+        let last = file.indices.dropLast().last { file[$0] == 0xFF && file[$0 + 1] == 0xDA }!
+        let scan = Array(file[last..<file.count - 2])
+        let before = file.indices.dropLast().count { file[$0] == 0xFF && file[$0 + 1] == 0xDA }
+        func with(scans: Int) -> [UInt8] {
+            Array(file[..<(file.count - 2)]) + (before..<scans).flatMap { _ in scan } + [0xFF, 0xD9]
+        }
+        #expect(
+            sentence { () throws(ImageError) in
+                _ = try RGBImage(decoding: with(scans: 101), name: "endless.jpg")
+            }
+                == "The image 'endless.jpg' is of an unsupported kind: it is made of more than 100 scans, each of which costs the "
+                + "time of a picture; save it anew.")
+        #expect(try RGBImage(decoding: with(scans: 100), name: "long.jpg").width == 19)
     }
 
     @Test func pngColoursAreNotManaged() throws {
