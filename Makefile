@@ -36,7 +36,9 @@ test: test-tools models photos test-example ## run every test, in release, on th
 MINUTES ?= 5
 .PHONY: fuzz
 fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg exif npy json")
-	@WHITEBOX_FUZZER=yes swift build -c release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address --product Fuzzer
+	@# Of several -sanitize=… the Swift compiler believes the last, so one names both: without it Swift code has no coverage to guide by.
+	WHITEBOX_FUZZER=yes swift build -c release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address \
+	  -Xswiftc -sanitize=fuzzer,address --product Fuzzer
 	Tools/fuzz.sh .build/fuzz/release/Fuzzer $(MINUTES) $(FUZZ)
 
 .PHONY: test-example
