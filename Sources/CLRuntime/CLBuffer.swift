@@ -32,6 +32,8 @@ package final class CLBuffer: Sendable {
     package let parent: CLBuffer?
     /// Where this one starts in its parent, in bytes; 0 without a parent.
     package let offset: Int
+    /// What the memory belongs to, if this buffer borrows it: it outlives the buffer.
+    private let owner: (any AnyObject & Sendable)?
 
     /// Allocates `byteCount` bytes (at least one).
     package convenience init(context: CLContext, byteCount: Int, flags: CLMemoryFlags = .readWrite)
@@ -67,30 +69,38 @@ package final class CLBuffer: Sendable {
             offset: 0)
     }
 
-    /// Uses the host's memory `bytes` as the buffer. `bytes` must stay valid until the buffer and all commands on it
-    /// are gone, and the host may touch it only while the buffer is mapped. Devices that share the host's memory
-    /// then copy nothing, if `bytes` is well aligned (a page is always enough).
+    /// Uses the host's memory `bytes` as the buffer, and the host may touch it only while the buffer is mapped. Devices that
+    /// share the host's memory then copy nothing, if `bytes` is well aligned (a page is always enough).
+    /// - Parameter owner: what `bytes` belongs to; this keeps it. Who drops the buffer must have waited for the commands on
+    ///   it, because OpenCL, which does not know the owner, lets them go on.
     package convenience init(
-        context: CLContext, borrowing bytes: UnsafeMutableRawBufferPointer, flags: CLMemoryFlags = .readWrite
+        context: CLContext, borrowing bytes: UnsafeMutableRawBufferPointer,
+        of owner: any AnyObject & Sendable, flags: CLMemoryFlags = .readWrite
     ) throws(CLError) {
         try self.init(
             context: context, byteCount: bytes.count, flags: flags.union(.useHostPointer),
-            host: bytes.baseAddress)
+            host: bytes.baseAddress, owner: owner)
     }
 
     private convenience init(
-        context: CLContext, byteCount: Int, flags: CLMemoryFlags, host: UnsafeMutableRawPointer?
+        context: CLContext, byteCount: Int, flags: CLMemoryFlags, host: UnsafeMutableRawPointer?,
+        owner: (any AnyObject & Sendable)? = nil
     ) throws(CLError) {
         let handle = try CLBuffer.create(context, byteCount, flags, host)
-        self.init(handle: handle, context: context, byteCount: byteCount, parent: nil, offset: 0)
+        self.init(
+            handle: handle, context: context, byteCount: byteCount, parent: nil, offset: 0, owner: owner)
     }
 
-    private init(handle: cl_mem, context: CLContext, byteCount: Int, parent: CLBuffer?, offset: Int) {
+    private init(
+        handle: cl_mem, context: CLContext, byteCount: Int, parent: CLBuffer?, offset: Int,
+        owner: (any AnyObject & Sendable)? = nil
+    ) {
         self.handle = handle
         self.context = context
         self.byteCount = byteCount
         self.parent = parent
         self.offset = offset
+        self.owner = owner
     }
 
     deinit { _ = wb_clReleaseMemObject(handle) }
@@ -102,6 +112,13 @@ package final class CLBuffer: Sendable {
             throw CLError(
                 "clCreateBuffer", CL_INVALID_BUFFER_SIZE, attempt: "allocate a buffer of \(byteCount) bytes",
                 hint: "A buffer needs at least one byte.")
+        }
+        // Some drivers try all the same, and fail later.
+        guard byteCount <= context.device.maxAllocation else {
+            throw CLError(
+                "clCreateBuffer", CL_INVALID_BUFFER_SIZE,
+                attempt: "allocate a buffer of \(describe(bytes: byteCount)) (\(byteCount) bytes)",
+                hint: context.device.memoryLimits)
         }
         var code = CL_SUCCESS
         let made = wb_clCreateBuffer(context.handle, flags.rawValue, byteCount, host, &code)

@@ -1,6 +1,9 @@
 import COpenCL
 
 /// A device and the facts that its driver states about it. Sizes are in bytes.
+///
+/// Some facts can be changed in a copy, so that tests have devices that offer less than those at hand: buffers and launches keep
+/// to what the copy says.
 package struct CLDevice: Sendable {
     package enum Kind: String, Sendable { case gpu, cpu, accelerator, other }
 
@@ -22,7 +25,7 @@ package struct CLDevice: Sendable {
     package let vendor: String
     package let vendorID: UInt32
     /// For example `OpenCL 3.0 CUDA`.
-    package let version: String
+    package var version: String
     package let driverVersion: String
     /// For example `OpenCL C 1.2`.
     package let openCLCVersion: String
@@ -30,36 +33,36 @@ package struct CLDevice: Sendable {
     /// Whether the device can be used now.
     package let isAvailable: Bool
     /// Whether the driver can build programs from source.
-    package let hasCompiler: Bool
-    package let extensions: Set<String>
+    package var hasCompiler: Bool
+    package var extensions: Set<String>
 
     package let computeUnits: Int
     package let clockMHz: Int
-    package let isLittleEndian: Bool
+    package var isLittleEndian: Bool
     package let addressBits: Int
     package let preferredVectorWidthFloat: Int
     package let nativeVectorWidthFloat: Int
-    package let maxWorkGroupSize: Int
+    package var maxWorkGroupSize: Int
     /// The longest work-group in each dimension.
-    package let maxWorkItemSizes: [Int]
+    package var maxWorkItemSizes: [Int]
 
-    package let globalMemory: Int
+    package var globalMemory: Int
     package let globalCache: Int
     package let cacheLine: Int
     /// The most that one buffer may hold.
-    package let maxAllocation: Int
-    package let localMemory: Int
-    package let localMemoryKind: LocalMemoryKind
+    package var maxAllocation: Int
+    package var localMemory: Int
+    package var localMemoryKind: LocalMemoryKind
     package let maxConstantBuffer: Int
     /// The alignment that a sub-buffer's offset needs.
     package let baseAddressAlignment: Int
     /// Whether device and host share one memory, so that mapping a buffer copies nothing.
-    package let sharesHostMemory: Bool
+    package var sharesHostMemory: Bool
     /// The resolution of event times in nanoseconds.
     package let profilingTimerResolution: Int
 
     /// What binary32 arithmetic can do.
-    package let floatConfiguration: CLFloatConfiguration
+    package var floatConfiguration: CLFloatConfiguration
     /// What binary64 arithmetic can do; empty if there is none.
     package let doubleConfiguration: CLFloatConfiguration
 
@@ -116,6 +119,12 @@ package struct CLDevice: Sendable {
         // Drivers without binary64 may not know the question.
         doubleConfiguration = CLFloatConfiguration(
             rawValue: (try? info.scalar(CL_DEVICE_DOUBLE_FP_CONFIG, as: cl_device_fp_config.self)) ?? 0)
+    }
+
+    /// Whether it speaks at least that version of OpenCL, going by `version`, which begins with `OpenCL MAJOR.MINOR`.
+    package func speaks(_ major: Int, _ minor: Int) -> Bool {
+        let numbers = version.split(separator: " ").dropFirst().first?.split(separator: ".").map { Int($0) ?? 0 } ?? []
+        return !numbers.lexicographicallyPrecedes([major, minor])
     }
 
     /// The device's limits on memory, one sentence for error messages.

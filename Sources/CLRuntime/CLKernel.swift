@@ -250,11 +250,17 @@ package struct CLLaunch {
                     CL_INVALID_WORK_GROUP_SIZE,
                     "Each extent of the global size must be a multiple of that of the work-group.")
             }
-            let most = try kernel.workGroupInfo.maxSize
+            let (device, info) = (kernel.program.context.device, try kernel.workGroupInfo)
+            guard info.localMemory <= device.localMemory else {
+                throw refuse(
+                    CL_OUT_OF_RESOURCES,
+                    "This kernel needs \(info.localMemory) bytes of local memory. \(device.memoryLimits)")
+            }
+            let most = min(info.maxSize, device.maxWorkGroupSize)
             guard local.count <= most else {
                 throw refuse(
                     CL_INVALID_WORK_GROUP_SIZE,
-                    "On the device “\(kernel.program.context.device.name)” this kernel allows at most \(most) "
+                    "On the device “\(device.name)” this kernel allows at most \(most) "
                         + "work-items in a work-group.")
             }
         }

@@ -70,11 +70,7 @@ package struct Benchmark: Sendable {
         let roofline =
             steps
             ? try Roofline(
-                subject, rounds: max(3, rounds),
-                device: options.device.open(
-                    threads: options.threads, instructionSet: options.instructionSet,
-                    shape: options.kernelShape
-                ).device) : nil
+                subject, rounds: max(3, rounds), device: options.openDevice().device) : nil
         return Row(
             device: subject.device, batch: batch, imagesPerSecond: Double(batch) / time,
             plan: (planned - start) * 1e3, firstRun: first * 1e3, batchTime: time * 1e3,

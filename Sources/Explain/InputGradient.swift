@@ -23,8 +23,7 @@ final class InputGradient {
             gradient = try plan.gradients(seed: seed, of: [model.network.inputName])[model.network.inputName]!
             plan.tape.dropDeadSteps(keeping: [logits, gradient])
             tape = plan.tape
-            let opened = try options.device.open(
-                threads: options.threads, instructionSet: options.instructionSet, shape: options.kernelShape)
+            let opened = try options.openDevice()
             device = opened.device.description
             executor = try opened.device.load(tape, keeping: [logits, gradient])
         } catch {

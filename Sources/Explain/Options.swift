@@ -95,6 +95,14 @@ public struct Options: Sendable {
     /// Shape of the OpenCL kernels, for tests; what suits the device if nil.
     package var kernelShape: KernelShape?
     package var instructionSet: String?
+    /// A device for tests, in place of `device`.
+    package var opened: Device?
+
+    /// The device, and a sentence where `auto` fell back.
+    package func openDevice() throws -> (device: Device, note: String?) {
+        if let opened { return (opened, nil) }
+        return try device.open(threads: threads, instructionSet: instructionSet, shape: kernelShape)
+    }
 
     public init() {}
 

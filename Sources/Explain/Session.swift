@@ -25,7 +25,8 @@ public final class ExplanationSession {
     public let options: Options
     /// For results and people: the device, such as "cpu (AVX-512, 2 threads)".
     public let device: String
-    /// Why the device is not the one that `auto` would have liked; nil if it is.
+    /// Why the device is not the one that `auto` would have liked, and that its memory makes batches smaller than they were to be;
+    /// nil if all is as wanted.
     public let deviceNote: String?
     /// The layer that is explained: its name, ONNX operator and index among the layers, and why it was taken.
     public let layer: (name: String, type: String, index: Int, reason: String)
@@ -67,17 +68,61 @@ public final class ExplanationSession {
         grid = (choice.layer.shape.dims[2], choice.layer.shape.dims[3])
 
         // A device that is not there is complained of last.
-        let opened = Result {
-            try options.device.open(
-                threads: options.threads, instructionSet: options.instructionSet, shape: options.kernelShape)
-        }
-        let batch = (try? opened.get())?.device.batch(max(1, options.batch)) ?? 1
-        let classwise = methods.contains { $0.isClassSpecific }
+        let opened = Result { try options.openDevice() }
+        let wanted = (try? opened.get())?.device.batch(max(1, options.batch)) ?? 1
         do {
+            var batch = wanted
+            var plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
+            scores = plan.scores
+            targets = try options.classChoice.targets(in: model, classes: scores.classes)
+            let opened = try opened.get()
+            device = opened.device.description
+            var loaded: (executor: any Executor, slots: [any InputSlot])
+            while true {
+                do {
+                    let executor = try opened.device.load(plan.tape, keeping: plan.kept)
+                    loaded = (executor, try [executor.slot(for: plan.input), executor.slot(for: plan.input)])
+                    break
+                } catch where batch > 1 && isOutOfMemory(error) {
+                    batch = (batch + 1) / 2
+                    plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
+                }
+            }
+            (executor, slots) = loaded
+            (input, logits, seed, outputs, tape) = (
+                plan.input, plan.logits, plan.seed, plan.outputs, plan.tape
+            )
+            let notes = [
+                opened.note,
+                batch == wanted
+                    ? nil
+                    : "batches of \(wanted) pictures need more memory than there is, so \(batch) are computed at a time",
+            ].compactMap { $0 }
+            deviceNote = notes.isEmpty ? nil : notes.joined(separator: "; ")
+            preparation = Preparation(
+                model: model, shape: tape.shape(input), keepsPhotos: options.keepsPhotos)
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// What is computed for a batch.
+    private struct Plan {
+        let tape: Tape
+        let input: Value, logits: Value, seed: Value?
+        let scores: ClassScores
+        let outputs: [MethodOutputs]
+        /// What is read from the device.
+        let kept: [Value]
+
+        init(
+            _ model: Model, layer: Layer, _ methods: [any Explainer.Type], _ settings: MethodSettings,
+            batch: Int
+        ) throws {
+            let classwise = methods.contains { $0.isClassSpecific }
             var plan = try Planner(
                 model.network, batch: batch, height: model.inputHeight, width: model.inputWidth,
-                stored: [choice.layer.output],
-                differentiated: classwise ? [choice.layer.output] : [])
+                stored: [layer.output], differentiated: classwise ? [layer.output] : [])
             input = plan.input
             logits = try plan.logits
             let shape = plan.tape.shape(logits)
@@ -96,12 +141,12 @@ public final class ExplanationSession {
                     "\(model.path): The network ends in a \(end) over a single score, which says the same of every picture; a "
                         + "classifier of two classes has two scores, or one and a Sigmoid.")
             }
-            let activation = try plan.value(choice.layer.output)
+            let activation = try plan.value(layer.output)
             let found = plan.tape.shape(activation).dims
-            guard found == [batch] + choice.layer.shape.dims.dropFirst() else {
+            guard found == [batch] + layer.shape.dims.dropFirst() else {
                 throw ExplainError(
                     .layer,
-                    "\(model.path): The layer “\(choice.layer.name)” has the shape \(Shape(found)) for \(batch) pictures, which is not one grid of "
+                    "\(model.path): The layer “\(layer.name)” has the shape \(Shape(found)) for \(batch) pictures, which is not one grid of "
                         + "cells for each picture, so no map can be made of it.")
             }
 
@@ -115,7 +160,7 @@ public final class ExplanationSession {
             if classwise {
                 plan.tape.beginStage()
                 let seed = plan.tape.input(shape)
-                let gradient = try plan.gradients(seed: seed, of: [choice.layer.output])[choice.layer.output]!
+                let gradient = try plan.gradients(seed: seed, of: [layer.output])[layer.output]!
                 for (i, method) in methods.enumerated() where method.isClassSpecific {
                     plan.tape.label = method.title
                     outputs[i] = try method.map(
@@ -127,18 +172,9 @@ public final class ExplanationSession {
                 seed = nil
             }
             self.outputs = outputs.map { $0! }
-            let kept = [logits] + self.outputs.flatMap { [$0.map] + ($0.weights.map { [$0] } ?? []) }
+            kept = [logits] + self.outputs.flatMap { [$0.map] + ($0.weights.map { [$0] } ?? []) }
             plan.tape.dropDeadSteps(keeping: kept)
             tape = plan.tape
-            targets = try options.classChoice.targets(in: model, classes: scores.classes)
-            let opened = try opened.get()
-            (device, deviceNote) = (opened.device.description, opened.note)
-            executor = try opened.device.load(tape, keeping: kept)
-            preparation = Preparation(
-                model: model, shape: tape.shape(input), keepsPhotos: options.keepsPhotos)
-            slots = try [executor.slot(for: input), executor.slot(for: input)]
-        } catch {
-            throw ExplainError(error, .model)
         }
     }
 

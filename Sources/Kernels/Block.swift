@@ -33,8 +33,8 @@ package final class Block: @unchecked Sendable {
     package init(workingMemory count: Int) throws(DeviceError) {
         guard let memory = Block.allocate(count) else {
             throw DeviceError(
-                "The system has no \(count >> 18) MiB of memory left to work with; take a smaller batch or picture."
-            )
+                "The system has no \(count >> 18) MiB of memory left to work with; take a smaller batch or picture.",
+                isMemory: true)
         }
         self.count = count
         pointer = memory

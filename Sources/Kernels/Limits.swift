@@ -9,7 +9,11 @@ import Synchronization
 /// An operator or a step says the end of a sentence that begins with its node; what reaches people is a whole sentence.
 package struct LimitError: Error, Sendable, CustomStringConvertible {
     package let description: String
-    package init(_ description: String) { self.description = description }
+    /// Whether a batch takes too much memory, of which a smaller one may take less.
+    package let isMemory: Bool
+    package init(_ description: String, isMemory: Bool = false) {
+        (self.description, self.isMemory) = (description, isMemory)
+    }
 }
 
 /// What a network may take. A network has them, and all that is made from it shares them.

@@ -18,18 +18,21 @@ package protocol Step: Sendable {
     /// A value whose every element is read where that of the first output is written, just before, so that on the CPU both may
     /// have the same memory.
     var overwrites: Value? { get }
+    /// Values that exist only while the step runs.
+    var workspaces: [Value] { get }
+    /// The floats that each of them needs on a device; 0 where the device does without.
+    func room(on device: Device) -> [Int]
     /// Computes on the CPU.
     func run(_ cpu: CPUFrame)
     /// The OpenCL launches that compute it, with their arguments set.
     func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch]
-    /// Memory, in floats, that these launches need for themselves.
-    func workspace(_ device: OpenCL) -> Int
 }
 
 extension Step {
     package var operations: Int { 0 }
     package var overwrites: Value? { nil }
-    package func workspace(_ device: OpenCL) -> Int { 0 }
+    package var workspaces: [Value] { [] }
+    package func room(on device: Device) -> [Int] { [] }
 }
 
 /// Values and steps in the order in which they run.
@@ -38,6 +41,8 @@ package struct Tape: Sendable {
         case constant(Block)
         case weights(PackedWeights)
         case input, step
+        /// Of one step; the device knows the size.
+        case workspace
     }
     struct Entry: Sendable {
         var shape: Shape
@@ -86,6 +91,9 @@ package struct Tape: Sendable {
 
     /// A value that a step writes.
     package mutating func value(_ shape: Shape) -> Value { add(shape, .step, size: shape.count) }
+
+    /// One of a step's `workspaces`.
+    package mutating func workspace() -> Value { add([0], .workspace, size: 0) }
 
     /// Numbers that never change, in memory order.
     package mutating func constant(_ shape: Shape, _ block: Block) -> Value {
@@ -142,20 +150,39 @@ package struct Tape: Sendable {
 
     // MARK: Memory
 
-    /// Where each storage that steps write lies in one arena, in floats; memory is used again once nobody reads it.
+    /// Where each storage that steps write lies, in floats; memory is used again once nobody reads it. It is one block, or several
+    /// where a block has a largest size.
     package struct Arena {
-        package var offsets: [Int: Int] = [:]
-        package var size = 0
+        package struct Place: Sendable, Hashable {
+            package var block: Int, offset: Int, size: Int
+        }
+        /// By storage.
+        var places: [Int: Place] = [:]
+        /// Of each block.
+        package var sizes: [Int] = []
+        /// Of all blocks.
+        package var size: Int { sizes.reduce(0, +) }
     }
 
     /// Storages of `kept` values, and those that cross into a later stage, keep their memory to the end.
     /// - Parameters:
+    ///   - most: the largest size of a block. What does not fit into one gets a block of its own that is larger.
+    ///   - room: of each step's workspaces.
     ///   - runs: steps that run at the same time. What they pass from one to the next needs no memory here.
     ///   - overwriting: whether outputs take the place of the values that their steps overwrite, if nobody reads those later.
     package func arena(
-        keeping kept: [Value], alignment: Int, runs: [Range<Int>] = [], overwriting: Bool = false
+        keeping kept: [Value], alignment: Int, most: Int = .max, room: (any Step) -> [Int] = { _ in [] },
+        runs: [Range<Int>] = [], overwriting: Bool = false
     ) -> Arena {
-        struct Life { var storage: Int, size: Int, first: Int, last: Int }
+        struct Life {
+            var storage: Int, room: Int, first: Int, last: Int
+            var size = 0  // with what alignment adds
+        }
+        func life(_ storage: Int, _ room: Int, _ first: Int, _ last: Int) -> Life {
+            Life(
+                storage: storage, room: room, first: first, last: last,
+                size: max(alignment, (room + alignment - 1) / alignment * alignment))
+        }
         var lives: [Int: Life] = [:]
         func stageOf(_ step: Int) -> Int { stages.lastIndex { $0 <= step } ?? 0 }
         var runOf = steps.indices.map { $0..<$0 + 1 }
@@ -163,22 +190,25 @@ package struct Tape: Sendable {
         let passed = Set(
             runs.flatMap { steps[$0.lowerBound..<$0.upperBound - 1] }.flatMap(\.writes).map(storage))
         for (i, step) in steps.enumerated() {
+            let (first, last) = (runOf[i].lowerBound, runOf[i].upperBound - 1)
             for value in step.writes + step.reads {
                 let s = storage(value)
                 guard case .step = sources[s], !passed.contains(s) else { continue }
-                let size = (sizes[s] + alignment - 1) / alignment * alignment
-                let (first, last) = (runOf[i].lowerBound, runOf[i].upperBound - 1)
-                var life = lives[s] ?? Life(storage: s, size: max(size, alignment), first: first, last: last)
-                life.last = max(life.last, last)
-                if stageOf(life.first) != stageOf(i) { life.last = steps.count }
-                lives[s] = life
+                var next = lives[s] ?? life(s, sizes[s], first, last)
+                next.last = max(next.last, last)
+                if stageOf(next.first) != stageOf(i) { next.last = steps.count }
+                lives[s] = next
+            }
+            for (value, size) in zip(step.workspaces, room(step)) where size > 0 {
+                let s = storage(value)
+                lives[s] = life(s, size, first, last)
             }
         }
         for value in kept { lives[storage(value)]?.last = steps.count }
 
         // An output that takes the place of another value lives on in its memory.
-        var places: [Int: Int] = [:]
-        func place(_ value: Value) -> Int { places[storage(value)] ?? storage(value) }
+        var taken: [Int: Int] = [:]
+        func place(_ value: Value) -> Int { taken[storage(value)] ?? storage(value) }
         if overwriting {
             for (i, step) in steps.enumerated() {
                 guard let old = step.overwrites, let new = step.writes.first.map(storage),
@@ -189,25 +219,39 @@ package struct Tape: Sendable {
                 else { continue }
                 lives[life.storage]!.last = next.last
                 lives[new] = nil
-                places[new] = life.storage
+                taken[new] = life.storage
             }
         }
 
-        // Largest first, each at the lowest place where it meets nobody who lives at the same time.
+        // Largest first, each in the first block and at the lowest place where it meets nobody who lives at the same time.
         var arena = Arena()
-        var placed: [(life: Life, offset: Int)] = []
+        var placed: [[(life: Life, offset: Int)]] = []  // in each block
         for life in lives.values.sorted(by: { ($0.size, $1.storage) > ($1.size, $0.storage) }) {
-            let neighbours = placed.filter { $0.life.first <= life.last && life.first <= $0.life.last }
-                .sorted { $0.offset < $1.offset }
-            var offset = 0
-            for other in neighbours where offset + life.size > other.offset {
-                offset = max(offset, other.offset + other.life.size)
+            func offset(in block: Int) -> Int {
+                let neighbours = placed[block].filter {
+                    $0.life.first <= life.last && life.first <= $0.life.last
+                }.sorted { $0.offset < $1.offset }
+                var offset = 0
+                for other in neighbours where offset + life.size > other.offset {
+                    offset = max(offset, other.offset + other.life.size)
+                }
+                return offset
             }
-            placed.append((life, offset))
-            arena.offsets[life.storage] = offset
-            arena.size = max(arena.size, offset + life.size)
+            var place = Arena.Place(block: 0, offset: 0, size: life.room)
+            while place.block < placed.count {
+                place.offset = offset(in: place.block)
+                if place.offset == 0 || place.offset + life.size <= most { break }
+                (place.block, place.offset) = (place.block + 1, 0)
+            }
+            if place.block == placed.count {
+                placed.append([])
+                arena.sizes.append(0)
+            }
+            placed[place.block].append((life, place.offset))
+            arena.places[life.storage] = place
+            arena.sizes[place.block] = max(arena.sizes[place.block], place.offset + life.size)
         }
-        for (storage, place) in places { arena.offsets[storage] = arena.offsets[place] }
+        for (storage, old) in taken { arena.places[storage] = arena.places[old] }
         return arena
     }
 
@@ -224,7 +268,7 @@ package struct Tape: Sendable {
                 floats += (sizes[storage] + 15) / 16 * 16
                 // While they are put in order, a copy of those that they are made of.
                 largest = max(largest, sizes[storage])
-            case .input, .step: break
+            case .input, .step, .workspace: break
             }
         }
         for (storage, source) in sources.enumerated() {
@@ -248,7 +292,7 @@ package struct Tape: Sendable {
                 : "is more than kernels can address; take a smaller batch or picture"
             throw LimitError(
                 "The network takes \(MemoryBudget.mebibytes(bytes)) of memory, the largest part for "
-                    + "\(largestLabel), which \(problem).")
+                    + "\(largestLabel), which \(problem).", isMemory: true)
         }
         return share
     }
@@ -297,4 +341,11 @@ package struct Tape: Sendable {
 
     /// The largest storage, in floats: what one buffer must hold, with 32-bit indices.
     var largest: Int { sizes.max() ?? 0 }
+
+    /// What a step that uses a storage is for.
+    func label(using storage: Int) -> String? {
+        zip(steps, labels).first { step, _ in
+            (step.reads + step.writes + step.workspaces).contains { self.storage($0) == storage }
+        }?.1
+    }
 }

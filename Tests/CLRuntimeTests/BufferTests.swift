@@ -94,11 +94,20 @@ import Testing
 
     @Test func borrowedMemory() throws {
         let bench = try Bench()
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
-        defer { memory.deallocate() }
-        memory.initializeMemory(as: UInt8.self, repeating: 5)
-        let buffer = try CLBuffer(context: bench.context, borrowing: memory)
-        #expect(try bench.queue.read(UInt8.self, from: buffer).allSatisfy { $0 == 5 })
+        final class Page: Sendable {
+            nonisolated(unsafe) let memory = UnsafeMutableRawBufferPointer.allocate(
+                byteCount: 4096, alignment: 4096)
+            deinit { memory.deallocate() }
+        }
+        var page: Page? = Page()
+        weak let left = page
+        page!.memory.initializeMemory(as: UInt8.self, repeating: 5)
+        var buffer: CLBuffer? = try CLBuffer(context: bench.context, borrowing: page!.memory, of: page!)
+        page = nil
+        #expect(left != nil, "The buffer keeps what it borrows.")
+        #expect(try bench.queue.read(UInt8.self, from: buffer!).allSatisfy { $0 == 5 })
+        buffer = nil
+        #expect(left == nil)
     }
 
     @Test func refusalsSayWhatIsPossible() throws {

@@ -91,6 +91,55 @@ import Testing
         }
     }
 
+    /// Where the memory does not suffice for a batch, fewer pictures are computed at a time, a note says so, and no bit changes.
+    @Test func batchesShrink() throws {
+        var builder = ONNXBuilder(name: "some memory")
+        builder.input("x", ["N", 1, 32, 32])
+        builder.initializer("w", [3, 1, 3, 3], floats: (0..<27).map { Float($0 % 5) - 1 })
+        builder.node("Conv", ["x", "w"], ["c"], name: "conv")
+        builder.node("Relu", ["c"], ["r"], name: "relu")
+        builder.node("GlobalAveragePool", ["r"], ["p"], name: "pool")
+        builder.node("Flatten", ["p"], ["y"], name: "flatten")
+        builder.output("y", ["N", 3])
+        let network = builder
+        let pictures = (0..<11).map { i in
+            Picture.array((0..<1024).map { Float(($0 * (i + 3)) % 17) - 6 }, name: "\(i)")
+        }
+        func explain(_ device: TestDevice?) throws -> (note: String?, memory: Int, maps: [[Float]]) {
+            let session = try ExplanationSession(
+                model(network),
+                options: options {
+                    ($0.batch, $0.methods, $0.femThreshold) = (8, ["gradcam", "fem"], 1)
+                    $0.opened = device?.device
+                })
+            var maps: [[Float]] = []
+            try session.explain(pictures) { _, result in
+                maps += try result.get().explanations.map(\.heatmap.values)
+            }
+            return (session.deviceNote, session.workingMemory, maps)
+        }
+        let whole = try explain(nil)
+        #expect(whole.note == nil && whole.maps.count == 22)
+        let roomy = try explain(try Devices.lesser("roomy") { _ in })
+        #expect(roomy.note == nil)
+        var notes: [String?] = []
+        for (memory, buffer) in [
+            (roomy.memory, 1 << 20), (roomy.memory / 3, 1 << 20), (1 << 20, roomy.memory / 2),
+        ] {
+            let device = try Devices.lesser("less") {
+                ($0.globalMemory, $0.maxAllocation) = (memory, buffer)
+            }
+            let less = try explain(device)
+            #expect(less.maps == whole.maps)
+            notes.append(less.note)
+        }
+        #expect(notes[0]?.contains("batches of 8 pictures need more memory than there is, so 4 are") == true)
+        #expect(notes[1]?.contains("so 2 are") == true || notes[1]?.contains("so 1 are") == true)
+        #expect(notes[2] == nil, "An arena is cut into buffers.")
+        let error = failure { _ = try explain(try Devices.lesser("none") { $0.globalMemory = 64 }) }
+        #expect(error?.kind == .device && error?.description.contains("of memory, and this needs") == true)
+    }
+
     @Test func aSessionCanBeUsedAgain() throws {
         let session = try ExplanationSession(
             model(),

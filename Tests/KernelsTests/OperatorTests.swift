@@ -92,6 +92,27 @@ import Testing
         }
     }
 
+    /// Groups of 32, 16 KiB of local memory, no extension of OpenCL 1.2.
+    @Test(arguments: Devices.little)
+    func devicesWithLittle(_ device: TestDevice) throws {
+        var seen: Set<String> = []
+        for test in Cases.all {
+            let isConvolution = test.name == "Conv" && !test.title.contains("many")
+            guard seen.insert(test.name).inserted || isConvolution else { continue }
+            let prepared = try PreparedCase(test)
+            if prepared.kept.isEmpty { continue }
+            let numbers = prepared.numbers(.extreme, seed: test.testDescription)
+            let (expected, got) = (
+                try prepared.run([numbers], on: Devices.all[0])[0], try prepared.run([numbers], on: device)[0]
+            )
+            for (a, b) in zip(expected, got) {
+                if let difference = bitDifference(a, b) {
+                    Issue.record("\(test.testDescription): \(difference)")
+                }
+            }
+        }
+    }
+
     /// Operators that are worth computing on the host say the same there.
     @Test(arguments: OperatorList.all.map { $0.name })
     func folding(_ name: String) throws {

@@ -79,7 +79,8 @@ import Testing
         }
         let kept = values.enumerated().filter { $0.offset % 9 == 5 || $0.offset == values.count - 1 }.map(
             \.element)
-        for device in Self.devices {
+        // Buffers for two values and for eight.
+        for device in Self.devices + Devices.crumbs(1024) + Devices.crumbs(4096) {
             let executor = try device.device.load(tape, keeping: kept.map(\.value))
             #expect(executor.arenaBytes < tape.steps.count * 512, "Memory is used again.")
             try write(executor, tape, input, numbers)
@@ -89,6 +90,30 @@ import Testing
                 #expect(difference == nil, "\(device)")
             }
         }
+    }
+
+    /// An arena in blocks: none is too large but for what does not fit anyway, and one block is as it was without a limit.
+    @Test func arenasInBlocks() {
+        var random = CounterRandom("blocks")
+        var tape = Tape()
+        var values = [tape.map(WB_MAP_scale, tape.input([64]), a: 2)]
+        for _ in 0..<60 {
+            let size = 16 * (1 + random.index(below: 40))
+            let x = values[max(0, values.count - 1 - random.index(below: 6))]
+            let y = tape.fill([size], with: 0)
+            tape.copy(x, into: y, grid: Grid(dims: [16], x: [1], y: [1]))
+            values.append(y)
+        }
+        let kept = [values[10], values[40], values.last!]
+        let whole = tape.arena(keeping: kept, alignment: 64)
+        #expect(whole.sizes.count == 1)
+        let largest = values.map { tape.shape($0).count }.max()!
+        for most in [largest + 64, 2 * largest, 4 * largest] {
+            let arena = tape.arena(keeping: kept, alignment: 64, most: most)
+            #expect(arena.sizes.allSatisfy { $0 <= most && $0 > 0 } && arena.sizes.count > 1)
+            #expect(arena.size < 2 * whole.size)
+        }
+        #expect(tape.arena(keeping: kept, alignment: 64, most: whole.size).sizes == whole.sizes)
     }
 
     @Test(arguments: devices)

@@ -50,6 +50,40 @@ package enum Devices {
                     "\(opened.description), tiles of \(tile.rows) × \(tile.columns)\(split ? ", split" : "")")
         }
 
+    /// The first OpenCL device, as if it offered less.
+    package static func lesser(
+        _ title: String, shape: KernelShape? = nil, _ change: (inout CLDevice) -> Void
+    ) throws -> TestDevice? {
+        guard var device = inventory.devices.first(where: { OpenCL.missing($0).isEmpty }) else { return nil }
+        change(&device)
+        let opened = try OpenCL(device, shape: shape)
+        return TestDevice(
+            device: .openCL(opened),
+            description: "\(opened.description), kernels for a \(opened.shape.rawValue), \(title)")
+    }
+
+    /// The least that a device may offer, with memory of its own: both shapes of the kernels.
+    package static let little: [TestDevice] = KernelShape.allCases.compactMap { shape in
+        try! lesser("as small as they come", shape: shape) {
+            $0.version = "OpenCL 1.2 little"
+            $0.extensions = []
+            $0.maxWorkGroupSize = 32
+            $0.maxWorkItemSizes = [32, 32, 32]
+            $0.localMemory = 16 << 10
+            $0.localMemoryKind = .global
+            $0.maxAllocation = 128 << 20
+            $0.globalMemory = 512 << 20
+            $0.sharesHostMemory = false
+        }
+    }
+
+    /// Both shapes of the kernels, with buffers that hold a few small values.
+    package static func crumbs(_ bytes: Int) -> [TestDevice] {
+        KernelShape.allCases.compactMap { shape in
+            try! lesser("buffers of \(bytes) bytes", shape: shape) { $0.maxAllocation = bytes }
+        }
+    }
+
     /// The first OpenCL device, with inputs that travel as they do to a device with memory of its own.
     package static let copying: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.prefix(
         1

@@ -123,7 +123,8 @@ package final class CPUExecutor: Executor {
         let cascades = Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
         // Sixteen floats fill a cache line.
         let arena = tape.arena(
-            keeping: kept, alignment: 16, runs: cascades.map(\.steps), overwriting: true)
+            keeping: kept, alignment: 16, room: { $0.room(on: .cpu(cpu)) }, runs: cascades.map(\.steps),
+            overwriting: true)
         // All weights lie in one block, so that large pages can serve even small layers.
         var packed: [(storage: Int, weights: PackedWeights, offset: Int)] = []
         var weightCount = 0
@@ -147,7 +148,8 @@ package final class CPUExecutor: Executor {
                 let block = Block(count: tape.sizes[storage])
                 blocks.append(block)
                 pointers[storage] = block.pointer
-            case .step: pointers[storage] = arena.offsets[storage].map { memory.pointer + $0 }
+            case .step, .workspace:
+                pointers[storage] = arena.places[storage].map { memory.pointer + $0.offset }
             case .weights: break
             }
         }

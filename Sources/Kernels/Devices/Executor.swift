@@ -1,9 +1,25 @@
 // What a loaded tape can do, on any device.
 
+import CLRuntime
+
 /// A device that can't be had, or not for this.
 package struct DeviceError: Error, Sendable, CustomStringConvertible {
     package let description: String
-    package init(_ description: String) { self.description = description }
+    /// Whether it lacks memory, which a smaller batch may not need.
+    package let isMemory: Bool
+    package init(_ description: String, isMemory: Bool = false) {
+        (self.description, self.isMemory) = (description, isMemory)
+    }
+}
+
+/// Whether it is lack of memory, so that a smaller batch may do.
+package func isOutOfMemory(_ error: any Error) -> Bool {
+    switch error {
+    case let error as DeviceError: error.isMemory
+    case let error as LimitError: error.isMemory
+    case let error as CLError: error.kind == .outOfMemory
+    default: false
+    }
 }
 
 /// Host memory for one batch of an input. What lies in it can travel to the device while that computes another batch.

@@ -24,6 +24,13 @@ package struct OpenCLTile: Sendable, Hashable {
 
     /// Each work-item computes 8 × 8 outputs.
     var items: Int { rows * columns / 64 }
+    /// Bytes of local memory that a work-group takes: two copies of 8 terms of each row and column, and where each row's
+    /// window lies.
+    package var localMemory: Int { 2 * 8 * 4 * (rows + columns) + 3 * 4 * rows }
+    func fits(_ device: CLDevice) -> Bool {
+        items <= device.maxWorkGroupSize && localMemory <= device.localMemory
+    }
+    package static let smallest = OpenCLTile(32, 32)
     func across(_ columns: Int) -> Int { (columns + self.columns - 1) / self.columns }
     func down(_ rows: Int) -> Int { (rows + self.rows - 1) / self.rows }
 }
@@ -58,7 +65,15 @@ package final class OpenCL: Sendable {
                     + "differ from those of other devices; use another device, or `--device cpu`.")
         }
         self.device = device
-        self.shape = shape ?? (device.kind == .cpu ? .cpu : .gpu)
+        // The kernels for CPUs need no local memory and no work-groups, and run everywhere.
+        let least = OpenCLTile.smallest
+        self.shape = shape ?? (device.kind == .cpu || !least.fits(device) ? .cpu : .gpu)
+        guard self.shape == .cpu || least.fits(device) else {
+            throw DeviceError(
+                "The OpenCL device “\(device.name)” has \(device.localMemory) bytes of local memory and \(device.maxWorkGroupSize) "
+                    + "work-items in a work-group, and the kernels for GPUs need \(least.localMemory) and \(least.items); use those "
+                    + "for CPUs.")
+        }
         fixedTile = tile
         fixedSplit = split
         self.copies = copies ?? !device.sharesHostMemory
@@ -70,6 +85,7 @@ package final class OpenCL: Sendable {
     /// What the promise needs and the device does not declare.
     package static func missing(_ device: CLDevice) -> [String] {
         var missing: [String] = []
+        if !device.speaks(1, 2) { missing.append("OpenCL 1.2") }
         if !device.hasCompiler { missing.append("a compiler") }
         if !device.floatConfiguration.contains(.fma) { missing.append("a fused multiply-add") }
         if !device.floatConfiguration.contains(.denorm) { missing.append("subnormal numbers") }
@@ -115,21 +131,25 @@ package final class OpenCL: Sendable {
     func tile(rows: Int, columns: Int, groups: Int) -> OpenCLTile {
         if let fixedTile { return fixedTile }
         // A CPU runs this shape only to test it, and small groups are what it can bear.
-        if device.kind == .cpu { return OpenCLTile(32, 32) }
-        var choices = [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64)]
-        if columns <= 32 { choices = [OpenCLTile(128, 32)] }
+        if device.kind == .cpu { return .smallest }
+        let usual =
+            columns <= 32
+            ? [OpenCLTile(128, 32)] : [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64)]
+        let choices = usual.filter { $0.fits(device) }
+        if choices.isEmpty { return .smallest }
         return choices.first { tile in
             // Not wider than the columns need.
             tile.across(columns) * tile.columns <= (columns + 63) / 64 * 64
-                && tile.items <= device.maxWorkGroupSize
                 && groups * tile.across(columns) * tile.down(rows) >= 2 * device.computeUnits
         } ?? choices.last!
     }
 
     /// Whether `chunks` chunks of terms are computed by work-groups of their own, to be added up afterwards: where `tiles`
-    /// tiles would leave much of the device idle.
-    func splits(chunks: Int, tiles: Int) -> Bool {
-        guard shape == .gpu, chunks > 1 else { return false }
+    /// tiles would leave much of the device idle, and one buffer holds the `sums`, which kernels count in 32 bits.
+    func splits(chunks: Int, tiles: Int, sums: Int) -> Bool {
+        guard shape == .gpu, chunks > 1, 4 * sums <= device.maxAllocation, sums <= Int(Int32.max) else {
+            return false
+        }
         return fixedSplit ?? (device.kind != .cpu && tiles < 2 * device.computeUnits)
     }
 }
@@ -139,10 +159,6 @@ package struct OpenCLFrame {
     package let device: OpenCL
     fileprivate let storages: [Int]
     fileprivate let buffers: [CLBuffer?]
-    fileprivate let shared: CLBuffer?
-
-    /// The memory that the step asked for by `workspace`.
-    var workspace: CLArgument { .buffer(shared!) }
 
     func buffer(_ value: Value) -> CLArgument { .buffer(buffers[storages[value.id]]!) }
 
@@ -171,7 +187,8 @@ package struct OpenCLFrame {
         _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], columns: Int,
         rows: Int
     ) throws -> CLLaunch {
-        let local = device.shape == .gpu ? CLSize(32, 4) : CLSize(16, 1)
+        let most = device.device.maxWorkGroupSize
+        let local = device.shape == .gpu ? CLSize(min(32, most), most < 128 ? 1 : 4) : CLSize(16, 1)
         return try launch(
             name, in: family, options: options, arguments,
             global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local), local: local)
@@ -214,37 +231,33 @@ private final class CopySlot: InputSlot {
 package final class OpenCLExecutor: Executor {
     private let tape: Tape
     private let frame: OpenCLFrame
-    private let queue: CLQueue
+    package let queue: CLQueue
     private let copies: CLQueue?
     private let launches: [[CLLaunch]]  // of each step
-    private let borrowed: [Block]  // memory that buffers use
     private let share: MemoryBudget.Share  // of the limit, for what lies in the host's memory
     package let arenaBytes: Int
 
+    /// - Throws: a `DeviceError` that is about memory if the tape needs more than the device has, before anything is allocated or
+    ///   packed; a `CLError` if the driver has less than it says.
     package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
         self.tape = tape
         queue = try CLQueue(context: device.context)
         copies = device.copies ? try CLQueue(context: device.context) : nil
-        let arena = tape.arena(keeping: kept, alignment: max(64, device.device.baseAddressAlignment / 4))
-        let most = device.device.maxAllocation
-        // Steps run one after the other, and share one workspace.
-        let workspace = tape.steps.map { $0.workspace(device) }.max() ?? 0
-        let needed = 4 * max(arena.size, tape.largest, workspace)
-        guard needed <= most else {
-            throw DeviceError(
-                "The OpenCL device “\(device.device.name)” gives buffers of at most \(most >> 20) MiB, and this needs one of "
-                    + "\(needed >> 20) MiB; take a smaller batch.")
-        }
+        // Parts of buffers begin where the device can address them, and buffers hold whole parts.
+        let alignment = max(64, device.device.baseAddressAlignment / 4)
+        let arena = tape.arena(
+            keeping: kept, alignment: alignment,
+            most: device.device.maxAllocation / 4 / alignment * alignment,
+            room: { $0.room(on: .openCL(device)) })
+        try OpenCLExecutor.check(tape, arena, device, keeping: kept)
         try tape.checkWork(tape.limits.work * tape.pictures)
         // A device with memory of its own has its own limits.
-        share = try tape.reserveMemory(
-            arena: device.device.sharesHostMemory ? arena.size + workspace : 0, keeping: kept)
-        arenaBytes = (arena.size + workspace) * 4
-        let shared =
-            workspace > 0 ? try CLBuffer(context: device.context, byteCount: workspace * 4) : nil
-        let memory = arena.size > 0 ? try CLBuffer(context: device.context, byteCount: arena.size * 4) : nil
+        share = try tape.reserveMemory(arena: device.device.sharesHostMemory ? arena.size : 0, keeping: kept)
+        arenaBytes = arena.size * 4
+        let blocks = try arena.sizes.map { try CLBuffer(context: device.context, byteCount: $0 * 4) }
+        // Some drivers find the memory when it is first used, and that had better be now.
+        for block in blocks { try queue.write([Float(0)], to: block) }
         var buffers: [CLBuffer?] = []
-        var borrowed: [Block] = []
         let used = tape.used(keeping: kept)
         for (storage, source) in tape.sources.enumerated() {
             let bytes = max(4, tape.sizes[storage] * 4)
@@ -263,24 +276,80 @@ package final class OpenCLExecutor: Executor {
                 let memory = UnsafeMutableRawBufferPointer(start: block.pointer, count: bytes)
                 if device.device.sharesHostMemory {
                     // Such a device reads the host's memory where it lies.
-                    borrowed.append(block)
-                    buffers.append(try CLBuffer(context: device.context, borrowing: memory, flags: .readOnly))
+                    buffers.append(
+                        try CLBuffer(
+                            context: device.context, borrowing: memory, of: block, flags: .readOnly))
                 } else {
                     let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
                     try queue.write(UnsafeRawBufferPointer(memory), to: buffer)
                     buffers.append(buffer)
                 }
             case .input: buffers.append(try CLBuffer(context: device.context, byteCount: bytes))
-            case .step:
+            case .step, .workspace:
                 buffers.append(
-                    try arena.offsets[storage].map { try memory!.part(offset: $0 * 4, byteCount: bytes) })
+                    try arena.places[storage].map {
+                        try blocks[$0.block].part(offset: $0.offset * 4, byteCount: max(4, $0.size * 4))
+                    })
             }
         }
-        self.borrowed = borrowed
         frame = OpenCLFrame(
-            device: device, storages: tape.entries.map(\.storage), buffers: buffers, shared: shared)
+            device: device, storages: tape.entries.map(\.storage), buffers: buffers)
         let frame = frame
         launches = try tape.steps.map { try $0.launches(frame) }
+    }
+
+    /// Launches read memory that goes with this object, and OpenCL lets them go on without it.
+    deinit {
+        try? queue.finish()
+        try? copies?.finish()
+    }
+
+    /// Refuses what the device says that it cannot hold: first what no smaller batch would change.
+    private static func check(
+        _ tape: Tape, _ arena: Tape.Arena, _ device: OpenCL, keeping kept: [Value]
+    ) throws {
+        let (name, most) = ("The OpenCL device “\(device.device.name)”", device.device.maxAllocation)
+        func size(_ bytes: Int) -> String {
+            bytes < 16 << 20 ? "\((bytes + 1023) >> 10) KiB" : "\((bytes + (1 << 20) - 1) >> 20) MiB"
+        }
+        var total = 4 * arena.size
+        var (weights, tensors): ([Int], [Int]) = ([], [])  // storages
+        let used = tape.used(keeping: kept)
+        for (storage, source) in tape.sources.enumerated() {
+            let bytes = 4 * tape.sizes[storage]
+            switch source {
+            case .constant, .weights:
+                guard used.contains(storage) else { continue }
+                weights.append(storage)
+                if !device.device.sharesHostMemory { total += bytes }
+            case .input:
+                tensors.append(storage)
+                // With the one that is computed, two may be on their way.
+                total += device.copies ? 3 * bytes : bytes
+            case .step: if arena.places[storage] != nil { tensors.append(storage) }
+            case .workspace: break
+            }
+        }
+        for (storages, what, way) in [
+            (weights, "the weights", "use another device, or `--device cpu`"),
+            (tensors, "a tensor", "take a smaller batch or picture"),
+        ] {
+            guard let storage = storages.first(where: { 4 * tape.sizes[$0] > most }) else { continue }
+            throw DeviceError(
+                "\(name) gives buffers of at most \(size(most)), and \(what) of “\(tape.label(using: storage) ?? "the input")” "
+                    + "need\(storages == tensors ? "s" : "") one of \(size(4 * tape.sizes[storage])); \(way).",
+                isMemory: storages == tensors)
+        }
+        guard arena.sizes.allSatisfy({ 4 * $0 <= most }) else {
+            throw DeviceError(
+                "\(name) gives buffers of at most \(size(most)), and a step needs one of \(size(4 * arena.sizes.max()!)) to work in; "
+                    + "take a smaller batch or picture.", isMemory: true)
+        }
+        guard total <= device.device.globalMemory else {
+            throw DeviceError(
+                "\(name) has \(size(device.device.globalMemory)) of memory, and this needs \(size(total)); take a smaller batch or "
+                    + "picture.", isMemory: true)
+        }
     }
 
     private func buffer(_ value: Value) -> CLBuffer { frame.buffers[frame.storages[value.id]]! }

@@ -64,6 +64,8 @@ package struct Convolution: Step {
     let shape: ConvolutionShape
     let x: Value, weights: Value, bias: Value?, residual: Value?, zeros: Value, y: Value
     let clip: Bounds?
+    /// Of chunks that are added up afterwards.
+    let sums: Value
 
     /// Each kernel has its own order of weights.
     enum Kind: String {
@@ -165,16 +167,18 @@ package struct Convolution: Step {
             px, frame.buffer(weights), bias.map(frame.buffer) ?? px, residual.map(frame.buffer) ?? px,
             frame.buffer(zeros), frame.buffer(y),
         ]
-        if kind == .convolution { return try Convolution.launches(frame, raw, arguments) }
+        if kind == .convolution { return try Convolution.launches(frame, raw, arguments, sums: sums) }
         return [try launchNarrow(frame, arguments + [.structure(raw)])]
     }
 
-    package func workspace(_ device: OpenCL) -> Int {
-        kind == .convolution ? Convolution.workspace(device, raw) : 0
+    package var workspaces: [Value] { [sums] }
+    package func room(on device: Device) -> [Int] {
+        guard case .openCL(let device) = device, kind == .convolution else { return [0] }
+        return [Convolution.sums(device, raw)]
     }
 
     /// A convolution that is not depthwise, with `buffers` x, weights, bias, residual, zeros, y.
-    static func launches(_ frame: OpenCLFrame, _ raw: wb_conv, _ buffers: [CLArgument]) throws
+    static func launches(_ frame: OpenCLFrame, _ raw: wb_conv, _ buffers: [CLArgument], sums: Value) throws
         -> [OpenCLLaunch]
     {
         let product = Product(raw)
@@ -202,19 +206,18 @@ package struct Convolution: Step {
         }
         if !splits { return [try launch("", to: buffers[5], chunks: 1)] }
         return [
-            try launch(" -DWB_SPLIT=1", to: frame.workspace, chunks: product.chunks),
+            try launch(" -DWB_SPLIT=1", to: frame.buffer(sums), chunks: product.chunks),
             try frame.launch(
                 "join_chunks", in: "convolution",
-                [frame.workspace, buffers[2], buffers[3], buffers[5], .structure(raw)],
+                [frame.buffer(sums), buffers[2], buffers[3], buffers[5], .structure(raw)],
                 count: product.groups * product.rows * product.columns),
         ]
     }
 
-    /// What those launches need.
-    static func workspace(_ device: OpenCL, _ raw: wb_conv) -> Int {
+    /// The sums, in floats, that those launches need room for.
+    static func sums(_ device: OpenCL, _ raw: wb_conv) -> Int {
         let product = Product(raw)
-        let outputs = product.groups * product.rows * product.columns
-        return product.cut(device).splits ? product.chunks * outputs : 0
+        return product.cut(device).splits ? product.sums : 0
     }
 
     /// A convolution as so many products of matrices, `rows` by `columns`, of terms in so many chunks.
@@ -232,11 +235,14 @@ package struct Convolution: Step {
         /// maps.
         var tileRows: Int { (rows + 6) / 7 * 7 * 20 < (rows + 7) / 8 * 8 * 19 ? 7 : 8 }
 
+        /// The sums of all chunks.
+        var sums: Int { chunks * groups * rows * columns }
+
         /// How the GPU shape divides the work.
         func cut(_ device: OpenCL) -> (tile: OpenCLTile, splits: Bool) {
             let tile = device.tile(rows: rows, columns: columns, groups: groups)
             let tiles = groups * tile.across(columns) * tile.down(rows)
-            return (tile, device.splits(chunks: chunks, tiles: tiles))
+            return (tile, device.splits(chunks: chunks, tiles: tiles, sums: sums))
         }
     }
 
@@ -289,7 +295,8 @@ extension Tape {
             Convolution(
                 shape: shape, x: x, weights: self.weights(weights),
                 bias: bias, residual: epilogue.residual,
-                zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip))
+                zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip,
+                sums: workspace()))
         return y
     }
 }

@@ -47,8 +47,27 @@ private struct Tiling {
         room = (positions * shape.inputChannels, positions * panels * Int(WB_PANEL))
     }
 
-    /// As many tiles as the workspace holds: a matter of memory alone.
-    var capacity: Int { min(count, max(64, (64 << 20) / 4 / (room.tile + room.product))) }
+    /// As many tiles as a workspace of so many bytes holds, and at least 64.
+    func capacity(bytes: Int) -> Int { min(count, max(64, bytes / 4 / (room.tile + room.product))) }
+
+    /// The tiles that a CPU's thread takes through all three parts: as many as leave room for weights in its second-level cache,
+    /// and a multiple of the product's rows.
+    var block: Int { min(64, max(16, 512 * 1024 / 4 / (room.tile + room.product) / 8 * 8)) }
+
+    /// Whether each thread takes tiles of its own; of few, all threads share the tiles, and need a workspace for them.
+    func isPrivate(_ threads: Int) -> Bool { threads == 1 || count >= 2 * block * threads }
+
+    /// The tiles that a workspace on the device holds at a time: a matter of memory alone.
+    func capacity(on device: Device) -> Int {
+        switch device {
+        case .cpu(let cpu): isPrivate(cpu.threads) ? 0 : capacity(bytes: Tiling.most)
+        // A CPU's should stay in its caches.
+        case .openCL(let device):
+            capacity(bytes: min(device.shape == .cpu ? 8 << 20 : Tiling.most, device.device.maxAllocation))
+        }
+    }
+
+    static let most = 64 << 20
 }
 
 /// A convolution in three parts: tiles of the input are transformed, multiplied position by position, and transformed back.
@@ -56,8 +75,8 @@ package struct Winograd: Step {
     let shape: ConvolutionShape
     private let tiling: Tiling
     let x: Value, weights: Value, bias: Value?, residual: Value?, zeros: Value, y: Value
-    /// Transformed tiles and their products, for as many tiles as fit.
-    let tiles: Value, products: Value
+    /// Transformed tiles and their products, for as many tiles as fit, and what the product itself needs.
+    let tiles: Value, products: Value, sums: Value
     let clip: Bounds?
 
     /// Of its tiles of outputs.
@@ -65,7 +84,8 @@ package struct Winograd: Step {
 
     package var kernel: String { "winograd" }
     package var reads: [Value] { [x, weights, zeros] + [bias, residual].compactMap { $0 } }
-    package var writes: [Value] { [y, tiles, products] }
+    package var writes: [Value] { [y] }
+    package var workspaces: [Value] { [tiles, products, sums] }
     package var overwrites: Value? { residual }
     /// Those of the convolution as it is defined, so that speeds compare.
     package var operations: Int { 2 * shape.output.count * shape.terms }
@@ -82,8 +102,7 @@ package struct Winograd: Step {
         (self.clip, self.y) = (clip, y)
         zeros = tape.zeros(shape.inputChannels)
         tiling = Tiling(shape, side: tile)
-        tiles = tape.value([tiling.capacity * tiling.room.tile])
-        products = tape.value([tiling.capacity * tiling.room.product])
+        (tiles, products, sums) = (tape.workspace(), tape.workspace(), tape.workspace())
     }
 
     /// The arguments for tiles [first, first + rows), which are in the workspace.
@@ -105,16 +124,13 @@ package struct Winograd: Step {
         let (bias, residual) = (
             bias.map { UnsafePointer(cpu.pointer($0)) }, residual.map { UnsafePointer(cpu.pointer($0)) }
         )
-        let (v, m) = (cpu.pointer(tiles), cpu.pointer(products))
         let functions = cpu.functions
         let channels = shape.outputChannels
         let (positions, panels, room) = (tiling.positions, tiling.panels, tiling.room)
-        let (count, capacity) = (tiling.count, tiling.capacity)
+        let count = tiling.count
 
-        // As many tiles at a time as leave room for weights in the second-level cache, and a multiple of the product's rows.
-        let block = min(64, max(16, 512 * 1024 / 4 / (room.tile + room.product) / 8 * 8))
-        if count >= 2 * block * cpu.threads || cpu.threads == 1 {
-            // Each thread takes tiles of its own through all three parts.
+        if tiling.isPrivate(cpu.threads) {
+            let block = tiling.block
             cpu.split(count, grain: block) { begin, end, scratch in
                 let floats = block * (room.tile + room.product)
                 let v = wb_scratch_get(scratch, floats * 4)!.bindMemory(to: Float.self, capacity: floats)
@@ -132,7 +148,9 @@ package struct Winograd: Step {
             }
             return
         }
-        // Few tiles: threads share the tiles and divide the weights, so that each is read once.
+        // Threads share the tiles and divide the weights, so that each is read once.
+        let (v, m) = (cpu.pointer(tiles), cpu.pointer(products))
+        let capacity = tiling.capacity(bytes: Tiling.most)
         for first in stride(from: 0, to: count, by: capacity) {
             let rows = min(capacity, count - first)
             withUnsafePointer(to: raw(first: first, rows: rows)) { raw in
@@ -153,10 +171,7 @@ package struct Winograd: Step {
 
     /// The ranges of tiles that go through the three parts one after the other.
     private func parts(_ device: OpenCL) -> [(first: Int, rows: Int)] {
-        let (room, count) = (tiling.room, tiling.count)
-        // On a CPU the workspace should stay in its caches.
-        let most = device.shape == .cpu ? (8 << 20) / 4 / (room.tile + room.product) : Int.max
-        let step = min(tiling.capacity, max(64, most))
+        let (step, count) = (tiling.capacity(on: .openCL(device)), tiling.count)
         return stride(from: 0, to: count, by: step).map { ($0, min(step, count - $0)) }
     }
 
@@ -171,9 +186,14 @@ package struct Winograd: Step {
             dilation_h: 1, dilation_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
     }
 
-    package func workspace(_ device: OpenCL) -> Int {
-        parts(device).map { Convolution.workspace(device, product(raw(first: $0.first, rows: $0.rows))) }
-            .max()!
+    package func room(on device: Device) -> [Int] {
+        let capacity = tiling.capacity(on: device)
+        var sums = 0
+        if case .openCL(let device) = device {
+            sums = parts(device).map { Convolution.sums(device, product(raw(first: $0.first, rows: $0.rows))) }
+                .max()!
+        }
+        return [capacity * tiling.room.tile, capacity * tiling.room.product, sums]
     }
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
@@ -186,7 +206,8 @@ package struct Winograd: Step {
                     frame, "winograd_input", [px, pv, .structure(raw)], channels: shape.inputChannels, rows)
             ]
             launches += try Convolution.launches(
-                frame, product(raw), [pv, frame.buffer(weights), pv, pv, frame.buffer(zeros), pm])
+                frame, product(raw), [pv, frame.buffer(weights), pv, pv, frame.buffer(zeros), pm],
+                sums: sums)
             launches.append(
                 try launch(
                     frame, "winograd_output", outputs + [.structure(raw)], channels: shape.outputChannels,
