@@ -37,12 +37,13 @@ step() {
     timeout "$limit" "$@" || { local code=$?; echo "This failed ($code): $*"; return $code; }
 }
 
-# Containers often have NVIDIA's driver without the file that tells the loader of it.
-if ! ls /etc/OpenCL/vendors/*.icd > /dev/null 2>&1; then
+# Containers often have NVIDIA's driver without the file that tells the loader of it, though they may have PoCL's.
+if ! grep -qs nvidia /etc/OpenCL/vendors/*.icd; then
     driver=$(ldconfig -p | sed -n 's/.*=> \(.*libnvidia-opencl.so.1\)$/\1/p' | head -1)
     [ -n "$driver" ] || driver=$(find /usr /opt -name 'libnvidia-opencl.so.1' 2> /dev/null | head -1)
     if [ -n "$driver" ]; then
         mkdir -p "$out/vendors"
+        cp /etc/OpenCL/vendors/*.icd "$out/vendors/" 2> /dev/null
         echo "$driver" > "$out/vendors/nvidia.icd"
         export OCL_ICD_VENDORS=$out/vendors/
     fi
