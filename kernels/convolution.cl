@@ -33,14 +33,12 @@ WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6)
 #endif
 
-// Asks for memory that is needed soon. OpenCL's own prefetch() does nothing on PoCL.
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+// Asks for memory that is needed soon. OpenCL's own prefetch() does nothing on PoCL, and what does something is no OpenCL: the host
+// says where the compiler is known to take it.
+#ifdef WB_PREFETCH
 #define SOON(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
 #define SOON_WRITTEN(p) __builtin_prefetch((const void *)(size_t)(p), 1, 3)
-#endif
-#endif
-#ifndef SOON
+#else
 #define SOON(p)
 #define SOON_WRITTEN(p)
 #endif

@@ -95,6 +95,9 @@ package final class OpenCL: Sendable {
         return missing
     }
 
+    /// Whether the compiler takes clang's own prefetch, which is no OpenCL: NVIDIA's and rusticl's refuse it.
+    var prefetches: Bool { device.platform.name == "Portable Computing Language" && device.kind == .cpu }
+
     package var description: String { "opencl:\(device.index) (\(device.name), \(device.platform.name))" }
 
     private static func text(_ name: String) -> String {

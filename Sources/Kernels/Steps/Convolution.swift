@@ -187,7 +187,9 @@ package struct Convolution: Step {
             let tile = product.tileRows
             return [
                 try frame.launch(
-                    "convolution", in: "convolution", options: "-DWB_CPU_SHAPE=1 -DWB_TILE_ROWS=\(tile)",
+                    "convolution", in: "convolution",
+                    options:
+                        "-DWB_CPU_SHAPE=1 -DWB_TILE_ROWS=\(tile)\(frame.device.prefetches ? " -DWB_PREFETCH=1" : "")",
                     buffers + [.structure(raw)],
                     global: CLSize((product.rows + tile - 1) / tile, panels), local: [1, 1])
             ]
