@@ -126,7 +126,8 @@ say "From a folder of JPEGs to maps on disk"
 jpegs=$out/jpegs
 mkdir -p "$jpegs"
 photos=(photos/*.jp*g)
-for i in $(seq $copies); do ln -sf "$here/${photos[$((i % ${#photos[@]}))]}" "$jpegs/$i.jpg"; done
+# Copies, since a file that several names lead to counts once.
+for i in $(seq $copies); do cp "${photos[$((i % ${#photos[@]}))]}" "$jpegs/$i.jpg"; done
 batch=${batches##*,}
 start=$(date +%s.%N)
 step 120 "$app" explain "$jpegs" --model "$model" --device "$device" --batch "$batch" --output "$out/maps" --force > "$out/explain.txt"

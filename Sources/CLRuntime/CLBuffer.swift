@@ -1,4 +1,5 @@
 import COpenCL
+import Synchronization
 
 /// How the device and the host will use a buffer.
 package struct CLMemoryFlags: OptionSet, Sendable, Hashable {
@@ -34,6 +35,13 @@ package final class CLBuffer: Sendable {
     package let offset: Int
     /// What the memory belongs to, if this buffer borrows it: it outlives the buffer.
     private let owner: (any AnyObject & Sendable)?
+
+    /// A handle that may lie in a lock.
+    // Unsafe only for the compiler, as above.
+    private struct Part: Sendable { nonisolated(unsafe) let handle: cl_mem }
+    /// The handles of this buffer's parts, in the order in which they were made. They are released with the whole, the last
+    /// first: NVIDIA's driver (580) crashes when parts that overlap are released in any other order.
+    private let parts = Mutex<[Part]>([])
 
     /// Allocates `byteCount` bytes (at least one).
     package convenience init(context: CLContext, byteCount: Int, flags: CLMemoryFlags = .readWrite)
@@ -103,7 +111,12 @@ package final class CLBuffer: Sendable {
         self.owner = owner
     }
 
-    deinit { _ = wb_clReleaseMemObject(handle) }
+    deinit {
+        // The whole outlives its parts, which hold it.
+        guard parent == nil else { return }
+        for part in parts.withLock({ $0 }).reversed() { _ = wb_clReleaseMemObject(part.handle) }
+        _ = wb_clReleaseMemObject(handle)
+    }
 
     private static func create(
         _ context: CLContext, _ byteCount: Int, _ flags: CLMemoryFlags, _ host: UnsafeMutableRawPointer?
@@ -132,8 +145,8 @@ package final class CLBuffer: Sendable {
     }
 
     /// The part of this buffer that starts at `offset` (a multiple of `device.baseAddressAlignment`). It shares the
-    /// memory. OpenCL has no parts of parts: a part of a part is made from the whole, which only matters for
-    /// `parent` and `offset`.
+    /// memory, and its handle is released with the whole. OpenCL has no parts of parts: a part of a part is made from the whole,
+    /// which only matters for `parent` and `offset`.
     package func part(offset: Int, byteCount: Int, flags: CLMemoryFlags = []) throws(CLError) -> CLBuffer {
         func attempt() -> String {
             "take \(byteCount) bytes at offset \(offset) of a buffer of \(self.byteCount) bytes"
@@ -155,6 +168,8 @@ package final class CLBuffer: Sendable {
         guard code == CL_SUCCESS, let made else {
             throw CLError("clCreateSubBuffer", code, attempt: attempt())
         }
+        let part = Part(handle: made)
+        parts.withLock { $0.append(part) }
         return CLBuffer(handle: made, context: context, byteCount: byteCount, parent: self, offset: offset)
     }
 
