@@ -12,6 +12,11 @@ SETUP ?= yes
 SYSTEM_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 python := .venv/bin/python
 app := .build/release/app
+# For machines without Swift: its own libraries are inside, those of the system are not.
+static := .build/static/release/app
+package := .build/package
+PREFIX ?= /usr/local
+DESTDIR ?=
 networks := efficientnet-lite0 squeezenet1.1
 
 .PHONY: help
@@ -58,6 +63,58 @@ test-tools: .venv/ready ## test the tools in Python
 .PHONY: build
 build: setup ## build the program .build/release/app
 	swift build -c release --product app
+
+.PHONY: static
+static: setup ## build the program for machines without Swift, .build/static/release/app
+	swift build -c release --static-swift-stdlib --product app --scratch-path .build/static
+
+# Made anew only where a source is newer, so that `sudo make install` after `make package` neither builds nor asks for Swift.
+.PHONY: package
+package: $(package)/ready ## fill .build/package/: the program, completions for shells, manual pages, documentation, licences
+$(package)/ready: $(shell find Sources kernels -type f) Package.swift LICENSE README.md CONTRIBUTING.md $(wildcard Documentation/*)
+	@$(MAKE) --no-print-directory static
+	# The parser's own generator of manual pages. (Its plug-in for packages would build this program once more, in debug.)
+	parser=.build/static/checkouts/swift-argument-parser
+	swift build --package-path $$parser --scratch-path .build/manual --product generate-manual
+	rm -rf $(package)
+	mkdir -p $(package)/{bin,share/{man/man1,bash-completion/completions,zsh/site-functions,fish/vendor_completions.d,doc/whitebox/licences}}
+	cd $(package)
+	strip -o bin/app ../static/release/app
+	../manual/debug/generate-manual --multi-page --output-directory share/man/man1 "$$PWD/bin/app"
+	bin/app --generate-completion-script bash > share/bash-completion/completions/app
+	bin/app --generate-completion-script zsh > share/zsh/site-functions/_app
+	bin/app --generate-completion-script fish > share/fish/vendor_completions.d/app.fish
+	cp -r ../../{LICENSE,README.md,CONTRIBUTING.md,Documentation} share/doc/whitebox/
+	# What is linked into the program.
+	for checkout in ../static/checkouts/*/; do
+	  for text in "$${checkout}"{LICENSE,NOTICE}*; do
+	    if [ -e $$text ]; then cp $$text share/doc/whitebox/licences/$$(basename $$checkout)-$$(basename $$text); fi
+	  done
+	done
+	touch ready
+
+.PHONY: install
+install: package ## install the program `app` with its manual pages and completions, below PREFIX=/usr/local (and DESTDIR)
+	@to="$(DESTDIR)$(PREFIX)"
+	list=share/doc/whitebox/installed-files
+	cd $(package)
+	files=$$(find bin share -type f)
+	for file in $$files; do
+	  case $$file in bin/*) mode=755 ;; *) mode=644 ;; esac
+	  install -D -m $$mode $$file "$$to/$$file"
+	done
+	{ echo "$$files"; echo $$list; } > "$$to/$$list"
+	echo "Installed $$to/bin/app, its manual pages and completions. Models are not installed: see --model and WHITEBOX_MODEL."
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` put below PREFIX (and DESTDIR)
+	@to="$(DESTDIR)$(PREFIX)"
+	list="$$to/share/doc/whitebox/installed-files"
+	if [ ! -e "$$list" ]; then echo "Nothing is installed below $$to."; exit; fi
+	mapfile -t files < "$$list"
+	for file in "$${files[@]}"; do rm -f "$$to/$$file"; done
+	# Folders that others use stay.
+	find "$$to/share/doc/whitebox" -depth -type d -empty -delete
 
 .PHONY: models
 models: .venv/ready ## get the trained networks, as ONNX, into models/
@@ -107,12 +164,11 @@ endif
 	@$(python) Tools/gpu_report.py
 
 .PHONY: gpu-bundle
-gpu-bundle: setup models photos ## fill .build/gpu-bundle/: what to carry to a machine with a GPU, and there run gpu.sh
-	@swift build -c release --static-swift-stdlib --product app --scratch-path .build/static
-	bundle=.build/gpu-bundle
+gpu-bundle: static models photos ## fill .build/gpu-bundle/: what to carry to a machine with a GPU, and there run gpu.sh
+	@bundle=.build/gpu-bundle
 	rm -rf $$bundle
 	mkdir -p $$bundle/lib $$bundle/models $$bundle/photos $$bundle/Tools
-	strip -o $$bundle/app .build/static/release/app
+	strip -o $$bundle/app $(static)
 	# The far side has the C and C++ libraries; it may lack these, and OpenCL's loader.
 	for name in libpng16.so.16 libturbojpeg.so.0 libz.so.1 libOpenCL.so.1; do
 	  cp -L "$$(ldconfig -p | sed -n "s|.*$$name .*=> \(.*\)|\1|p" | head -1)" $$bundle/lib/

@@ -31,7 +31,7 @@ public enum ClassChoice: Sendable, Equatable {
     /// What is no name.
     private init?(plain text: String) {
         let lower = text.lowercased()
-        if lower.hasPrefix("top"), let n = Int(lower.dropFirst(3)), n > 0 {
+        if lower.hasPrefix("top"), let n = Int(lower.dropFirst(3)), n >= 0 {
             self = .top(n)
         } else if let index = Int(text) {
             self = .index(index)

@@ -4,6 +4,7 @@ import Crypto
 import Dispatch
 import Foundation
 import Synchronization
+import Text
 
 /// The SHA-256 of a file, computed once, on another thread.
 package final class FileDigest: Sendable {
@@ -34,8 +35,9 @@ package final class FileDigest: Sendable {
 
     private static func digits(_ path: String) throws -> String {
         // Read, not mapped: the pages of a mapped file would count as memory of this process.
-        let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
-        defer { try? file.close() }
+        let descriptor = FileName.open(path, O_RDONLY)
+        guard descriptor >= 0 else { throw POSIXError(.ENOENT) }
+        let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         var hash = SHA256()
         while let part = try file.read(upToCount: 1 << 20), !part.isEmpty { hash.update(data: part) }
         return hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()

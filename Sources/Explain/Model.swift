@@ -1,6 +1,5 @@
 // A model: the network with what is needed to feed it pictures and to name what it says.
 
-import Foundation
 import Imaging
 import Inference
 import Kernels
@@ -84,7 +83,7 @@ public struct Model: Sendable {
                 origin = "as asked: \(name)"
                 if let preset = Preprocessing.preset(named: name) {
                     (chosen, isPreset) = (preset, true)
-                } else if FileManager.default.fileExists(atPath: name) {
+                } else if FileKind(name) != .missing {
                     (chosen, isPreset, whose) = (
                         try Preprocessing.load(path: name), false, "\(name): The preprocessing"
                     )

@@ -1,8 +1,7 @@
 // Parts of paths. Foundation's own functions for this end the program on a relative path of one letter. All by Unicode scalars,
 // not by characters: a slash or a point before a combining mark is one.
 
-import Glibc
-import Imaging
+import Text
 
 package enum Paths {
     /// What follows the last slash; slashes at the end do not count.
@@ -34,11 +33,7 @@ package enum Paths {
 
     /// The same bytes for all spellings of a path to one file.
     package static func identity(_ path: String) -> [UInt8] {
-        FileName.withPath(path) {
-            guard let real = realpath($0, nil) else { return FileName.bytes(path) }
-            defer { free(real) }
-            return FileName.bytes(FileName.text(real))
-        }
+        FileName.bytes(FileName.resolved(path) ?? path)
     }
 
     package static func join(_ folder: String, _ name: String) -> String {

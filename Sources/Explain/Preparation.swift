@@ -109,7 +109,7 @@ struct Preparation: Sendable {
             throw ExplainError(
                 .input,
                 "\(path): The picture is \(view.image.width)×\(view.image.height) after preprocessing, and the network takes "
-                    + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that resizes (--preprocess)."
+                    + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that makes it so (--preprocess), by its crop or the size that it resizes to."
             )
         }
         if room.count == 3 * model.inputWidth * model.inputHeight {

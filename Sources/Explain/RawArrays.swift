@@ -1,9 +1,9 @@
 // Raw arrays in, raw arrays out, as files.
 
-import Foundation
 import Imaging
 import Inference
 import Kernels
+import Text
 
 extension Model {
     /// What `runFile` wrote.
@@ -50,9 +50,7 @@ extension Model {
         if !overwrite {
             // What will be written is known before anything is computed.
             let all = (wanted ?? [network.outputName]) + (target == nil ? [] : ["gradient"])
-            let present = Model.fileNames(all).filter {
-                FileManager.default.fileExists(atPath: Paths.join(directory, $0))
-            }
+            let present = Model.fileNames(all).filter { FileKind(Paths.join(directory, $0)) != .missing }
             if let first = present.first {
                 let others = present.count == 1 ? "" : " and \(present.count - 1) more"
                 throw ExplainError(

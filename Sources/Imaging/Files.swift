@@ -1,6 +1,7 @@
 // Reading whole files, and writing them so that a file is either complete or not there.
 
 import Glibc
+import Text
 
 /// The last error of the C library in words.
 private func reason(_ code: Int32) -> String {
@@ -23,7 +24,7 @@ struct InputFile: ~Copyable {
     init(_ path: String) throws(ImageError) {
         func failed(_ reason: String) -> ImageError { .unreadable(file: path, reason: reason) }
         // Not blocking: opening a pipe that nobody writes to must not wait for ever.
-        let file = FileName.withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+        let file = FileName.open(path, O_RDONLY | O_NONBLOCK)
         guard file >= 0 else { throw failed(reason(errno)) }
         var status = stat()
         var wrong: String?
@@ -139,7 +140,7 @@ package enum AtomicFile {
             guard random.count >= 8, UInt64(random, radix: 36) != nil, name.contains(marker)
             else { continue }
             let path = directory + "/" + name
-            let file = FileName.withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) }
+            let file = FileName.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
             guard file >= 0 else { continue }
             defer { close(file) }
             guard flock(file, LOCK_EX | LOCK_NB) == 0 else { continue }

@@ -81,7 +81,10 @@ extension Preprocessing {
         /// The object under `key`, whose own keys are not yet checked.
         init(_ key: String, in outer: Entries) throws(Fault) {
             guard case .object(let entries) = try outer.value(key) else {
-                throw outer.fault(key, "must be an object")
+                throw outer.fault(
+                    key,
+                    "must be an object"
+                        + (key == "resize" ? " such as {\"shortSide\": 256}, or \"none\"" : ""))
             }
             (self.entries, prefix) = (entries, outer.prefix + key + ".")
         }
@@ -145,7 +148,7 @@ extension Preprocessing {
                 throw fault(key, "must hold three numbers, one for each channel")
             }
             var numbers: [Float] = []
-            for (i, item) in items.enumerated() { numbers.append(try number(item, "\(key).[\(i)]")) }
+            for (i, item) in items.enumerated() { numbers.append(try number(item, "\(key)[\(i)]")) }
             return numbers
         }
 

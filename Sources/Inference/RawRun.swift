@@ -16,7 +16,7 @@ extension Network {
         guard let batch = dims.first, batch > 0 else {
             throw NetworkError(
                 .input,
-                "The input array has the shape \(Shape(dims)) and so no pictures; the network takes \(describedInput)."
+                "The input array \(dims.isEmpty ? "is a single number" : "has the shape \(Shape(dims))") and so holds no pictures; the network takes \(describedInput)."
             )
         }
         let shape = try inputShape(

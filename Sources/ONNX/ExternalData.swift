@@ -14,7 +14,8 @@ struct ExternalData {
     let file: String
     /// The model's folder; nil for a model that did not come from a file.
     let folder: String?
-    private var mapped: [String: Data] = [:]
+    /// By the bytes of their names: Swift holds names for equal that file systems don't.
+    private var mapped: [[UInt8]: Data] = [:]
 
     init(file: String, folder: String?) {
         self.file = file
@@ -61,22 +62,24 @@ struct ExternalData {
 
     private mutating func map(_ location: String, _ failure: (String) -> ONNXError) throws(ONNXError) -> Data
     {
-        if let data = mapped[location] { return data }
+        let name = Array(location.utf8)
+        if let data = mapped[name] { return data }
         guard let folder else {
             throw failure("is in the file \(quoted(location)), but this model was not read from a folder.")
         }
-        guard !location.hasPrefix("/"), !location.utf8.contains(0) else {
+        guard name.first != UInt8(ascii: "/"), !name.contains(0) else {
             throw failure("is at \(quoted(location)), but only a path relative to the model is allowed.")
         }
-        guard !location.split(separator: "/").contains("..") else {
+        guard !name.split(separator: UInt8(ascii: "/")).contains(Array("..".utf8)[...]) else {
             throw failure("is at \(quoted(location)), but a path with '..' is not allowed.")
         }
-        guard let root = ModelFile.resolve(folder), let path = ModelFile.resolve(folder + "/" + location)
+        guard let root = FileName.resolved(folder),
+            let path = FileName.resolved(folder + "/" + FileName.text(name))
         else {
             throw failure(
                 "should be in \(quoted(location)), which is missing; put that file beside the model.")
         }
-        guard path.hasPrefix(root.hasSuffix("/") ? root : root + "/") else {
+        guard FileName.isBelow(path, folder: root) else {
             throw failure(
                 "is at \(quoted(location)), a link that leaves the model's folder, which is not allowed.")
         }
@@ -86,7 +89,7 @@ struct ExternalData {
         } catch {
             throw failure("cannot be read. \(error)")
         }
-        mapped[location] = data
+        mapped[name] = data
         return data
     }
 }

@@ -22,7 +22,7 @@ enum ModelFile {
             throw ONNXError(.fileNotFound, file: quoted(path), "This is not a path of a file.")
         }
         var status = stat()
-        guard stat(path, &status) == 0 else {
+        guard FileName.withPath(path, { stat($0, &status) }) == 0 else {
             let code = errno
             if code == ENOENT || code == ENOTDIR {
                 throw ONNXError(.fileNotFound, file: path, "There is no such file.")
@@ -39,25 +39,22 @@ enum ModelFile {
                 .notAFile, file: path, "This is not a regular file; models are mapped into memory.")
         }
         guard status.st_size > 0 else { return Data() }
-        do {
-            return try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped)
-        } catch {
-            let why = access(path, R_OK) == 0 ? "" : ": \(String(cString: strerror(errno)))"
-            throw ONNXError(.unreadable, file: path, "The file cannot be read\(why).")
+        let file = FileName.open(path, O_RDONLY)
+        defer { close(file) }
+        let size = Int(status.st_size)
+        guard file >= 0, let start = mmap(nil, size, PROT_READ, MAP_PRIVATE, file, 0), start != MAP_FAILED
+        else {
+            throw ONNXError(
+                .unreadable, file: path, "The file cannot be read: \(String(cString: strerror(errno))).")
         }
+        return Data(bytesNoCopy: start, count: size, deallocator: .unmap)
     }
 
     /// The folder of `path`: everything before its last slash.
     static func folder(of path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
+        // By bytes: a slash before a combining mark is a slash.
+        guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
-    }
-
-    /// `path` without symbolic links and dots, or nil where it leads nowhere.
-    static func resolve(_ path: String) -> String? {
-        guard let resolved = realpath(path, nil) else { return nil }
-        defer { free(resolved) }
-        return String(cString: resolved)
     }
 
     /// What a file that is not ONNX looks like, by its first bytes: the formats that people confuse with it.

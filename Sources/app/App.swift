@@ -4,6 +4,7 @@ import ArgumentParser
 import Explain
 import Foundation
 import Imaging
+import Text
 
 @main
 struct App: ParsableCommand {
@@ -44,6 +45,11 @@ struct App: ParsableCommand {
     static func main() {
         // A reader that went away, such as `head`, is no error.
         signal(SIGPIPE, SIG_DFL)
+        guard CommandLine.argc > 0 else {
+            fail(
+                "The arguments cannot be read: they are in /proc, which is not mounted here.",
+                code: ExitCode.validationFailure.rawValue)
+        }
         guard CommandLine.arguments.count > 1 else {
             printLines(helpMessage(for: App.self) + "\n")
             return

@@ -11,7 +11,9 @@ struct BenchCommand: ParsableCommand {
             "Times are medians over rounds. Without images, noise in the network's input format is used, and nothing is decoded."
     )
 
-    @Argument(help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"))
+    @Argument(
+        help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"),
+        completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
     @OptionGroup var method: MethodOptions
@@ -20,7 +22,7 @@ struct BenchCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "What is timed: explain, or input-gradient (of the largest logit with respect to the input).",
-            valueName: "work"))
+            valueName: "work"), completion: .list(Benchmark.Work.allCases.map(\.rawValue)))
     var work = Benchmark.Work.explain.rawValue
 
     @Option(
@@ -36,12 +38,14 @@ struct BenchCommand: ParsableCommand {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "A batch in place of images: the network's input, [N, C, H, W], a .npy file.", valueName: "file"))
+            "A batch in place of images: the network's input, [N, C, H, W], a .npy file.", valueName: "file"),
+        completion: .file(extensions: ["npy"]))
     var input: String?
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Also write what is computed, a .npy file.", valueName: "file"))
+        help: ArgumentHelp("Also write what is computed, a .npy file.", valueName: "file"),
+        completion: .file(extensions: ["npy"]))
     var output: String?
 
     @Flag(

@@ -16,10 +16,13 @@ struct RunCommand: ParsableCommand {
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("The network's input, [N, C, H, W], a .npy file.", valueName: "file"))
+        help: ArgumentHelp("The network's input, [N, C, H, W], a .npy file.", valueName: "file"),
+        completion: .file(extensions: ["npy"]))
     var input: String
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("The folder to write into.", valueName: "folder"))
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("The folder to write into.", valueName: "folder"),
+        completion: .directory)
     var output: String
 
     @Option(
@@ -38,6 +41,10 @@ struct RunCommand: ParsableCommand {
     var wrt: String?
 
     func validate() throws {
+        if let outputs, list(outputs).isEmpty {
+            throw ValidationError(
+                "--outputs names no value; give names with commas between them, or all, or leave it out.")
+        }
         if wrt != nil && gradient == nil {
             throw ValidationError(
                 "--wrt says what a gradient is taken with respect to; name its class with --gradient.")
@@ -86,19 +93,22 @@ struct VerifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify", abstract: "Check that every device computes the same bits.",
         discussion: """
-            Runs every layer forward and backward, and then whole explanations in batches of 1 and 3, on the CPU (each instruction set, one
-            and many threads) and on each OpenCL device (kernels made for CPUs and for GPUs), and compares bit patterns. Without images,
+            Runs every layer forward and backward, and then whole explanations in batches of 1 and 3, on the CPU (each instruction set, one \
+            and many threads) and on each OpenCL device (kernels made for CPUs and for GPUs), and compares bit patterns. Without images, \
             noise is used. Ends with 1 if there is a difference, with 8 if there is no OpenCL device and `--device cpu` was not asked for.
             """)
 
-    @Argument(help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"))
+    @Argument(
+        help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"),
+        completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
 
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "auto (everything), cpu (only that), or opencl:N (that, against the CPU).", valueName: "device"))
+            "auto (everything), cpu (only that), or opencl:N (that, against the CPU).", valueName: "device"),
+        completion: .list(["auto", "cpu", "opencl"]))
     var device = "auto"
 
     @Option(help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))

@@ -20,7 +20,8 @@ struct ExplainCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"))
+            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"),
+        completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
     @OptionGroup var method: MethodOptions
@@ -33,13 +34,13 @@ struct ExplainCommand: ParsableCommand {
         name: .shortAndLong,
         help: ArgumentHelp(
             "Where results go; if left out, whitebox-results, or whitebox-results-2, … if that is there.",
-            valueName: "folder"))
+            valueName: "folder"), completion: .directory)
     var output: String?
 
     @Option(
         help: ArgumentHelp(
             "What the heat map is laid over: view (what the network saw) or photo (the whole picture).",
-            valueName: "what"))
+            valueName: "what"), completion: .list(ResultWriter.Background.allCases.map(\.rawValue)))
     var overlay = "view"
 
     @Flag(help: "Replace results that are there already.")
@@ -176,7 +177,8 @@ struct ClassifyCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"))
+            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"),
+        completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
     @OptionGroup var device: DeviceOptions

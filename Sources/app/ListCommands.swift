@@ -61,7 +61,7 @@ struct DevicesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "devices", abstract: "List the devices that can compute.",
         discussion: """
-            A device can be used if it keeps the promise of equal bits: fused multiply-add, subnormal numbers, rounding to nearest,
+            A device can be used if it keeps the promise of equal bits: fused multiply-add, subnormal numbers, rounding to nearest, \
             infinities and NaN. `auto` takes the first usable GPU, else the CPU.
             """)
 

@@ -5,25 +5,26 @@ import Explain
 import Foundation
 import Kernels
 import Logging
+import Text
 
 struct ModelOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
             "The network, an ONNX file; if left out, $WHITEBOX_MODEL, else models/efficientnet-lite0.onnx.",
-            valueName: "model"))
+            valueName: "model"), completion: .file(extensions: ["onnx"]))
     var model: String?
 
     @Option(
         help: ArgumentHelp(
             "How pictures are prepared: imagenet, lite, caffe, tf, none, or a JSON file; if left out, as the model says, else imagenet.",
-            valueName: "preset|file"))
+            valueName: "preset|file"), completion: .file())
     var preprocess: String?
 
     @Option(
         help: ArgumentHelp(
             "Class names, one per line or as JSON; if left out, those that the model carries.",
-            valueName: "file"))
+            valueName: "file"), completion: .file())
     var labels: String?
 
     @Flag(help: "Name every node where a message would only count them.")
@@ -71,21 +72,21 @@ struct ModelOptions: ParsableArguments {
 
     /// The model that the environment names, else the default in the working directory, else beside or above the program.
     private static func standardModel() throws -> String {
-        if let named = ProcessInfo.processInfo.environment["WHITEBOX_MODEL"], !named.isEmpty { return named }
+        if let named = FileName.environment("WHITEBOX_MODEL") { return named }
         let name = "models/efficientnet-lite0.onnx"
-        if FileManager.default.fileExists(atPath: name) { return name }
-        if let program = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") {
+        if FileKind(name) != .missing { return name }
+        if let program = FileName.resolved("/proc/self/exe") {
             var folder = Paths.parent(program)
             // From .build/PLATFORM/release up to the project.
             for _ in 0..<5 {
                 let path = Paths.join(folder, name)
-                if FileManager.default.fileExists(atPath: path) { return path }
+                if FileKind(path) != .missing { return path }
                 folder = Paths.parent(folder)
             }
         }
         throw ExplainError(
             .model,
-            "No model was named, and there is no \(name); name one with --model or in WHITEBOX_MODEL, or let `make models` get two."
+            "No model was named, and there is no \(name) in the working directory or near the program; name an ONNX file with --model or in WHITEBOX_MODEL (`make models` in Whitebox's sources gets two)."
         )
     }
 }
@@ -95,7 +96,7 @@ struct DeviceOptions: ParsableArguments {
         name: .shortAndLong,
         help: ArgumentHelp(
             "auto (a GPU if there is one, else the CPU), cpu, or opencl:N (see `app devices`).",
-            valueName: "device"))
+            valueName: "device"), completion: .list(["auto", "cpu", "opencl"]))
     var device = "auto"
 
     @Option(help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
@@ -104,7 +105,7 @@ struct DeviceOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "For tests: the OpenCL kernels' shape, cpu or gpu; if left out, what suits the device.",
-            valueName: "shape"))
+            valueName: "shape"), completion: .list(["cpu", "gpu"]))
     var kernels: String?
 
     func validate() throws {
@@ -132,7 +133,8 @@ struct DeviceOptions: ParsableArguments {
 struct MethodOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Methods, separated by commas: \(Options.methods.joined(separator: ", ")).", valueName: "names"))
+            "Methods, separated by commas: \(Options.methods.joined(separator: ", ")).", valueName: "names"),
+        completion: .list(Options.methods))
     var method = "gradcam"
 
     @Option(

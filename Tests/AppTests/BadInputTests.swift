@@ -1,4 +1,5 @@
 import Foundation
+import Imaging
 import ONNX
 import Testing
 
@@ -43,6 +44,7 @@ import Testing
         Case("one.png --model small.onnx --class 4", 7, "0 to 3"),
         Case("one.png --model small.onnx --class -1", 7, "0 to 3"),
         Case("one.png --model small.onnx --class top9", 7, "4 classes"),
+        Case("one.png --model small.onnx --class top0", 7, "the least is top1"),
         Case("one.png --model small.onnx --device opencl:99", 8, "99"),
         Case("one.png --model small.onnx --method gradcm", 9, "gradcm", "gradcam", "fem"),
         Case("one.png --model small.onnx --method fem --fem-k 16", 9, "16×16", "--fem-k"),
@@ -71,6 +73,8 @@ import Testing
         Case("classify", 64, "No image was named"),
         Case("run --model small.onnx --output out", 64, "--input"),
         Case("run --model small.onnx --input missing.npy --output out", 3, "missing.npy"),
+        Case("run --model small.onnx --input flat.npy --output out --outputs ,", 64, "--outputs"),
+        Case("run --model small.onnx --input scalar.npy --output out", 3, "scalar.npy", "a single number"),
         Case("run --model small.onnx --input text.png --output out", 3, "text.png"),
         Case("run --model small.onnx --input flat.npy --output out", 3, "flat.npy", "N×3×32×32"),
         Case("bench --model small.onnx --batch 1,x", 64, "1,x"),
@@ -120,6 +124,7 @@ import Testing
         }
         try overflowing.data().write(to: URL(fileURLWithPath: place.path + "/nan.onnx"))
         try NPYFile.flat.write(to: URL(fileURLWithPath: place.path + "/flat.npy"))
+        try NPYArray(shape: [], values: [1]).write(to: place.path + "/scalar.npy", overwrite: false)
 
         let before = place.list("")
         let outcome = try place.run(bad.arguments)

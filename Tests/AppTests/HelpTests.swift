@@ -13,6 +13,26 @@ import Testing
         #expect(try place.run("--version").out == "whitebox 0.1.0\n")
     }
 
+    /// What `make install` installs beside the program.
+    @Test func completionsAndManual() throws {
+        let place = try Place()
+        let commands = Self.options.map(\.command)
+        for shell in ["bash", "zsh", "fish"] {
+            let script = try place.run("--generate-completion-script", shell)
+            #expect(script.code == 0 && script.err.isEmpty)
+            for word in commands + ["gradcam", "onnx"] {
+                #expect(script.out.contains(word), "\(shell): \(word)")
+            }
+        }
+        let manual = try place.run("--experimental-dump-help").json()
+        let root = try #require(manual["command"] as? [String: Any])
+        #expect(root["commandName"] as? String == "app")
+        let names = try #require(root["subcommands"] as? [[String: Any]]).compactMap {
+            $0["commandName"] as? String
+        }
+        #expect(Set(commands).isSubset(of: names))
+    }
+
     static let
         model = ["--model", "--preprocess", "--labels", "--verbose", "--memory-limit", "--work-limit"],
         device = ["--device", "--threads", "--kernels"]

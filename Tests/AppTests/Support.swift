@@ -108,9 +108,22 @@ final class Place {
     }
 
     func run(_ arguments: [String], environment: [String: String] = [:]) throws -> Outcome {
+        try launch(
+            try #require(Place.program, "the program `app` is not beside the tests"), arguments, environment)
+    }
+
+    /// Runs a shell's script in this folder; `"$app"` is the program. Shells can say what Swift's texts cannot: names that are not UTF-8.
+    func shell(_ script: String) throws -> Outcome {
+        try launch(
+            "/bin/sh", ["-euc", script],
+            ["app": try #require(Place.program, "the program `app` is not beside the tests")])
+    }
+
+    private func launch(_ program: String, _ arguments: [String], _ environment: [String: String]) throws
+        -> Outcome
+    {
         let process = Process()
-        process.executableURL = URL(
-            fileURLWithPath: try #require(Place.program, "the program `app` is not beside the tests"))
+        process.executableURL = URL(fileURLWithPath: program)
         process.arguments = arguments
         process.currentDirectoryURL = URL(fileURLWithPath: path)
         process.environment = ProcessInfo.processInfo.environment.merging(["COLUMNS": "80"]) { $1 }.merging(

@@ -270,6 +270,7 @@ enum Cases {
     static let products: [OperatorCase] = [
         batchNorm([2, 1, 3, 4]), batchNorm([2, 17, 3, 4]), batchNorm([5, 70, 2, 3]), batchNorm([3, 33]),
         batchNorm([2, 19, 5, 5], adds: true, clip: .relu), batchNorm([4, 19], adds: true, clip: .relu),
+        batchNorm([5, 3, 7]), batchNorm([2, 3, 2, 3, 2]), batchNorm([2, 19, 6], adds: true, clip: .relu),
         gemm(1, 512, 10, c: [10], transB: true), gemm(5, 257, 33, c: [33], transB: true),
         gemm(5, 64, 31, c: nil),
         gemm(9, 40, 65, c: [65], alpha: 0.5, beta: 2), gemm(4, 20, 30, c: [1], alpha: 1.5, transA: true),

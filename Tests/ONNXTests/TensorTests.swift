@@ -184,6 +184,38 @@ import Testing
         }
     }
 
+    /// Two files whose names Swift's texts hold for equal.
+    @Test func namesAreBytes() throws {
+        try withFolder { folder in
+            let names = ["\u{FC}.bin", "u\u{308}.bin"]
+            var builder = model(names[0])
+            builder.initializer("v", [1], floats: [0])
+            builder.graph.initializer[2].clearRawData()
+            builder.graph.initializer[2].externalData = [
+                .with { ($0.key, $0.value) = ("location", names[1]) }
+            ]
+            builder.graph.initializer[2].dataLocation = .external
+            try write(bytes, folder + "/" + names[0])
+            try write(littleEndian([Float(3).bitPattern]), folder + "/" + names[1])
+            let loaded = try builder.model(folder: folder)
+            #expect(loaded.graph.initializers["w"]?.floats() == [5, 6, 7, 8])
+            #expect(loaded.graph.initializers["v"]?.floats() == [3])
+            // What looks like a byte written out is none: a model's texts are UTF-8.
+            try write(bytes, folder + "/a\\xff.bin")
+            #expect(failure(model("a\\xff.bin"), folder: folder) == nil)
+            // A link to the folder's twin leaves it.
+            let (inside, outside) = ("\(folder)/d\u{FC}", "\(folder)/du\u{308}")
+            for path in [inside, outside] {
+                try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+            }
+            try write(bytes, outside + "/w.bin")
+            try FileManager.default.createSymbolicLink(
+                atPath: inside + "/link.bin", withDestinationPath: outside + "/w.bin")
+            let error = failure(model("link.bin"), folder: inside)
+            #expect(error?.reason.contains("leaves the model's folder") == true)
+        }
+    }
+
     @Test func refuses() throws {
         try withFolder { outer in
             let folder = "\(outer)/model"

@@ -203,18 +203,22 @@ package struct BatchNormalization: FusingOperator {
         clip: Bounds? = nil
     ) throws -> Value {
         let shape = tape.shape(x)
-        guard shape.rank == 2 || shape.rank == 4, shape.dims[1] == scale.count else {
-            throw OperatorError(
-                "has \(scale.count) channels and an input of shape \(shape); rank 2 and 4 are supported")
+        guard shape.rank >= 2, shape.dims[1] == scale.count else {
+            throw OperatorError("has \(scale.count) channels and an input of shape \(shape)")
         }
-        let images = shape.rank == 4 ? shape : [shape.dims[0], shape.dims[1], 1, 1]
+        let images =
+            shape.rank == 4
+            ? shape : [shape.dims[0], shape.dims[1], shape.dims[2...].reduce(1, *), 1]
         let product = ConvolutionShape(
             input: images, output: images, kernel: [1, 1], strides: [1, 1], pads: [0, 0], dilations: [1, 1],
             groups: scale.count)
         let y = tape.convolution(
             tape.reshape(x, to: images), product,
             PackedWeights(HostTensor([scale.count], .floats(scale.map(Float.init))), for: product),
-            Epilogue(bias: shift?.map(Float.init), residual: residual, clip: clip))
+            Epilogue(
+                bias: shift?.map(Float.init), residual: residual.map { tape.reshape($0, to: images) },
+                clip: clip
+            ))
         return tape.reshape(y, to: shape)
     }
 

@@ -62,6 +62,30 @@ package enum FileName {
         }
     }
 
+    /// Opens a file. Returns its descriptor, or -1 with the reason in `errno`.
+    package static func open(_ text: String, _ flags: Int32) -> Int32 {
+        withPath(text) { Glibc.open($0, flags | O_CLOEXEC) }
+    }
+
+    /// The path without symbolic links and dots; nil where it leads nowhere.
+    package static func resolved(_ text: String) -> String? {
+        guard let path = withPath(text, { realpath($0, nil) }) else { return nil }
+        defer { free(path) }
+        return FileName.text(path)
+    }
+
+    /// Whether something lies in a folder. Both are paths as `resolved` gives them.
+    package static func isBelow(_ text: String, folder: String) -> Bool {
+        let folder = bytes(folder)
+        return bytes(text).starts(
+            with: folder.last == UInt8(ascii: "/") ? folder : folder + [UInt8(ascii: "/")])
+    }
+
+    /// A variable of the environment that names a file; nil if it is not set or empty.
+    package static func environment(_ variable: String) -> String? {
+        getenv(variable).map { FileName.text($0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
     /// Sorted by bytes.
     package static func sorted(_ names: [String]) -> [String] {
         names.sorted { bytes($0).lexicographicallyPrecedes(bytes($1)) }
