@@ -42,6 +42,7 @@ struct App: ParsableCommand {
         defaultSubcommand: ExplainCommand.self)
 
     static func main() {
+        Terminal.open()
         // A reader that went away, such as `head`, is no error.
         signal(SIGPIPE, SIG_DFL)
         guard CommandLine.arguments.count > 1 else {
@@ -57,7 +58,10 @@ struct App: ParsableCommand {
             try checkCommand(arguments)
             var command = try parseAsRoot(arguments)
             try command.run()
-            guard fflush(nil) == 0 else {
+            switch Terminal.flush() {
+            case .written: break
+            case .noReader: throw Interrupted(signal: SIGPIPE)
+            case .lost:
                 fail(
                     "The output could not be written to the end; is the disk full?",
                     code: ExplainError.Kind.output.rawValue)
