@@ -48,6 +48,9 @@ public final class ExplanationSession {
     /// How many maps a picture has, unless it has classes in common with others that are asked for.
     var mapsOfEach: Int { methods.map { $0.isClassSpecific ? targets.count : 1 }.reduce(0, +) }
 
+    /// How many pictures are computed at a time: `options.batch`, or fewer where the device's memory does not suffice.
+    public var batch: Int { tape.shape(input).dims[0] }
+
     /// Working memory on the device for one batch, in bytes, without weights.
     public var workingMemory: Int { executor.arenaBytes }
 
@@ -83,7 +86,7 @@ public final class ExplanationSession {
                     let executor = try opened.device.load(plan.tape, keeping: plan.kept)
                     loaded = (executor, try [executor.slot(for: plan.input), executor.slot(for: plan.input)])
                     break
-                } catch where batch > 1 && isOutOfMemory(error) {
+                } catch  where batch > 1 && isOutOfMemory(error) {
                     batch = (batch + 1) / 2
                     plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
                 }
@@ -198,7 +201,6 @@ public final class ExplanationSession {
     public func explain(
         _ pictures: [Picture], _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
     ) throws {
-        let batch = tape.shape(input).dims[0]
         let parts = stride(from: 0, to: pictures.count, by: batch).map {
             $0..<min($0 + batch, pictures.count)
         }
@@ -250,7 +252,6 @@ public final class ExplanationSession {
         _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], since start: UInt64,
         release: () throws -> Void
     ) throws -> [Result<ImageExplanation, ExplainError>] {
-        let batch = tape.shape(input).dims[0]
         let (count, numbersOfScores) = (scores.scores, try executor.memoryOrder(logits))
         let rows = pictures.indices.map {
             scores.logits(Array(numbersOfScores[$0 * count..<($0 + 1) * count]))
@@ -341,7 +342,7 @@ public final class ExplanationSession {
 
     /// What one method says about one picture.
     private func explanation(_ numbers: Numbers, picture i: Int, _ probabilities: [Float]) -> Explanation {
-        let (method, batch) = (numbers.method, tape.shape(input).dims[0])
+        let method = numbers.method
         let cells = grid.height * grid.width
         let values = method.finish(Array(numbers.maps[i * cells..<(i + 1) * cells]))
         let plane = Plane(width: grid.width, height: grid.height, values: values)

@@ -43,6 +43,7 @@ struct App: ParsableCommand {
         defaultSubcommand: ExplainCommand.self)
 
     static func main() {
+        Terminal.open()
         // A reader that went away, such as `head`, is no error.
         signal(SIGPIPE, SIG_DFL)
         guard CommandLine.argc > 0 else {
@@ -63,7 +64,10 @@ struct App: ParsableCommand {
             try checkCommand(arguments)
             var command = try parseAsRoot(arguments)
             try command.run()
-            guard fflush(nil) == 0 else {
+            switch Terminal.flush() {
+            case .written: break
+            case .noReader: throw Interrupted(signal: SIGPIPE)
+            case .lost:
                 fail(
                     "The output could not be written to the end; is the disk full?",
                     code: ExplainError.Kind.output.rawValue)

@@ -118,8 +118,9 @@ struct ExplainCommand: ParsableCommand {
                 waiting.append((index, result))
                 seen += 1
                 report()
-                try Interruption.check()
-                progress.show(index + 1)
+                // What has been computed is kept: it ends after a batch.
+                if seen % session.batch == 0 { try Interruption.check() }
+                progress.show(seen)
             }
             // The last files are still being written.
             writer.wait()
@@ -132,7 +133,7 @@ struct ExplainCommand: ParsableCommand {
             let reason = interrupted.sentence(seen, of: pictures.count)
             let text = try writer.finish(session, incomplete: seen < pictures.count ? reason : nil)
             if json { printLines(text) }
-            fflush(nil)
+            _ = Terminal.flush()
             if interrupted.signal != SIGPIPE { Terminal.complain("app: \(reason)") }
             throw interrupted
         } catch {
@@ -210,22 +211,39 @@ struct ClassifyCommand: ParsableCommand {
         try model.checkTakesPictures()
         let session = try ExplanationSession(model, options: options)
         Report.notes(session)
+        Interruption.watch()
         let progress = ProgressBar(total: pictures.count)
+        var seen = 0
         var failures: [ExplainError] = []
         var records: [JSON] = []
-        try session.explain(pictures) { index, result in
-            progress.hide()
-            if json { records.append(ResultDocument.image(pictures[index].name, result, files: nil)) }
-            switch result {
-            case .failure(let error):
-                failures.append(error)
-                Report.failure(error)
-            case .success(let image): if !json { Report.predictions(image) }
+        func document(incomplete: String? = nil) throws -> String {
+            try ResultDocument.text(session, images: records, incomplete: incomplete)
+        }
+        defer { progress.hide() }
+        do {
+            try session.explain(pictures) { index, result in
+                progress.hide()
+                if json { records.append(ResultDocument.image(pictures[index].name, result, files: nil)) }
+                switch result {
+                case .failure(let error):
+                    failures.append(error)
+                    Report.failure(error)
+                case .success(let image): if !json { Report.predictions(image) }
+                }
+                seen += 1
+                if seen % session.batch == 0 { try Interruption.check() }
+                progress.show(seen)
             }
-            progress.show(index + 1)
+        } catch let interrupted as Interrupted {
+            progress.hide()
+            let reason = interrupted.sentence(seen, of: pictures.count)
+            if json { printLines(try document(incomplete: seen < pictures.count ? reason : nil)) }
+            _ = Terminal.flush()
+            if interrupted.signal != SIGPIPE { Terminal.complain("app: \(reason)") }
+            throw interrupted
         }
         progress.hide()
-        if json { printLines(try ResultDocument.text(session, images: records)) }
+        if json { printLines(try document()) }
         try Report.end(failures, of: pictures.count)
     }
 }

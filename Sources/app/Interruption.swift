@@ -12,7 +12,7 @@ struct Interrupted: Error {
     /// As shells count it.
     var code: Int32 { 128 + signal }
 
-    /// What results.json says.
+    /// What stderr and results.json say.
     func sentence(_ done: Int, of count: Int) -> String {
         let why =
             switch signal {
@@ -38,13 +38,19 @@ enum Interruption {
         for source in sources { source.activate() }
     }
 
-    /// Made when they are first asked for, and kept as long as the program runs.
-    nonisolated(unsafe) private static let sources = [SIGINT, SIGTERM].map { number in
-        signal(number, SIG_IGN)
+    /// Made when they are first asked for, and kept as long as the program runs. A signal that whoever started the program wants
+    /// ignored, as shells do for what runs in the background, stays ignored.
+    nonisolated(unsafe) private static let sources = [SIGINT, SIGTERM].compactMap {
+        number -> DispatchSourceSignal? in
+        guard !isIgnored(signal(number, SIG_IGN)) else { return nil }
         let source = DispatchSource.makeSignalSource(
             signal: number, queue: DispatchQueue(label: "whitebox.signals", qos: .userInteractive))
         source.setEventHandler { came(number, source.data) }
         return source
+    }
+
+    private static func isIgnored(_ handler: (@convention(c) (Int32) -> Void)?) -> Bool {
+        unsafeBitCast(handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
     }
 
     private static func came(_ number: Int32, _ times: UInt) {
@@ -65,9 +71,7 @@ enum Interruption {
     /// Hands on what was printed.
     /// - Throws: `Interrupted` if a signal came or nobody reads stdout any more.
     static func check() throws {
-        if fflush(nil) != 0 && errno == EPIPE {
-            throw Interrupted(signal: SIGPIPE)
-        }
+        if Terminal.flush() == .noReader { throw Interrupted(signal: SIGPIPE) }
         if let signalled { throw Interrupted(signal: signalled) }
     }
 }

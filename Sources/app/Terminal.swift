@@ -3,7 +3,8 @@
 // Names in models and of files come from anywhere. They are printed as they are only where they are plainly visible; see `printable`.
 // This holds for pipes and files too: what is in them is looked at in a terminal later.
 
-import Foundation
+// C's `stdout` is a variable, though nobody sets it.
+@preconcurrency import Foundation
 import Text
 
 enum Terminal {
@@ -15,6 +16,26 @@ enum Terminal {
 
     /// Writes to stderr what the program itself means a terminal to obey. Nothing that a file said may be in it.
     static func control(_ text: String) { write(text) }
+
+    /// What has become of all that was printed on stdout.
+    enum Fate { case written, noReader, lost }
+
+    /// Hands on what was printed on stdout.
+    static func flush() -> Fate {
+        fflush(stdout)
+        // Of what an earlier write lost the stream remembers that, but not why.
+        guard ferror(stdout) != 0 else { return .written }
+        var state = pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)
+        let isAnswered = poll(&state, 1, 0) == 1
+        return isAnswered && Int32(state.revents) & (POLLERR | POLLHUP) != 0 ? .noReader : .lost
+    }
+
+    /// What is closed stays free for no other file: what is printed must not get into one.
+    static func open() {
+        for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) == -1 {
+            _ = Foundation.open("/dev/null", O_RDWR)
+        }
+    }
 
     /// That nobody reads it is no error.
     private static func write(_ text: String) {
