@@ -39,12 +39,17 @@ test: test-tools models photos test-example ## run every test, in release, on th
 	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest
 
 MINUTES ?= 5
+SANITIZE ?= address thread
 .PHONY: fuzz
 fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg exif npy json")
 	@# Of several -sanitize=… the Swift compiler believes the last, so one names both: without it Swift code has no coverage to guide by.
 	WHITEBOX_FUZZER=yes swift build -c release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address \
 	  -Xswiftc -sanitize=fuzzer,address --product Fuzzer
 	Tools/fuzz.sh .build/fuzz/release/Fuzzer $(MINUTES) $(FUZZ)
+
+.PHONY: sanitize
+sanitize: setup models photos ## run tests with AddressSanitizer and, separately, ThreadSanitizer (SANITIZE="address thread")
+	for sanitizer in $(SANITIZE); do Tools/sanitize.sh $$sanitizer; done
 
 .PHONY: test-example
 test-example: models photos ## build the example package, which uses the library from outside, and run it

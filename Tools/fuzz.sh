@@ -3,7 +3,8 @@
 #
 # Each target runs for MINUTES (a fraction will do), from the corpus in Tests/FuzzTests/Corpus and from what earlier runs kept
 # in .build/fuzz-corpus. A finding ends its target and is kept in .build/fuzz-findings: mend what it shows, and put the file
-# into the corpus, which `make test` replays. Memory, time and length of one execution have limits, and beyond them is a finding too.
+# into the corpus, which `make test` replays. Memory, time and length of one execution have limits, and beyond them is a finding too;
+# so is a leak. FUZZ_OPTIONS are libFuzzer's own: `FUZZ_OPTIONS=-runs=1000000` ends a target after so many executions.
 set -eu
 
 fuzzer=$1 minutes=$2
@@ -13,7 +14,7 @@ seconds=$(awk "BEGIN { print int($minutes * 60) }")
 findings=.build/fuzz-findings
 mkdir -p "$findings"
 # A trap is a finding; nobody waits for Swift to describe it.
-export SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=detect_leaks=0
+export SWIFT_BACKTRACE=enable=no
 
 failed=
 for target; do

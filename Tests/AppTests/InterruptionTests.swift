@@ -246,7 +246,8 @@ private final class Running {
         let (place, names) = try Self.place()
         func shell(_ redirection: String) -> [String] { ["sh", "-c", "exec \"$0\" \"$@\" \(redirection)"] }
         for command in [
-            ["classify"] + names + Self.options, ["classify", "--json", "p0.png"] + Self.options,
+            ["classify"] + names + ["--batch", "2"] + Self.options,
+            ["classify", "--json", "p0.png"] + Self.options,
             ["operators"],
         ] {
             let run = try Running(place, command, by: shell("> /dev/full"))
@@ -288,18 +289,24 @@ private final class Running {
     }
 
     @Test func fourRunsAtOnceHaveFourFolders() throws {
-        let (place, names) = try Self.place()
-        let runs = try (0..<4).map { _ in try Running(place, Array(names.prefix(3)) + Self.options) }
+        let place = try Place()
+        // Each complains until its pipe is full, so all have come as far when they are let go, and then have something to keep.
+        let missing = (0..<100).map { "missing-\($0).png" }
+        let runs = try (0..<4).map { _ in
+            try Running(place, missing + ["one.png", "two.png"] + Self.options)
+        }
+        for run in runs { #expect(run.err.line()?.contains("missing-0.png") == true) }
+        nonisolated(unsafe) let all = runs
+        DispatchQueue.concurrentPerform(iterations: runs.count) { i in _ = all[i].err.rest() }
         for run in runs {
             _ = run.out.rest()
-            #expect(run.err.rest().isEmpty)
-            #expect(run.code() == 0)
+            #expect(run.code() == 2)
         }
         let folders = place.list("").filter { $0.hasPrefix("whitebox-results") }
         #expect(folders == ["whitebox-results"] + (2...4).map { "whitebox-results-\($0)" })
         for folder in folders {
             let results = try Self.results(place, folder)
-            #expect((results["images"] as? [Any])?.count == 3)
+            #expect((results["images"] as? [Any])?.count == missing.count + 2)
             #expect(try place.list(folder) == Self.listed(results))
         }
     }

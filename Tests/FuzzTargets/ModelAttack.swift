@@ -98,12 +98,17 @@ package enum ModelAttack {
             var extra = WireAttribute()
             extra.name = any([
                 "auto_pad", "dilations", "axis", "group", "axes", "perm", "ceil_mode", "transA", "transB",
-                "keepdims", "allowzero", "split", "pads",
-                "count_include_pad", "start", "end", "alpha",
+                "keepdims", "allowzero", "split", "pads", "strides", "kernel_shape", "num_outputs",
+                "count_include_pad", "start", "end", "alpha", "beta", "bias", "ends", "epsilon", "max", "min",
+                "mode", "noop_with_empty_axes", "size", "spatial", "starts", "storage_order", "to",
+                "training_mode", "value", "value_float", "value_int", "value_ints",
             ])
-            if extra.name == "auto_pad" {
+            if extra.name == "auto_pad" || extra.name == "mode" {
                 extra.type = .string
-                extra.s = Data(any(["SAME_UPPER", "SAME_LOWER", "VALID", "OTHER"]).utf8)
+                extra.s = Data(
+                    any(["SAME_UPPER", "SAME_LOWER", "VALID", "OTHER", "reflect", "edge", "CRD"]).utf8)
+            } else if random.index(below: 3) == 0 {
+                (extra.type, extra.f) = (.float, any(floats))
             } else if random.index(below: 2) == 0 {
                 (extra.type, extra.i) = (.int, any(numbers))
             } else {
