@@ -38,6 +38,15 @@ test: test-tools models photos test-example ## run every test, in release, on th
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
 	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest
 
+SEED ?= 2
+FIRST ?= 0
+COUNT ?= 1000
+.PHONY: random-networks
+random-networks: setup .venv/ready ## check more random networks than `make test` does (COUNT=1000 of SEED=2 from FIRST=0)
+	@WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" WHITEBOX_RANDOM_SEED=$(SEED) WHITEBOX_RANDOM_FIRST=$(FIRST) \
+	  WHITEBOX_RANDOM_COUNT=$(COUNT) swift test -c release --disable-testable-imports --disable-xctest \
+	  --filter RandomNetworkTests.agree
+
 MINUTES ?= 5
 SANITIZE ?= address thread
 .PHONY: fuzz

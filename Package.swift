@@ -50,6 +50,7 @@ let package = Package(
 
         .testTarget(name: "TextTests", dependencies: ["Text"]),
         .target(name: "TestSupport", dependencies: ["CLRuntime", "Kernels"], path: "Tests/TestSupport"),
+        .target(name: "RandomNetworks", dependencies: ["ONNX", "TestSupport"], path: "Tests/RandomNetworks"),
         .target(
             name: "FuzzTargets",
             dependencies: [
@@ -65,10 +66,14 @@ let package = Package(
         .testTarget(
             name: "InferenceTests",
             dependencies: [
-                "Explain", "FuzzTargets", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport",
+                "Explain", "FuzzTargets", "Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks",
+                "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]),
+        .testTarget(
+            name: "RandomNetworkTests",
+            dependencies: ["Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks", "TestSupport"]),
         .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),
         .testTarget(
             name: "ExplainTests",

@@ -29,7 +29,7 @@ package struct CLDevice: Sendable {
     package let driverVersion: String
     /// For example `OpenCL C 1.2`.
     package let openCLCVersion: String
-    package let kind: Kind
+    package var kind: Kind
     /// Whether the device can be used now.
     package let isAvailable: Bool
     /// Whether the driver can build programs from source.

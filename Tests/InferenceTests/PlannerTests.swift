@@ -4,6 +4,7 @@ import CMicrokernels
 import Inference
 import Kernels
 import ONNX
+import RandomNetworks
 import TestSupport
 import Testing
 

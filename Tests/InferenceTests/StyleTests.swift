@@ -4,6 +4,7 @@
 import Explain
 import Inference
 import Kernels
+import RandomNetworks
 import TestSupport
 import Testing
 

@@ -10,7 +10,7 @@ enum Cases {
 
     // MARK: Products
 
-    private static func conv(
+    static func conv(
         _ title: String, _ x: [Int], _ outputs: Int, _ kernel: [Int] = [1, 1], strides: [Int] = [1, 1],
         pads: [Int] = [0, 0, 0, 0], dilations: [Int] = [1, 1], groups: Int = 1, autoPad: String? = nil,
         bias: Bool = true,
@@ -228,7 +228,7 @@ enum Cases {
         return cases
     }()
 
-    private static func batchNorm(_ x: [Int], adds: Bool = false, clip: Bounds? = nil) -> OperatorCase {
+    static func batchNorm(_ x: [Int], adds: Bool = false, clip: Bounds? = nil) -> OperatorCase {
         let c = x[1]
         var test = OperatorCase(
             "BatchNormalization", ["epsilon": .float(1e-3)],
@@ -242,7 +242,7 @@ enum Cases {
         return test
     }
 
-    private static func gemm(
+    static func gemm(
         _ m: Int, _ k: Int, _ n: Int, c: [Int]?, alpha: Float = 1, beta: Float = 1, transA: Bool = false,
         transB: Bool = false, adds: Bool = false, clip: Bounds? = nil, activationC: Bool = false
     ) -> OperatorCase {
@@ -263,7 +263,7 @@ enum Cases {
         return test
     }
 
-    private static func matMul(_ a: OperatorCase.Input, _ b: OperatorCase.Input) -> OperatorCase {
+    static func matMul(_ a: OperatorCase.Input, _ b: OperatorCase.Input) -> OperatorCase {
         OperatorCase("MatMul", [a, b]) { [Reference.matMul($0[0]!, $0[1]!)] }
     }
 
@@ -436,7 +436,7 @@ enum Cases {
 
     // MARK: Pools and reductions
 
-    private static func pool(
+    static func pool(
         _ title: String, _ x: [Int], _ kernel: [Int], strides: [Int] = [1, 1], pads: [Int] = [0, 0, 0, 0],
         dilations: [Int] = [1, 1], autoPad: String? = nil, ceil: Bool = false
     ) -> [OperatorCase] {
@@ -472,7 +472,7 @@ enum Cases {
         return cases
     }
 
-    private static func reduction(
+    static func reduction(
         _ x: [Int], _ axes: [Int]?, keep: Bool = true, opset: Int = 18, noop: Bool = false
     ) -> [OperatorCase] {
         ["ReduceMean", "ReduceSum"].map { name in
@@ -651,7 +651,7 @@ enum Cases {
 
     // MARK: Parts
 
-    private static func slice(
+    static func slice(
         _ x: [Int], starts: [Int], ends: [Int], axes: [Int]? = nil, steps: [Int]? = nil, opset: Int = 17
     ) -> OperatorCase {
         var inputs: [OperatorCase.Input] = [.activation(x)]
@@ -673,7 +673,7 @@ enum Cases {
         return OperatorCase("Slice", opset: opset, attributes, inputs) { [Reference.pick($0[0]!, final)] }
     }
 
-    private static func split(_ x: [Int], axis: Int, _ sizes: [Int], opset: Int, listed: Bool = true)
+    static func split(_ x: [Int], axis: Int, _ sizes: [Int], opset: Int, listed: Bool = true)
         -> OperatorCase
     {
         var attributes: [String: Attribute] = ["axis": .int(axis)]
@@ -694,7 +694,7 @@ enum Cases {
         }
     }
 
-    private static func pad(
+    static func pad(
         _ x: [Int], _ pads: [Int], mode: String = "constant", value: Float? = nil, opset: Int = 13,
         axes: [Int]? = nil
     ) -> OperatorCase {

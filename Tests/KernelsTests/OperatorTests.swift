@@ -29,14 +29,24 @@ import Testing
     }
 
     @Test(arguments: Cases.all)
-    func agrees(_ test: OperatorCase) throws {
+    func agrees(_ test: OperatorCase) throws { try check(test, on: Devices.all) }
+
+    /// Uses that nobody thought of, on the devices that offer little and with all forms of the GPU shape too.
+    @Test(arguments: RandomCases.pieces)
+    func randomConfigurations(_ numbers: Range<Int>) throws {
+        for number in numbers {
+            try check(RandomCases.make(number), on: Devices.all + Devices.gpuForms + Devices.little)
+        }
+    }
+
+    private func check(_ test: OperatorCase, on devices: [TestDevice]) throws {
         let prepared = try PreparedCase(test)
         let sets = Numbers.allCases.map { prepared.numbers($0, seed: "\(test.testDescription) \($0)") }
-        let first = Devices.all[0]
+        let first = devices[0]
         let results = try prepared.run(sets, on: first)
         try compareWithExact(test, prepared, numbers: sets[0], results[0])
         if prepared.kept.isEmpty { return }
-        for other in Devices.all.dropFirst() {
+        for other in devices.dropFirst() {
             let others = try prepared.run(sets, on: other)
             for (set, numbers) in Numbers.allCases.enumerated() {
                 for (i, (a, b)) in zip(results[set], others[set]).enumerated() {
@@ -44,7 +54,9 @@ import Testing
                         let what =
                             i < prepared.outputs.count
                             ? "output \(i)" : "gradient \(i - prepared.outputs.count)"
-                        Issue.record("\(what), \(numbers) numbers, \(first) and \(other): \(difference)")
+                        Issue.record(
+                            "\(test.testDescription): \(what), \(numbers) numbers, \(first) and \(other): \(difference)"
+                        )
                     }
                 }
             }
@@ -123,9 +135,14 @@ import Testing
                     switch input {
                     case .activation(let dims, let fill), .constant(let dims, let fill):
                         let numbers = fill.numbers(dims.reduce(1, *), &random)
-                        // Even quotients of integers, so that division is exact.
+                        // Of either sign, none of them 0.
                         return integers
-                            ? HostTensor(Shape(dims), .ints(numbers.map { _ in 1 << random.index(below: 3) }))
+                            ? HostTensor(
+                                Shape(dims),
+                                .ints(
+                                    numbers.map { _ in
+                                        (1 + random.index(below: 9)) * (random.index(below: 2) == 0 ? 1 : -1)
+                                    }))
                             : HostTensor(Shape(dims), .floats(numbers))
                     case .ints(let ints): return HostTensor(ints: ints)
                     case .scalar(let int): return HostTensor([], .ints([int]))
@@ -141,9 +158,9 @@ import Testing
                 try #require(folded.count == exact.count)
                 for (a, b) in zip(folded, exact) {
                     #expect(a.shape.dims == b.dims, "\(test.testDescription)")
-                    if name != "Div" {
-                        #expect(try a.floats().map(Double.init) == b.values, "\(test.testDescription)")
-                    }
+                    // Quotients of integers are cut off, as ONNX has it.
+                    let right = a.isInteger ? b.values.map { $0.rounded(.towardZero) } : b.values
+                    #expect(try a.floats().map(Double.init) == right, "\(test.testDescription)")
                 }
             }
         }
@@ -180,7 +197,7 @@ import Testing
                 next += 1
             }
             #expect(prepared.tape.shape(output).dims == exact[o].dims, "shape of output \(o)")
-            compare(got, exact[o], tolerance: test.tolerance, "output \(o)")
+            compare(got, exact[o], tolerance: test.tolerance, "\(test.testDescription): output \(o)")
         }
 
         let cotangents = numbers.suffix(prepared.cotangents.count)
@@ -190,7 +207,7 @@ import Testing
             if let known = test.gradient, gradient.input == 0 {
                 compare(
                     got, known(inputs, Tensor(exact[gradient.output].dims, r)), tolerance: test.tolerance,
-                    "gradient")
+                    "\(test.testDescription): gradient")
             } else {
                 compareWithDifferences(test, inputs, r, gradient.output, gradient.input, got)
             }
@@ -240,13 +257,17 @@ import Testing
         let slopes = elements.map { e in slope { $0 == e ? 1 : 0 } }
         let largest = max(got.map { abs(Double($0)) }.max() ?? 0, 1e-3)
         for (e, exact) in zip(elements, slopes) where !(abs(Double(got[e]) - exact) <= 2e-5 * largest) {
-            Issue.record("gradient of input \(input) at \(e) is \(got[e]) instead of \(exact)")
+            Issue.record(
+                "\(test.testDescription): gradient of input \(input) at \(e) is \(got[e]) instead of \(exact)"
+            )
             return
         }
         let direction = (0..<count).map { _ in Double(random.float()) }
         let exact = slope { direction[$0] }
         let along = zip(got, direction).reduce(0) { $0 + Double($1.0) * $1.1 }
         let size = zip(got, direction).reduce(0) { $0 + abs(Double($1.0) * $1.1) }
-        #expect(abs(along - exact) <= 2e-5 * max(size, 1e-3), "gradient of input \(input) along a direction")
+        #expect(
+            abs(along - exact) <= 2e-5 * max(size, 1e-3),
+            "\(test.testDescription): gradient of input \(input) along a direction")
     }
 }

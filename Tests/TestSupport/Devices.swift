@@ -7,6 +7,10 @@ import Kernels
 package struct TestDevice: Sendable, CustomStringConvertible {
     package let device: Device
     package let description: String
+
+    package init(device: Device, description: String) {
+        (self.device, self.description) = (device, description)
+    }
 }
 
 package enum Devices {
