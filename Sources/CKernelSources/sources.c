@@ -36,6 +36,9 @@ static const char pool_formulas[] = {
 static const char pool[] = {
 #embed "../../kernels/pool.cl"
     , 0};
+static const char probe[] = {
+#embed "../../kernels/probe.cl"
+    , 0};
 static const char reduce_formulas[] = {
 #embed "../../kernels/reduce.clh"
     , 0};
@@ -64,6 +67,7 @@ static const struct {
     {"peak.cl", peak},
     {"pool.clh", pool_formulas},
     {"pool.cl", pool},
+    {"probe.cl", probe},
     {"reduce.clh", reduce_formulas},
     {"reduce.cl", reduce},
     {"winograd.clh", winograd_formulas},

@@ -45,6 +45,9 @@ package struct CLDevice: Sendable {
     package var maxWorkGroupSize: Int
     /// The longest work-group in each dimension.
     package var maxWorkItemSizes: [Int]
+    /// The most work-items in a work-group of any kernel: built kernels may allow fewer than `maxWorkGroupSize`, each its own
+    /// number (`CLWorkGroupInfo.maxSize`), which is never more than this.
+    package var maxKernelGroup = Int.max
 
     package var globalMemory: Int
     package let globalCache: Int

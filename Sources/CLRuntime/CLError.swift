@@ -23,10 +23,20 @@ package struct CLError: Error, Sendable, Hashable, CustomStringConvertible {
     /// The compiler's output, if a program failed to build.
     package let log: String?
 
+    /// The message, and of the compiler's output the first lines; `details` has all of it.
     package var description: String {
         guard let log, !log.isEmpty else { return message }
-        return message + "\n" + log
+        let lines = log.split(whereSeparator: \.isNewline)
+        let first = lines.prefix(CLError.linesShown).map { line in
+            line.count > CLError.lineShown ? "\(line.prefix(CLError.lineShown))…" : String(line)
+        }
+        return message + " " + first.joined(separator: " / ")
+            + (lines.count > first.count ? " (\(lines.count - first.count) more lines with --verbose)" : "")
     }
+    private static let (linesShown, lineShown) = (3, 160)
+
+    /// The message and the whole of the compiler's output; nil if there is none.
+    package var details: String? { log.flatMap { $0.isEmpty ? nil : message + "\n" + $0 } }
 
     /// The name of `code` in the OpenCL headers, for example `CL_INVALID_BUFFER_SIZE`.
     package var symbol: String { CLError.symbol(code) }

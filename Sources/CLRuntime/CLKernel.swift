@@ -193,7 +193,9 @@ package final class CLKernel {
             wb_clGetKernelWorkGroupInfo(handle, device, $0, $1, $2, $3)
         }
         return CLWorkGroupInfo(
-            maxSize: try info.int(CL_KERNEL_WORK_GROUP_SIZE, as: Int.self),
+            maxSize: min(
+                try info.int(CL_KERNEL_WORK_GROUP_SIZE, as: Int.self),
+                program.context.device.maxWorkGroupSize, program.context.device.maxKernelGroup),
             preferredMultiple: try info.int(CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE, as: Int.self),
             requiredSize: try info.array(CL_KERNEL_COMPILE_WORK_GROUP_SIZE, of: Int.self),
             localMemory: try info.int(CL_KERNEL_LOCAL_MEM_SIZE, as: cl_ulong.self),
@@ -256,7 +258,7 @@ package struct CLLaunch {
                     CL_OUT_OF_RESOURCES,
                     "This kernel needs \(info.localMemory) bytes of local memory. \(device.memoryLimits)")
             }
-            let most = min(info.maxSize, device.maxWorkGroupSize)
+            let most = info.maxSize
             guard local.count <= most else {
                 throw refuse(
                     CL_INVALID_WORK_GROUP_SIZE,

@@ -102,7 +102,7 @@ package final class CLProgram: Sendable {
             _ = wb_clReleaseProgram(made)
             throw CLError(
                 "clBuildProgram", code, attempt: attempt(),
-                hint: log.isEmpty ? "The compiler left no log." : "The compiler's log follows.", log: log)
+                hint: log.isEmpty ? "The compiler left no log." : "The compiler said:", log: log)
         }
         return (made, log)
     }

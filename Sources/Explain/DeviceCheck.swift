@@ -36,11 +36,8 @@ package struct DeviceVariant: Sendable {
         var variants: [DeviceVariant] = []
         var leftOut: [String] = []
         for device in inventory.devices where only == nil || device.index == only {
-            let missing = OpenCL.missing(device)
-            guard missing.isEmpty, device.isAvailable else {
-                let why =
-                    missing.isEmpty ? "is not available now" : "lacks \(missing.joined(separator: " and "))"
-                leftOut.append("opencl:\(device.index) (\(device.name), \(device.platform.name)) \(why)")
+            if let problem = OpenCL.fitness(of: device).problem {
+                leftOut.append("opencl:\(device.index) (\(device.name), \(device.platform.name)) \(problem)")
                 continue
             }
             for shape in KernelShape.allCases {

@@ -60,7 +60,7 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
             self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
         case let error as LimitError: self.init(.limit, error.description)
         case let error as DeviceError: self.init(.device, error.description)
-        case let error as CLError: self.init(.device, error.description)
+        case let error as CLError: self.init(.device, error.description, details: error.details)
         default: self.init(kind, "\(error)")
         }
     }

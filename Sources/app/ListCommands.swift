@@ -61,8 +61,8 @@ struct DevicesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "devices", abstract: "List the devices that can compute.",
         discussion: """
-            A device can be used if it keeps the promise of equal bits: fused multiply-add, subnormal numbers, rounding to nearest, \
-            infinities and NaN. `auto` takes the first usable GPU, else the CPU.
+            A device can be used if it keeps the promise of equal bits, which is measured when it is first opened: arithmetic, \
+            conversions and functions, compared with the processor's. `auto` takes the first usable GPU, else the CPU.
             """)
 
     @Flag(help: "Print JSON instead of text.")
@@ -73,15 +73,16 @@ struct DevicesCommand: ParsableCommand {
         let sets = CPU.instructionSets
         if json {
             let devices = inventory.devices.map { device in
-                JSON.object([
+                let fitness = OpenCL.fitness(of: device)
+                return JSON.object([
                     ("name", .string("opencl:\(device.index)")), ("device", .string(device.name)),
                     ("platform", .string(device.platform.name)), ("vendor", .string(device.vendor)),
                     ("driver", .string(device.driverVersion)), ("version", .string(device.version)),
                     ("type", .string(device.kind.rawValue)), ("units", .int(device.computeUnits)),
                     ("memory", .int(device.globalMemory)), ("largestBuffer", .int(device.maxAllocation)),
-                    ("rounding", .string(device.floatConfiguration.description)),
-                    ("usable", .bool(device.isAvailable && OpenCL.missing(device).isEmpty)),
-                    ("missing", JSON(OpenCL.missing(device))),
+                    ("declared", .string(device.floatConfiguration.description)),
+                    ("measured", JSON(fitness.measured?.description)),
+                    ("usable", .bool(fitness.problem == nil)), ("problem", JSON(fitness.problem)),
                 ])
             }
             printLines(
@@ -102,7 +103,7 @@ struct DevicesCommand: ParsableCommand {
                 + (sets.count > 1 ? " (also \(sets.dropFirst().joined(separator: ", ")))" : ""))
         print("  threads          \(CPU.cores)")
         for device in inventory.devices {
-            let missing = OpenCL.missing(device)
+            let fitness = OpenCL.fitness(of: device)
             print("opencl:\(device.index)  \(device.name)")
             print("  platform         \(device.platform.name), \(device.platform.version)")
             print("  driver           \(device.driverVersion), \(device.version)")
@@ -111,13 +112,9 @@ struct DevicesCommand: ParsableCommand {
             print(
                 "  memory           \(mebibytes(device.globalMemory)), \(mebibytes(device.maxAllocation)) in one buffer"
             )
-            print("  rounding         \(device.floatConfiguration)")
-            print(
-                "  same bits        "
-                    + (!device.isAvailable
-                        ? "no: the device is not available now"
-                        : missing.isEmpty
-                            ? "yes" : "no: the device lacks \(missing.joined(separator: " and "))"))
+            print("  declared         \(device.floatConfiguration)")
+            print("  measured         \(fitness.measured?.description ?? "nothing")")
+            print("  same bits        \(fitness.problem.map { "no: the device \($0)" } ?? "yes")")
         }
         if let reason = inventory.unavailableReason {
             print("opencl")

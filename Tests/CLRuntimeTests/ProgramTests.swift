@@ -31,6 +31,18 @@ import Testing
         #expect(error?.message.contains(bench.device.name) == true)
     }
 
+    /// A sentence has room for a log's first lines; the rest is for who asks.
+    @Test func longLogsAreCut() {
+        let lines = (0..<100).map { "line \($0) " + String(repeating: "x", count: 300) }
+        let error = CLError("clBuildProgram", -11, attempt: "build", log: lines.joined(separator: "\n"))
+        #expect(error.description.count < 1000 && error.description.contains("line 2"))
+        #expect(
+            !error.description.contains("line 3")
+                && error.description.hasSuffix("(97 more lines with --verbose)"))
+        #expect(error.details?.contains("line 99") == true)
+        #expect(CLError("f", -11, attempt: "build").details == nil)
+    }
+
     @Test func refusedOptionsAreNamed() throws {
         let bench = try Bench()
         let error = #expect(throws: CLError.self) {

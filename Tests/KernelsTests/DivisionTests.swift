@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct DivisionTests {
     @Test func integersDivideAsTheProcessorDoes() throws {
-        let device = try #require(Devices.inventory.devices.first { OpenCL.missing($0).isEmpty })
+        let device = try #require(Devices.inventory.devices.first { OpenCL.fitness(of: $0).problem == nil })
         let count = 1 << 15
         var random = CounterRandom("division")
         func numbers() -> [Float] {

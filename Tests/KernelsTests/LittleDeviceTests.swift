@@ -18,7 +18,6 @@ import Testing
             ("OpenCL 1.2", { $0.version = "OpenCL 1.1 old" }),
             ("OpenCL 1.2", { $0.version = "nonsense" }),
             ("a compiler", { $0.hasCompiler = false }),
-            ("subnormal numbers", { $0.floatConfiguration.remove(.denorm) }),
         ]
         for (missing, change) in changes {
             let said = try #require(refusal { _ = try Devices.lesser("lesser", change) })
@@ -26,6 +25,54 @@ import Testing
         }
         for version in ["OpenCL 1.2 x", "OpenCL 2.0", "OpenCL 3.0 PoCL", "OpenCL 10.0 x"] {
             #expect(try Devices.lesser("lesser") { $0.version = version } != nil)
+        }
+    }
+
+    /// Built kernels may allow fewer work-items than the device: tiles shrink, and where not even the smallest fits, that product
+    /// takes the kernel for CPUs.
+    @Test(
+        arguments: [
+            (1024, OpenCLTile(64, 64)), (64, OpenCLTile(64, 64)), (63, .smallest), (16, .smallest), (15, nil),
+            (1, nil),
+        ] as [(Int, OpenCLTile?)])
+    func groupsOfKernels(_ most: Int, _ tile: OpenCLTile?) throws {
+        var device = try #require(Devices.inventory.devices.first { OpenCL.fitness(of: $0).problem == nil })
+        device.maxKernelGroup = most
+        // A product of several chunks, one for each channel, a mean, a function and a map.
+        var tape = Tape()
+        let dims: Shape = [2, 40, 6, 5]
+        func convolution(_ x: Value, _ kernel: [Int], groups: Int) -> Value {
+            let weights = HostTensor(
+                [40, 40 / groups, kernel[0], kernel[1]],
+                .floats((0..<1600 / groups * kernel[0] * kernel[1]).map { Float($0 % 17) * 0.031 - 0.2 }))
+            let shape = ConvolutionShape(
+                input: dims, output: dims, kernel: kernel, strides: [1, 1],
+                pads: [kernel[0] / 2, kernel[1] / 2],
+                dilations: [1, 1], groups: groups)
+            return tape.convolution(x, shape, PackedWeights(weights, for: shape))
+        }
+        let x = tape.input(dims)
+        let wide = convolution(x, [3, 5], groups: 1)
+        let each = convolution(wide, [3, 3], groups: 40)
+        let kept = [wide, each, tape.spatialMean(each), tape.map(WB_MAP_exp, each), tape.femMap(each, k: 1)]
+        let numbers = (0..<dims.count).map { Float($0 % 23) * 0.17 - 1.5 }
+        func run(_ device: Device) throws -> [[Float]] {
+            let executor = try device.load(tape, keeping: kept)
+            try numbers.withUnsafeBufferPointer { try executor.write(x, from: $0) }
+            try executor.run(0..<tape.steps.count)
+            return try kept.map(executor.memoryOrder)
+        }
+        let expected = try run(Devices.all[0].device)
+        for split in [false, true] {
+            let gpu = try OpenCL(device, shape: .gpu, tile: OpenCLTile(64, 64), split: split)
+            #expect(gpu.cut(rows: 60, columns: 40, groups: 1, chunks: 3)?.tile == tile)
+            for opened in [gpu, try OpenCL(device, shape: .cpu)] {
+                for (a, b) in zip(expected, try run(.openCL(opened))) {
+                    if let difference = bitDifference(a, b) {
+                        Issue.record("\(opened.shape), \(split): \(difference)")
+                    }
+                }
+            }
         }
     }
 
@@ -40,9 +87,11 @@ import Testing
     }
 
     /// The tiles for GPUs take what they say: a device with exactly that runs them, and with one byte less does not.
-    @Test(arguments: [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64), OpenCLTile(128, 32), .smallest])
+    @Test(arguments: [
+        OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64), OpenCLTile(128, 32), .smallest,
+    ])
     func localMemoryOfTiles(_ tile: OpenCLTile) throws {
-        var device = try #require(Devices.inventory.devices.first { OpenCL.missing($0).isEmpty })
+        var device = try #require(Devices.inventory.devices.first { OpenCL.fitness(of: $0).problem == nil })
         device.localMemory = tile.localMemory
         let shape = ConvolutionShape(
             input: [1, 40, 9, 9], output: [1, 40, 9, 9], kernel: [1, 1], strides: [1, 1], pads: [0, 0],
@@ -75,7 +124,8 @@ import Testing
         let tensor = try error { $0.maxAllocation = 1 << 18 }
         #expect(tensor.isMemory && tensor.description.contains("at most 256 KiB"))
         let memory = try error { $0.globalMemory = 1 << 20 }
-        #expect(memory.isMemory && memory.description.contains("has 1024 KiB of memory, and this needs 3072 KiB"))
+        #expect(
+            memory.isMemory && memory.description.contains("has 1024 KiB of memory, and this needs 3072 KiB"))
         let separate = try error { ($0.globalMemory, $0.sharesHostMemory) = (3 << 20, false) }
         #expect(separate.isMemory && separate.description.contains("this needs 5376 KiB"))
     }

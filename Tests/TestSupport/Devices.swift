@@ -25,7 +25,7 @@ package enum Devices {
     }
 
     /// Each OpenCL device that can keep the promise, with each shape of the kernels.
-    package static let openCL: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.flatMap
+    package static let openCL: [TestDevice] = inventory.devices.filter { OpenCL.fitness(of: $0).problem == nil }.flatMap
     { device in
         KernelShape.allCases.map { shape in
             let opened = try! OpenCL(device, shape: shape)
@@ -46,7 +46,7 @@ package enum Devices {
             (OpenCLTile(128, 32), true), (OpenCLTile(32, 32), true),
         ].map { tile, split in
             let opened = try! OpenCL(
-                inventory.devices.first { OpenCL.missing($0).isEmpty }!, shape: .gpu, tile: tile, split: split
+                inventory.devices.first { OpenCL.fitness(of: $0).problem == nil }!, shape: .gpu, tile: tile, split: split
             )
             return TestDevice(
                 device: .openCL(opened),
@@ -58,7 +58,7 @@ package enum Devices {
     package static func lesser(
         _ title: String, shape: KernelShape? = nil, _ change: (inout CLDevice) -> Void
     ) throws -> TestDevice? {
-        guard var device = inventory.devices.first(where: { OpenCL.missing($0).isEmpty }) else { return nil }
+        guard var device = inventory.devices.first(where: { OpenCL.fitness(of: $0).problem == nil }) else { return nil }
         change(&device)
         let opened = try OpenCL(device, shape: shape)
         return TestDevice(
@@ -89,7 +89,7 @@ package enum Devices {
     }
 
     /// The first OpenCL device, with inputs that travel as they do to a device with memory of its own.
-    package static let copying: [TestDevice] = inventory.devices.filter { OpenCL.missing($0).isEmpty }.prefix(
+    package static let copying: [TestDevice] = inventory.devices.filter { OpenCL.fitness(of: $0).problem == nil }.prefix(
         1
     ).map {
         let opened = try! OpenCL($0, copies: true)
@@ -100,7 +100,7 @@ package enum Devices {
     package static var openCLProblem: String? {
         if !openCL.isEmpty { return nil }
         if let reason = inventory.unavailableReason { return "These tests need an OpenCL device. " + reason }
-        let lacks = inventory.devices.map { "\($0.name) lacks \(OpenCL.missing($0).joined(separator: ", "))" }
+        let lacks = inventory.devices.map { "\($0.name) \(OpenCL.fitness(of: $0).problem ?? "")" }
         return "These tests need an OpenCL device with IEEE arithmetic; \(lacks.joined(separator: "; "))."
     }
 }

@@ -44,13 +44,14 @@ package final class OpenCL: Sendable {
     private let fixedSplit: Bool?
     /// Whether inputs travel on a queue of their own.
     let copies: Bool
-    private let nativeDivision: Bool
+    private let arithmetic: Probe
     private let programs = Mutex<[String: CLProgram]>([:])
+    private let largestGroups = Mutex<[String: Int]>([:])  // of convolutions, by their options
 
     /// The defaults suit the device; everything else gives the same bits, and is there for tests.
     /// - Parameters:
     ///   - shape: the kernels' shape.
-    ///   - tile: the GPU shape's tiles, each extent 32, 64 or 128.
+    ///   - tile: the GPU shape's tiles, each extent 32, 64 or 128; smaller ones where built kernels do not allow so many work-items.
     ///   - split: whether the GPU shape's work-groups compute one chunk of terms, wherever there are several.
     ///   - copies: whether inputs travel on a queue of their own, which is of use to devices with memory of their own.
     ///   - nativeDivision: whether the device's own division and square root are used where they are correctly rounded.
@@ -58,11 +59,11 @@ package final class OpenCL: Sendable {
         _ device: CLDevice, shape: KernelShape? = nil, tile: OpenCLTile? = nil, split: Bool? = nil,
         copies: Bool? = nil, nativeDivision: Bool = true
     ) throws {
-        let missing = OpenCL.missing(device)
-        guard missing.isEmpty else {
+        let fitness = OpenCL.fitness(of: device)
+        guard fitness.problem == nil, let measured = fitness.measured else {
             throw DeviceError(
-                "The OpenCL device “\(device.name)” lacks \(missing.joined(separator: " and ")), without which results would "
-                    + "differ from those of other devices; use another device, or `--device cpu`.")
+                "The OpenCL device “\(device.name)” \(fitness.problem!); use another device, or `--device cpu`."
+            )
         }
         self.device = device
         // The kernels for CPUs need no local memory and no work-groups, and run everywhere.
@@ -77,22 +78,46 @@ package final class OpenCL: Sendable {
         fixedTile = tile
         fixedSplit = split
         self.copies = copies ?? !device.sharesHostMemory
-        self.nativeDivision =
-            nativeDivision && device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
+        var arithmetic = measured
+        arithmetic.nativeDivision = nativeDivision && measured.nativeDivision
+        self.arithmetic = arithmetic
         context = try CLContext(device: device)
     }
 
-    /// What the promise needs and the device does not declare.
-    package static func missing(_ device: CLDevice) -> [String] {
+    /// Whether a device can keep the promise, and why not.
+    package struct Fitness: Sendable {
+        /// What goes after the device's name in a sentence, such as “lacks a compiler, without which …”; nil if it can.
+        package let problem: String?
+        /// What was measured; nil if it came not to that.
+        package let measured: Probe?
+    }
+
+    /// The one answer to whether a device is used. What a driver declares of its arithmetic is not asked but measured:
+    /// `CL_FP_FMA`, for one, says that fma is fast, not that it is right. (Only its division must be declared right too, because
+    /// the compiler needs an option then.)
+    package static func fitness(of device: CLDevice, cache: CLProgramCache = .standard) -> Fitness {
         var missing: [String] = []
         if !device.speaks(1, 2) { missing.append("OpenCL 1.2") }
         if !device.hasCompiler { missing.append("a compiler") }
-        if !device.floatConfiguration.contains(.fma) { missing.append("a fused multiply-add") }
-        if !device.floatConfiguration.contains(.denorm) { missing.append("subnormal numbers") }
-        if !device.floatConfiguration.contains(.roundToNearest) { missing.append("rounding to nearest") }
-        if !device.floatConfiguration.contains(.infinityAndNaN) { missing.append("infinities and NaN") }
         if !device.isLittleEndian { missing.append("little-endian memory") }
-        return missing
+        if !missing.isEmpty {
+            return Fitness(
+                problem:
+                    "lacks \(missing.joined(separator: " and ")), without which nothing can be computed there",
+                measured: nil)
+        }
+        if !device.isAvailable { return Fitness(problem: "is not available now", measured: nil) }
+        do {
+            let measured = try Probe.outcome(of: device, cache: cache)
+            return Fitness(
+                problem: measured.wrong.map {
+                    "computes wrong, so results would differ from those of other devices: \($0)"
+                },
+                measured: measured)
+        } catch {
+            return Fitness(
+                problem: "does not run the program that measures its arithmetic (\(error))", measured: nil)
+        }
     }
 
     /// Whether the compiler takes clang's own prefetch, which is no OpenCL: NVIDIA's and rusticl's refuse it.
@@ -114,10 +139,7 @@ package final class OpenCL: Sendable {
     /// A kernel of `kernels/FAMILY.cl`, built with `options`. Each program holds one kernel, so that nothing is compiled that does
     /// not run.
     func kernel(_ name: String, in family: String, options: String = "") throws -> CLKernel {
-        var all = "-cl-std=CL1.2 -DWB_KERNEL_\(name)=1"
-        if nativeDivision {
-            all += " -cl-fp32-correctly-rounded-divide-sqrt -DWB_NATIVE_DIV=1"
-        }
+        var all = "-cl-std=CL1.2 -DWB_KERNEL_\(name)=1" + arithmetic.options
         if !options.isEmpty { all += " " + options }
         let program = try programs.withLock { programs in
             let key = family + " " + all
@@ -129,30 +151,55 @@ package final class OpenCL: Sendable {
         return try program.kernel(name)
     }
 
-    /// The tiles in which the GPU shape computes `groups` products of `rows` by `columns` outputs: the largest that make enough
-    /// work-groups for the device, since large tiles read least.
-    func tile(rows: Int, columns: Int, groups: Int) -> OpenCLTile {
-        if let fixedTile { return fixedTile }
+    /// How the GPU shape computes `groups` products of `rows` by `columns` outputs, of terms in so many `chunks`: the tiles, the
+    /// largest that make enough work-groups for the device, since large tiles read least; and whether it splits the terms. Nil
+    /// where the built kernel allows not even the work-items of the smallest tile: that product takes the kernel for CPUs.
+    package func cut(rows: Int, columns: Int, groups: Int, chunks: Int) -> (tile: OpenCLTile, splits: Bool)? {
+        func tiles(_ tile: OpenCLTile) -> Int { groups * tile.across(columns) * tile.down(rows) }
+        func splits(_ tile: OpenCLTile) -> Bool {
+            self.splits(chunks: chunks, tiles: tiles(tile), sums: chunks * groups * rows * columns)
+        }
         // A CPU runs this shape only to test it, and small groups are what it can bear.
-        if device.kind == .cpu { return .smallest }
-        let usual =
-            columns <= 32
-            ? [OpenCLTile(128, 32)] : [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64)]
-        let choices = usual.filter { $0.fits(device) }
-        if choices.isEmpty { return .smallest }
-        return choices.first { tile in
-            // Not wider than the columns need.
-            tile.across(columns) * tile.columns <= (columns + 63) / 64 * 64
-                && groups * tile.across(columns) * tile.down(rows) >= 2 * device.computeUnits
-        } ?? choices.last!
+        let usual: [OpenCLTile] =
+            device.kind == .cpu
+            ? []
+            : columns <= 32
+                ? [OpenCLTile(128, 32)] : [OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64)]
+        let choices = fixedTile.map { [$0] } ?? usual.filter { $0.fits(device) }
+        // Not wider than the columns need, and enough of them; else the smallest of the usual ones.
+        let first =
+            choices.firstIndex { tile in
+                tile.across(columns) * tile.columns <= (columns + 63) / 64 * 64
+                    && tiles(tile) >= 2 * device.computeUnits
+            } ?? max(0, choices.count - 1)
+        for tile in choices[first...] + [.smallest] where allows(tile, split: splits(tile)) {
+            return (tile, splits(tile))
+        }
+        return nil
+    }
+
+    /// The options with which the GPU shape of the convolution is built.
+    func options(_ tile: OpenCLTile, split: Bool) -> String {
+        "-DWB_ROWS=\(tile.rows) -DWB_COLUMNS=\(tile.columns)" + (split ? " -DWB_SPLIT=1" : "")
+            // The whole kernel unrolled would take a CPU's compiler long.
+            + (device.kind == .cpu ? " -DWB_ROLLED=1" : "")
+    }
+
+    /// Whether the kernel built for a tile allows its work-items: registers may not suffice for so many.
+    private func allows(_ tile: OpenCLTile, split: Bool) -> Bool {
+        let options = options(tile, split: split)
+        if let most = largestGroups.withLock({ $0[options] }) { return tile.items <= most }
+        // A kernel that does not build says so when it is launched.
+        let most =
+            (try? kernel("convolution", in: "convolution", options: options).workGroupInfo.maxSize) ?? .max
+        largestGroups.withLock { $0[options] = most }
+        return tile.items <= most
     }
 
     /// Whether `chunks` chunks of terms are computed by work-groups of their own, to be added up afterwards: where `tiles`
     /// tiles would leave much of the device idle, and one buffer holds the `sums`, which kernels count in 32 bits.
-    func splits(chunks: Int, tiles: Int, sums: Int) -> Bool {
-        guard shape == .gpu, chunks > 1, 4 * sums <= device.maxAllocation, sums <= Int(Int32.max) else {
-            return false
-        }
+    private func splits(chunks: Int, tiles: Int, sums: Int) -> Bool {
+        guard chunks > 1, 4 * sums <= device.maxAllocation, sums <= Int(Int32.max) else { return false }
         return fixedSplit ?? (device.kind != .cpu && tiles < 2 * device.computeUnits)
     }
 }
@@ -165,24 +212,36 @@ package struct OpenCLFrame {
 
     func buffer(_ value: Value) -> CLArgument { .buffer(buffers[storages[value.id]]!) }
 
-    /// A launch over at least `global` work-items; the kernel checks its range.
+    /// A launch over `global` work-items in work-groups of exactly `local`.
     func launch(
         _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], global: CLSize,
-        local: CLSize? = nil
+        local: CLSize
     ) throws -> CLLaunch {
         let kernel = try device.kernel(name, in: family, options: options)
         try kernel.setArguments(arguments)
         return try kernel.launch(global: global, local: local)
     }
 
+    /// A launch over at least `global` work-items, as the kernel checks its range; in work-groups of `wanted`, or smaller ones
+    /// where the device or the built kernel allows fewer.
+    func launch(
+        _ name: String, in family: String, options: String = "", _ arguments: [CLArgument],
+        over global: CLSize,
+        inGroupsOf wanted: CLSize
+    ) throws -> CLLaunch {
+        let kernel = try device.kernel(name, in: family, options: options)
+        try kernel.setArguments(arguments)
+        let local = wanted.halved(until: try kernel.workGroupInfo.maxSize, device.device.maxWorkItemSizes)
+        return try kernel.launch(global: global.roundedUp(to: local), local: local)
+    }
+
     /// A launch over `count` work-items in a row.
     func launch(
         _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], count: Int
     ) throws -> CLLaunch {
-        let local = device.shape == .gpu ? min(128, device.device.maxWorkGroupSize) : 16
-        return try launch(
-            name, in: family, options: options, arguments,
-            global: CLSize(max(count, 1)).roundedUp(to: CLSize(local)), local: CLSize(local))
+        try launch(
+            name, in: family, options: options, arguments, over: CLSize(max(count, 1)),
+            inGroupsOf: CLSize(device.shape == .gpu ? 128 : 16))
     }
 
     /// A launch over `columns` by `rows` work-items.
@@ -190,11 +249,20 @@ package struct OpenCLFrame {
         _ name: String, in family: String, options: String = "", _ arguments: [CLArgument], columns: Int,
         rows: Int
     ) throws -> CLLaunch {
-        let most = device.device.maxWorkGroupSize
-        let local = device.shape == .gpu ? CLSize(min(32, most), most < 128 ? 1 : 4) : CLSize(16, 1)
-        return try launch(
-            name, in: family, options: options, arguments,
-            global: CLSize(max(columns, 1), max(rows, 1)).roundedUp(to: local), local: local)
+        try launch(
+            name, in: family, options: options, arguments, over: CLSize(max(columns, 1), max(rows, 1)),
+            inGroupsOf: device.shape == .gpu ? CLSize(32, 4) : CLSize(16, 1))
+    }
+}
+
+extension CLSize {
+    /// The extents halved, the last one first, until a work-group has at most `most` work-items and each extent fits `extents`.
+    fileprivate func halved(until most: Int, _ extents: [Int]) -> CLSize {
+        var (x, y) = (x, y)
+        while x > max(1, extents[0]) { x = (x + 1) / 2 }
+        while y > 1, x * y > most || y > extents[1] { y = (y + 1) / 2 }
+        while x > 1, x * y > most { x = (x + 1) / 2 }
+        return dimensions == 1 ? CLSize(x) : CLSize(x, y)
     }
 }
 

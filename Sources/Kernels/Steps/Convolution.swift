@@ -182,7 +182,7 @@ package struct Convolution: Step {
         -> [OpenCLLaunch]
     {
         let product = Product(raw)
-        guard frame.device.shape == .gpu else {
+        guard let (tile, splits) = product.cut(frame.device) else {
             let panels = product.groups * ((product.columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
             let tile = product.tileRows
             return [
@@ -194,21 +194,18 @@ package struct Convolution: Step {
                     global: CLSize((product.rows + tile - 1) / tile, panels), local: [1, 1])
             ]
         }
-        let (tile, splits) = product.cut(frame.device)
-        // The whole kernel unrolled would take a CPU's compiler long.
-        let rolled = frame.device.device.kind == .cpu ? " -DWB_ROLLED=1" : ""
-        func launch(_ options: String, to y: CLArgument, chunks: Int) throws -> OpenCLLaunch {
+        func launch(to y: CLArgument, chunks: Int) throws -> OpenCLLaunch {
             try frame.launch(
-                "convolution", in: "convolution", options: tile.options + rolled + options,
+                "convolution", in: "convolution", options: frame.device.options(tile, split: splits),
                 buffers.dropLast() + [y, .structure(raw)],
                 global: CLSize(
                     product.groups * tile.across(product.columns) * tile.items, tile.down(product.rows),
                     chunks),
                 local: CLSize(tile.items, 1, 1))
         }
-        if !splits { return [try launch("", to: buffers[5], chunks: 1)] }
+        if !splits { return [try launch(to: buffers[5], chunks: 1)] }
         return [
-            try launch(" -DWB_SPLIT=1", to: frame.buffer(sums), chunks: product.chunks),
+            try launch(to: frame.buffer(sums), chunks: product.chunks),
             try frame.launch(
                 "join_chunks", in: "convolution",
                 [frame.buffer(sums), buffers[2], buffers[3], buffers[5], .structure(raw)],
@@ -219,7 +216,7 @@ package struct Convolution: Step {
     /// The sums, in floats, that those launches need room for.
     static func sums(_ device: OpenCL, _ raw: wb_conv) -> Int {
         let product = Product(raw)
-        return product.cut(device).splits ? product.sums : 0
+        return product.cut(device)?.splits == true ? product.sums : 0
     }
 
     /// A convolution as so many products of matrices, `rows` by `columns`, of terms in so many chunks.
@@ -240,11 +237,10 @@ package struct Convolution: Step {
         /// The sums of all chunks.
         var sums: Int { chunks * groups * rows * columns }
 
-        /// How the GPU shape divides the work.
-        func cut(_ device: OpenCL) -> (tile: OpenCLTile, splits: Bool) {
-            let tile = device.tile(rows: rows, columns: columns, groups: groups)
-            let tiles = groups * tile.across(columns) * tile.down(rows)
-            return (tile, device.splits(chunks: chunks, tiles: tiles, sums: sums))
+        /// How the GPU shape divides the work; nil where the CPU shape does it.
+        func cut(_ device: OpenCL) -> (tile: OpenCLTile, splits: Bool)? {
+            guard device.shape == .gpu else { return nil }
+            return device.cut(rows: rows, columns: columns, groups: groups, chunks: chunks)
         }
     }
 
@@ -268,16 +264,10 @@ package struct Convolution: Step {
                 self.kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + width, arguments,
                 global: CLSize((rows + 7) / 8), local: 1)
         case .gpu:
-            let local = CLSize(min(128, frame.device.device.maxWorkGroupSize))
             return try frame.launch(
-                kernel, in: "depthwise", options: width, arguments,
-                global: CLSize(rows * shape.outputChannels).roundedUp(to: local), local: local)
+                kernel, in: "depthwise", options: width, arguments, count: rows * shape.outputChannels)
         }
     }
-}
-
-extension OpenCLTile {
-    fileprivate var options: String { "-DWB_ROWS=\(rows) -DWB_COLUMNS=\(columns)" }
 }
 
 extension Tape {

@@ -55,11 +55,10 @@ package struct Pool: Step {
         let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(pooling)]
         switch frame.device.shape {
         case .cpu:
-            let local = CLSize(1, 8)
             return [
                 try frame.launch(
-                    kernel, in: "pool", options: "-DWB_CPU_SHAPE=1", arguments,
-                    global: CLSize(1, rows).roundedUp(to: local), local: local)
+                    kernel, in: "pool", options: "-DWB_CPU_SHAPE=1", arguments, over: CLSize(1, rows),
+                    inGroupsOf: CLSize(1, 8))
             ]
         case .gpu:
             return [

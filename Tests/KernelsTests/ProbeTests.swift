@@ -1,0 +1,78 @@
+// The probe: devices that compute right pass it, others are refused with an example, and what it found is remembered.
+
+import CLRuntime
+import Foundation
+import Kernels
+import TestSupport
+import Testing
+
+@Suite struct ProbeTests {
+    private static let devices = Devices.inventory.devices.filter { OpenCL.fitness(of: $0).problem == nil }
+
+    private func device() throws -> CLDevice { try #require(ProbeTests.devices.first) }
+
+    @Test func thoseInUseAreRight() throws {
+        for device in ProbeTests.devices {
+            let probe = try Probe.measure(device)
+            #expect(probe.wrong == nil && probe.numbers > 50_000, "\(device.name): \(probe.description)")
+            #expect(try Probe.outcome(of: device) == probe)
+        }
+    }
+
+    /// What a compiler or a device may get wrong, and what the probe says of it.
+    @Test(arguments: [
+        ("-Dfma(x,y,z)=((x)*(y)+(z))", "fma(x, y, z) is"), ("-cl-fast-relaxed-math", ""),
+    ])
+    func wrongArithmeticIsRefused(_ options: String, _ said: String) throws {
+        let probe = try Probe.measure(device(), options: " " + options)
+        let wrong = try #require(probe.wrong)
+        #expect(wrong.contains(said) && wrong.contains(" instead of "), "\(wrong)")
+        #expect(probe.description == "wrong: \(wrong)")
+    }
+
+    /// Division or square root that are declared right and are not give way to those made of integers.
+    @Test func wrongRootsAreReplaced() throws {
+        let device = try device()
+        let probe = try Probe.measure(device, options: " -Dsqrt(x)=((x)*0.5f)")
+        #expect(probe.wrong == nil && !probe.nativeDivision, "\(probe.description)")
+        if device.floatConfiguration.contains(.correctlyRoundedDivideSqrt) {
+            #expect(
+                probe.replaced.count == 1 && probe.replaced[0].hasPrefix("sqrt(x) is "), "\(probe.replaced)")
+            #expect(probe.description.contains("replaced: sqrt(x) is "))
+        }
+    }
+
+    /// What a driver declares of its arithmetic is not believed, either way, but for division.
+    @Test func declarationsAreNotAsked() throws {
+        var device = try device()
+        device.floatConfiguration = []
+        let fitness = OpenCL.fitness(of: device)
+        #expect(fitness.problem == nil && fitness.measured?.nativeDivision == false)
+    }
+
+    @Test func outcomesAreRemembered() throws {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "probe-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let device = try device()
+        let cache = CLProgramCache(directory: directory.path)
+        let probe = try Probe.outcome(of: device, cache: cache)
+        let bytes = try #require(cache.load(Probe.key(of: device)))
+        #expect(Probe(String(decoding: bytes, as: UTF8.self)) == probe)
+        #expect(Probe("nonsense") == nil && Probe("") == nil)
+
+        // A device that was found wrong is refused with what was wrong, without being measured again.
+        var other = probe
+        (other.wrong, other.replaced) = (
+            "fma(x, y, z) is 0.0 instead of 1.0", ["x / y is 2.0 instead of 1.0"]
+        )
+        let elsewhere = CLProgramCache(directory: directory.path + "/other")
+        #expect(elsewhere.store(Array(other.text.utf8), Probe.key(of: device)) == nil)
+        let fitness = OpenCL.fitness(of: device, cache: elsewhere)
+        #expect(fitness.measured == other)
+        #expect(
+            fitness.problem
+                == "computes wrong, so results would differ from those of other devices: fma(x, y, z) is 0.0 instead of 1.0"
+        )
+    }
+}
