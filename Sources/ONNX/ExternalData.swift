@@ -14,7 +14,8 @@ struct ExternalData {
     let file: String
     /// The model's folder; nil for a model that did not come from a file.
     let folder: String?
-    private var mapped: [String: Data] = [:]
+    /// Those that are open, by their places.
+    private(set) var files: [String: ModelFile] = [:]
 
     init(file: String, folder: String?) {
         self.file = file
@@ -24,7 +25,7 @@ struct ExternalData {
     /// The `byteCount` bytes of a tensor.
     mutating func bytes(
         of tensor: WireTensor, named label: String, byteCount: Int
-    ) throws(ONNXError) -> Data {
+    ) throws(ONNXError) -> ONNXTensor.Raw {
         let model = file
         func failure(_ reason: String) -> ONNXError {
             ONNXError(.externalData, file: model, "The external data of \(label) \(reason)")
@@ -44,7 +45,7 @@ struct ExternalData {
             }
         }
         guard let location, !location.isEmpty else { throw failure("names no file (the key 'location').") }
-        let data = try map(location, failure)
+        let data = try open(location, failure)
         if let length, length != byteCount {
             throw ONNXError(
                 .invalidTensor, file: file,
@@ -56,12 +57,13 @@ struct ExternalData {
                 "lies at byte \(offset) of \(quoted(location)) and has \(byteCount) bytes, but that file has only "
                     + "\(data.count) bytes.")
         }
-        return data[data.startIndex + offset..<data.startIndex + offset + byteCount]
+        return ONNXTensor.Raw(.file(data), offset..<offset + byteCount)
     }
 
-    private mutating func map(_ location: String, _ failure: (String) -> ONNXError) throws(ONNXError) -> Data
-    {
-        if let data = mapped[location] { return data }
+    private mutating func open(
+        _ location: String, _ failure: (String) -> ONNXError
+    ) throws(ONNXError) -> ModelFile {
+        if let open = files[location] { return open }
         guard let folder else {
             throw failure("is in the file \(quoted(location)), but this model was not read from a folder.")
         }
@@ -80,13 +82,12 @@ struct ExternalData {
             throw failure(
                 "is at \(quoted(location)), a link that leaves the model's folder, which is not allowed.")
         }
-        let data: Data
         do {
-            data = try ModelFile.map(path)
+            let opened = try ModelFile(path)
+            files[location] = opened
+            return opened
         } catch {
             throw failure("cannot be read. \(error)")
         }
-        mapped[location] = data
-        return data
     }
 }

@@ -50,7 +50,7 @@ struct Evaluator {
     }
 
     private static func array(_ tensor: ONNXTensor) -> Array64 {
-        Array64(dims: tensor.dims, values: tensor.floats().map(Double.init))
+        Array64(dims: tensor.dims, values: try! tensor.floats().map(Double.init))
     }
 
     /// All values of the network by name.
