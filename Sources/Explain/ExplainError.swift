@@ -57,8 +57,10 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
             ]
             self.init(kinds[error.kind] ?? kind, error.description, details: error.details)
         case let error as ONNXError:
-            self.init(error.kind == .unsupportedOpset ? .unsupportedModel : .model, error.description)
+            let kinds: [ONNXError.Kind: Kind] = [.unsupportedOpset: .unsupportedModel, .memory: .limit]
+            self.init(kinds[error.kind] ?? .model, error.description)
         case let error as LimitError: self.init(.limit, error.description)
+        case ImageError.overLimit: self.init(.limit, "\(error)")
         case let error as DeviceError: self.init(.device, error.description)
         case let error as CLError: self.init(.device, error.description, details: error.details)
         default: self.init(kind, "\(error)")

@@ -3,43 +3,52 @@
 import Crypto
 import Dispatch
 import Foundation
+import ONNX
 import Synchronization
 import Text
 
-/// The SHA-256 of a file, computed once, on another thread.
-package final class FileDigest: Sendable {
-    private let path: String
-    private let state = Mutex<(begun: Bool, digits: String?)>((false, nil))
+/// The SHA-256 of a model's bytes, computed once, on another thread: from the file that the network itself is read from, which is
+/// open since then, so that the number is that of what runs.
+final class FileDigest: Sendable {
+    private let bytes: ModelBytes
+    private let state = Mutex<(begun: Bool, digits: Result<String, ONNXError>?)>((false, nil))
     private let done = DispatchGroup()
 
-    init(path: String) { self.path = path }
+    init(_ bytes: ModelBytes) { self.bytes = bytes }
 
     /// Begins, so that the number is there when it is asked for.
-    package func begin() {
+    func begin() {
         state.withLock { state in
             guard !state.begun else { return }
             state.begun = true
             DispatchQueue.global().async(group: done) {
-                let digits = try? FileDigest.digits(self.path)
+                let digits = Result { () throws(ONNXError) in try FileDigest.digits(self.bytes) }
                 self.state.withLock { $0.digits = digits }
             }
         }
     }
 
-    /// 64 hexadecimal digits; nil if the file cannot be read.
-    var digits: String? {
+    /// 64 hexadecimal digits.
+    /// - Throws: `ExplainError` if the file was changed, or cannot be read any more.
+    func digits() throws -> String {
         begin()
         done.wait()
-        return state.withLock { $0.digits }
+        do {
+            return try state.withLock { $0.digits! }.get()
+        } catch {
+            throw ExplainError(error, .model)
+        }
     }
 
-    private static func digits(_ path: String) throws -> String {
-        // Read, not mapped: the pages of a mapped file would count as memory of this process.
-        let descriptor = FileName.open(path, O_RDONLY)
-        guard descriptor >= 0 else { throw POSIXError(.ENOENT) }
-        let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    private static func digits(_ bytes: ModelBytes) throws(ONNXError) -> String {
+        let part = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+        defer { part.deallocate() }
         var hash = SHA256()
-        while let part = try file.read(upToCount: 1 << 20), !part.isEmpty { hash.update(data: part) }
+        for start in stride(from: 0, to: bytes.count, by: part.count) {
+            let read = UnsafeMutableRawBufferPointer(rebasing: part[..<min(part.count, bytes.count - start)])
+            try bytes.read(read, from: start)
+            hash.update(bufferPointer: UnsafeRawBufferPointer(read))
+        }
         return hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }

@@ -19,7 +19,10 @@ import Text
 public struct Model: Sendable {
     package let network: Network
     package let preprocessing: Preprocessing
-    package let digest: FileDigest
+    /// For pictures that are decoded, and for results that wait to be written.
+    package let decoding: PictureMemory, writing: PictureMemory
+    private let digest: FileDigest
+    private let externalDigests: [(location: String, digest: FileDigest)]
     /// Where the preprocessing came from, in words: "carried by the model", "the default, imagenet", or "as
     /// asked: …"; for a preset that followed the network to another size, with ", fitted to 32×32" (width × height).
     public let preprocessingSource: String
@@ -60,7 +63,7 @@ public struct Model: Sendable {
         do {
             let limits = Limits(
                 memory: memoryLimit ?? Limits.standardMemory, work: workLimit ?? Limits.standardWork)
-            network = try Network(ONNXModel(path: path), limits: limits)
+            network = try Network(ONNXModel(path: path, memory: limits.memory.left), limits: limits)
         } catch {
             throw ExplainError(error, .model)
         }
@@ -69,7 +72,10 @@ public struct Model: Sendable {
 
     package init(_ network: Network, preprocessing: String? = nil, labels: String? = nil) throws {
         self.network = network
-        digest = FileDigest(path: network.model.path)
+        decoding = PictureMemory(network.limits.memory)
+        writing = PictureMemory(network.limits.memory)
+        digest = FileDigest(network.model.bytes)
+        externalDigests = network.model.externalFiles.map { ($0.location, FileDigest(.file($0.file))) }
         let metadata = network.model.metadata
         source = metadata["whitebox.source"]
         license = metadata["whitebox.license"]
@@ -153,13 +159,20 @@ public struct Model: Sendable {
         labels.indices.contains(index) ? labels[index] : "class \(index)"
     }
 
-    /// SHA-256 of the file, 64 hexadecimal digits. It reads the whole file, once.
-    /// - Throws: `ExplainError` of kind `model` if the file is no longer there.
-    public func sha256() throws -> String {
-        guard let digits = digest.digits else {
-            throw ExplainError(.model, "\(path): The file can no longer be read.")
-        }
-        return digits
+    /// SHA-256 of the file that the network was read from, 64 hexadecimal digits. It reads the whole file, once, and not by its path: a
+    /// file that took the place of this one meanwhile changes nothing.
+    /// - Throws: `ExplainError` of kind `model` if another program has written to the file since it was opened.
+    public func sha256() throws -> String { try digest.digits() }
+
+    /// The same of each file beside the model that holds weights of it, with its place as the model says it.
+    public func externalSHA256() throws -> [(file: String, sha256: String)] {
+        try externalDigests.map { ($0.location, try $0.digest.digits()) }
+    }
+
+    /// Begins with those numbers, on other threads.
+    package func beginDigests() {
+        digest.begin()
+        for (_, digest) in externalDigests { digest.begin() }
     }
 
     /// A layer of the network.

@@ -89,9 +89,6 @@ public struct Options: Sendable {
     public var batch = 1
     /// CPU threads; all cores if nil. No bit depends on it.
     public var threads: Int?
-    /// Whether results hold the whole pictures, which `ResultWriter` needs to lay heat maps over them
-    /// (`Background.photo`); what the network saw of them is always there.
-    public var keepsPhotos = true
     /// Shape of the OpenCL kernels, for tests; what suits the device if nil.
     package var kernelShape: KernelShape?
     package var instructionSet: String?

@@ -9,7 +9,8 @@ import Kernels
 struct PreparedPicture: Sendable {
     /// The size of the picture; nil for a raw array.
     var size: (width: Int, height: Int)?
-    var photo: RGBImage?
+    /// Reads the picture again, if it is still the same.
+    var photo: (@Sendable () throws -> RGBImage)?
     var view: PreparedView?
     /// What people should know of the picture.
     var note: String?
@@ -21,8 +22,6 @@ struct Preparation: Sendable {
     let model: Model
     /// The input's shape, with the batch.
     let shape: Shape
-    /// Whether whole pictures are kept, beside what the network sees of them.
-    let keepsPhotos: Bool
 
     /// A batch on its way.
     final class Batch: Sendable {
@@ -89,22 +88,42 @@ struct Preparation: Sendable {
             single.writeMemoryOrder(values, to: room.baseAddress!)
             return PreparedPicture()
         case .file(let path):
-            let photo = try RGBImage.load(path: path)
-            let view = try write(photo, path: path, into: room)
+            // Held until the view is there, which is all that stays.
+            var held: PictureMemory.Room?
+            defer { withExtendedLifetime(held) {} }
+            let photo = try RGBImage.load(path: path) { bytes throws(ImageError) in
+                held = model.decoding.room(bytes)
+                if held == nil {
+                    throw .overLimit(
+                        file: path,
+                        reason: "needs \(MemoryBudget.mebibytes(bytes)) of memory, which "
+                            + "\(model.network.limits.memory.exceeded); --memory-limit raises it")
+                }
+            }
+            let (view, seen) = try write(photo, path: path, into: room)
             return PreparedPicture(
-                size: (photo.width, photo.height), photo: keepsPhotos ? photo : nil, view: view,
-                note: photo.isTransparent ? Self.transparencyNote : nil)
+                size: (photo.width, photo.height),
+                photo: { [model] in
+                    let again = try RGBImage.load(path: path)
+                    guard try model.preprocessing.view(of: again) == seen else {
+                        throw ExplainError(
+                            .input, "\(path): The picture was changed while it was explained.")
+                    }
+                    return again
+                }, view: view, note: photo.isTransparent ? Self.transparencyNote : nil)
         }
     }
 
     private static let transparencyNote =
         "the picture has transparent pixels, and the network sees the colours that are stored under them"
 
+    /// - Returns: what the network sees, as people should see it, and in the colours of the picture.
     private func write(
         _ photo: RGBImage, path: String, into room: UnsafeMutableBufferPointer<Float>
-    ) throws -> PreparedView {
+    ) throws -> (shown: PreparedView, seen: PreparedView) {
         try model.checkTakesPictures()
-        var view = try model.preprocessing.view(of: photo)
+        let seen = try model.preprocessing.view(of: photo)
+        var view = seen
         guard (view.image.width, view.image.height) == (model.inputWidth, model.inputHeight) else {
             throw ExplainError(
                 .input,
@@ -114,7 +133,7 @@ struct Preparation: Sendable {
         }
         if room.count == 3 * model.inputWidth * model.inputHeight {
             model.preprocessing.write(view, into: room, order: .channelsLast)
-            return view
+            return (view, seen)
         }
         // One channel: the mean of what three would be.
         var colours = [Float](repeating: 0, count: room.count * 3)
@@ -123,6 +142,6 @@ struct Preparation: Sendable {
         }
         for i in 0..<room.count { room[i] = (colours[3 * i] + colours[3 * i + 1] + colours[3 * i + 2]) / 3 }
         view.image = model.preprocessing.grey(view.image)
-        return view
+        return (view, seen)
     }
 }

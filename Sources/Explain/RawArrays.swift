@@ -125,10 +125,11 @@ extension Model {
 
     /// The classes that the network tells apart, by its scores for one picture.
     func scores() throws -> ClassScores {
-        ClassScores(
-            scores: try layers().first { $0.output == network.logitsName }.map {
-                $0.shape.count / max(1, $0.shape.dims[0])
-            } ?? 0)
+        // A network that only ends has its input for scores.
+        guard let layer = try layers().first(where: { $0.output == network.logitsName }) else {
+            return ClassScores(scores: try inputShape().reduce(1, *))
+        }
+        return ClassScores(scores: layer.shape.count / max(1, layer.shape.dims[0]))
     }
 
     /// What the network takes for a picture, in row-major order [C, H, W].

@@ -230,8 +230,13 @@ public final class ResultWriter: Sendable {
         }
         guard case .success(let image) = result else { return }
         waiting.wait()
+        // The picture was decoded in as much memory: alone, it can be written.
+        let room = image.memory.room(memory(image), isPromised: true)
         queue.async(group: group) {
-            defer { self.waiting.signal() }
+            defer {
+                withExtendedLifetime(room) {}
+                self.waiting.signal()
+            }
             do {
                 try self.writeFiles(index, image)
                 self.state.withLock { _ = $0.written.insert(index) }
@@ -244,12 +249,27 @@ public final class ResultWriter: Sendable {
     /// Whether all files of picture `index` are in their place.
     public func isWritten(_ index: Int) -> Bool { state.withLock { $0.written.contains(index) } }
 
+    /// Bytes that a result takes until it is written.
+    private func memory(_ image: ImageExplanation) -> Int {
+        guard let heat = image.explanations.first?.heatmap else { return 0 }
+        let maps = image.explanations.count
+        let pixels = heat.width * heat.height
+        // Heat map and overlay; and each on the sheet, of 320 × 400 pixels, as a picture and as a file.
+        var bytes = maps * 8 * pixels + (maps + 1) * 6 * 320 * 400
+        if background == .photo, let size = image.size {
+            // While it is decoded; then with its overlay, and that as a file.
+            bytes += 13 * size.width * size.height
+        }
+        return bytes
+    }
+
     private func writeFiles(_ index: Int, _ image: ImageExplanation) throws {
         let directory = directory
         func write(_ bytes: [UInt8], _ name: String) throws {
             try AtomicFile.write(
                 bytes, to: Paths.join(directory, name), overwrite: overwrite)
         }
+        let photo = background == .photo && !image.explanations.isEmpty ? try image.photo?() : nil
         let view =
             image.view?.image
             ?? image.explanations.first.map {
@@ -269,7 +289,7 @@ public final class ResultWriter: Sendable {
             // Where there is nothing to see the picture stays as it is.
             let small = explanation.blank == nil ? Overlay.overlay(photo: view, heat: heat) : view
             var picture = small
-            if background == .photo, let photo = image.photo, let region = image.view?.region {
+            if let photo, let region = image.view?.region {
                 picture = Overlay.overlayOnPhoto(
                     photo: photo, heat: heat, region: region, opacity: explanation.blank == nil ? 0.5 : 0)
             }
@@ -343,6 +363,13 @@ package enum ResultDocument {
                 "model",
                 .object([
                     ("file", .string(model.path)), ("sha256", .string(try model.sha256())),
+                    (
+                        "externalData",
+                        .array(
+                            try model.externalSHA256().map {
+                                .object([("file", .string($0.file)), ("sha256", .string($0.sha256))])
+                            })
+                    ),
                     ("source", JSON(model.source)),
                     ("license", JSON(model.license)), ("classes", .int(session.classes)),
                     ("input", JSON([model.inputHeight, model.inputWidth])),

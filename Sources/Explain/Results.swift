@@ -43,7 +43,7 @@ public struct Explanation: Sendable {
     /// The layer's name.
     public let layer: String
     /// The method's own numbers, one for each cell of the layer, not scaled for display. Grad-CAM: at least
-    /// 0, in units of the logit (Selvaraju et al. 2017, equation 2). FEM: S / max S (Fuad et al. 2020).
+    /// 0, in units of the logit (Selvaraju et al. 2017, equation 2). FEM: S / |max S| (Fuad et al. 2020).
     public let map: Grid2D
     /// The map scaled from its minimum … maximum to 0 … 1 and then enlarged to the height and width of the
     /// network's input, bilinearly with half-pixel centres. It covers what the network saw: the crop, not the
@@ -69,8 +69,13 @@ public struct ImageExplanation: Sendable {
     public let explanations: [Explanation]
     /// Seconds for decoding and preparing this picture, and its share of the batch's computation.
     public let seconds: (prepare: Double, compute: Double)
-    /// The picture, if the session keeps them, and the part of it that the network saw; nil for a raw array.
-    package let photo: RGBImage?, view: PreparedView?
+    /// The part of the picture that the network saw; nil for a raw array.
+    package let view: PreparedView?
+    /// Reads the whole picture again, which would take much memory if it were kept, and makes sure that it is still the one that was
+    /// explained; nil for a raw array.
+    package let photo: (@Sendable () throws -> RGBImage)?
+    /// Where it is counted while it waits to be written.
+    package let memory: PictureMemory
 }
 
 /// What is explained.

@@ -6,6 +6,7 @@ import Foundation
 import Imaging
 import Inference
 import Kernels
+import Text
 
 /// A model that is ready to explain pictures.
 ///
@@ -42,11 +43,19 @@ public final class ExplanationSession {
     private let grid: (height: Int, width: Int)
     private let targets: [ClassTarget]
     private let preparation: Preparation
+    /// For the maps of a batch.
+    private let share: MemoryBudget.Share
     /// Inputs of two batches: one is prepared while the other is computed.
     private let slots: [any InputSlot]
 
+    /// The most maps of a picture: those of ImageNet's classes, and some. More are no sheet that anybody could look at.
+    private static let mapLimit = 1024
+
     /// How many maps a picture has, unless it has classes in common with others that are asked for.
-    var mapsOfEach: Int { methods.map { $0.isClassSpecific ? targets.count : 1 }.reduce(0, +) }
+    private static func mapsOfEach(_ methods: [any Explainer.Type], _ targets: [ClassTarget]) -> Int {
+        methods.map { $0.isClassSpecific ? targets.count : 1 }.reduce(0, +)
+    }
+    var mapsOfEach: Int { Self.mapsOfEach(methods, targets) }
 
     /// How many pictures are computed at a time: `options.batch`, or fewer where the device's memory does not suffice.
     public var batch: Int { tape.shape(input).dims[0] }
@@ -78,20 +87,39 @@ public final class ExplanationSession {
             var plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
             scores = plan.scores
             targets = try options.classChoice.targets(in: model, classes: scores.classes)
+            let maps = Self.mapsOfEach(methods, targets)
+            guard maps <= Self.mapLimit else {
+                throw ExplainError(
+                    .limit,
+                    "--class and --method ask for \(maps) maps of each picture, and the most is \(Self.mapLimit); take fewer classes "
+                        + "at a time.")
+            }
+            // Each map, as it comes from the device and as it is kept, and its heat map; and the picture as the network sees it.
+            let pixels = model.inputHeight * model.inputWidth
+            let resultBytes = maps * (8 * grid.height * grid.width + 4 * pixels) + 3 * pixels
             let opened = try opened.get()
             device = opened.device.description
-            var loaded: (executor: any Executor, slots: [any InputSlot])
+            var loaded: (executor: any Executor, slots: [any InputSlot], share: MemoryBudget.Share)
             while true {
                 do {
                     let executor = try opened.device.load(plan.tape, keeping: plan.kept)
-                    loaded = (executor, try [executor.slot(for: plan.input), executor.slot(for: plan.input)])
+                    let memory = model.network.limits.memory
+                    guard let share = memory.tryReserve(batch * resultBytes) else {
+                        throw LimitError(
+                            "The \(maps) maps of each picture take \(MemoryBudget.mebibytes(batch * resultBytes)) of memory, which "
+                                + "\(memory.exceeded); take fewer classes (--class), or raise the limit with --memory-limit.",
+                            isMemory: true)
+                    }
+                    loaded = (
+                        executor, try [executor.slot(for: plan.input), executor.slot(for: plan.input)], share
+                    )
                     break
                 } catch  where batch > 1 && isOutOfMemory(error) {
                     batch = (batch + 1) / 2
                     plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
                 }
             }
-            (executor, slots) = loaded
+            (executor, slots, share) = loaded
             (input, logits, seed, outputs, tape) = (
                 plan.input, plan.logits, plan.seed, plan.outputs, plan.tape
             )
@@ -102,8 +130,7 @@ public final class ExplanationSession {
                     : "batches of \(wanted) pictures need more memory than there is, so \(batch) are computed at a time",
             ].compactMap { $0 }
             deviceNote = notes.isEmpty ? nil : notes.joined(separator: "; ")
-            preparation = Preparation(
-                model: model, shape: tape.shape(input), keepsPhotos: options.keepsPhotos)
+            preparation = Preparation(model: model, shape: tape.shape(input))
         } catch {
             throw ExplainError(error, .model)
         }
@@ -149,7 +176,7 @@ public final class ExplanationSession {
             guard found == [batch] + layer.shape.dims.dropFirst() else {
                 throw ExplainError(
                     .layer,
-                    "\(model.path): The layer “\(layer.name)” has the shape \(Shape(found)) for \(batch) pictures, which is not one grid of "
+                    "\(model.path): The layer “\(shortened(layer.name))” has the shape \(Shape(found)) for \(batch) pictures, which is not one grid of "
                         + "cells for each picture, so no map can be made of it.")
             }
 
@@ -323,8 +350,7 @@ public final class ExplanationSession {
                                 index: $0, label: session.model.label($0), logit: rows[i][$0],
                                 probability: probabilities[$0])
                         }, note: ready.note, explanations: explanations, seconds: (ready.seconds, seconds),
-                        photo: ready.photo,
-                        view: ready.view))
+                        view: ready.view, photo: ready.photo, memory: session.model.writing))
             }
         }
         return results.map { $0! }

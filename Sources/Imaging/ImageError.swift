@@ -15,6 +15,8 @@ package enum ImageError: Error, Equatable, CustomStringConvertible {
     case unsupported(file: String, reason: String)
     /// More pixels than we are willing to hold.
     case tooLarge(file: String, width: Int, height: Int)
+    /// It would take more memory than is allowed; the reason says how much.
+    case overLimit(file: String, reason: String)
     /// A `.npy` file that is not one, or whose elements we do not read.
     case badArray(file: String, reason: String)
     /// A preprocessing description that does not say what it should.
@@ -37,6 +39,8 @@ package enum ImageError: Error, Equatable, CustomStringConvertible {
         case .tooLarge(let file, let width, let height):
             "The image '\(file)' is too large: \(width) × \(height) pixels, "
                 + "but at most \(RGBImage.pixelLimit / 1_000_000) million pixels are accepted; scale it down first."
+        case .overLimit(let file, let reason):
+            "The image '\(file)' \(reason)."
         case .badArray(let file, let reason):
             "The array '\(file)' cannot be read: \(reason)."
         case .badPreprocessing(let file, let reason):

@@ -11,7 +11,9 @@ enum JPEG {
     /// as long as one that says everything.
     private static let scanLimit = 100
 
-    static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
+    static func decode(
+        _ bytes: [UInt8], name: String, _ admission: RGBImage.Admission
+    ) throws(ImageError) -> RGBImage {
         let frame = try walk(bytes, name: name)
         // Even a plain grey picture needs about two bits for each block of 64 pixels and colour; runs of
         // progressive files can save half of them, coarse colour a little more.
@@ -21,6 +23,7 @@ enum JPEG {
                 reason:
                     "it claims \(frame.width) × \(frame.height) pixels but is only \(bytes.count) bytes long")
         }
+        try admission(RGBImage.decodingMemory(frame.width, frame.height, file: bytes))
         guard let decoder = tjInitDecompress() else {
             throw .unreadable(file: name, reason: "the JPEG decoder could not be started")
         }

@@ -16,8 +16,11 @@ package enum PNG {
 
     // MARK: Reading
 
-    package static func decode(_ bytes: [UInt8], name: String) throws(ImageError) -> RGBImage {
+    package static func decode(
+        _ bytes: [UInt8], name: String, _ admission: RGBImage.Admission
+    ) throws(ImageError) -> RGBImage {
         let file = try essentials(of: bytes, name: name)
+        try admission(RGBImage.decodingMemory(file.width, file.height, file: bytes))
         let isDeep = file.bitDepth == 16
         let hasAlpha = file.colourType == 4 || file.colourType == 6 || file.hasTransparentColours && !isDeep
         var format = UInt32(PNG_FORMAT_FLAG_COLOR)

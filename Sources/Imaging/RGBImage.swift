@@ -38,20 +38,33 @@ package struct RGBImage: Equatable, Sendable {
         }
     }
 
+    /// Asked when the size of a picture is known, before it is decoded: the bytes of memory that decoding takes, at most, with the file's.
+    package typealias Admission = (_ bytes: Int) throws(ImageError) -> Void
+
     /// Reads a PNG or JPEG file. The format is told by the content, never by the name.
-    package static func load(path: String) throws(ImageError) -> RGBImage {
-        try RGBImage(decoding: try readFile(path), name: path)
+    package static func load(
+        path: String, admission: Admission = { _ throws(ImageError) in }
+    ) throws(ImageError) -> RGBImage {
+        try RGBImage(decoding: try readFile(path), name: path, admission: admission)
     }
 
     /// Decodes the bytes of a PNG or JPEG file; `name` is what errors call it.
-    package init(decoding bytes: [UInt8], name: String) throws(ImageError) {
+    package init(
+        decoding bytes: [UInt8], name: String, admission: Admission = { _ throws(ImageError) in }
+    ) throws(ImageError) {
         if bytes.starts(with: PNG.signature) {
-            self = try PNG.decode(bytes, name: name)
+            self = try PNG.decode(bytes, name: name, admission)
         } else if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
-            self = try JPEG.decode(bytes, name: name)
+            self = try JPEG.decode(bytes, name: name, admission)
         } else {
             throw .notAnImage(file: name, reason: Self.guess(bytes))
         }
+    }
+
+    /// The picture, and whichever is largest: samples of 16 bits, the coefficients of a progressive JPEG, the picture turned upright; and the
+    /// file, of which a PNG's chunks are copied.
+    static func decodingMemory(_ width: Int, _ height: Int, file bytes: [UInt8]) -> Int {
+        12 * width * height + 2 * bytes.count
     }
 
     /// What a file that is neither PNG nor JPEG seems to be.

@@ -1,6 +1,7 @@
 // The layers of a network as people see them, and the one that is explained by default.
 
 import Kernels
+import Text
 
 /// A row of `app layers`.
 package struct Layer: Sendable {
@@ -78,7 +79,7 @@ extension Network {
         return LayerChoice(
             layer: layer,
             reason: "the last activation with a grid (\(grid)) on the way to the score"
-                + (next.map { ", before the \($0.type) “\($0.name)”" } ?? ""))
+                + (next.map { ", before the \(shortened($0.type)) “\(shortened($0.name))”" } ?? ""))
     }
 
     /// The layer that a person names: by `auto`, its index, its name, or the name of the value that it makes.
@@ -93,14 +94,14 @@ extension Network {
             let hint =
                 near.isEmpty
                 ? "`app layers` lists them: 0 to \(layers.count - 1)."
-                : "Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"
+                : "Did you mean \(near.map { "“\(shortened($0))”" }.joined(separator: ", "))?"
             throw NetworkError(
-                .noSuchLayer, "\(model.path): There is no layer “\(text)” in the network. \(hint)")
+                .noSuchLayer, "\(model.path): There is no layer “\(shortened(text))” in the network. \(hint)")
         }
         guard found.isSpatial else {
             throw NetworkError(
                 .noSuchLayer,
-                "\(model.path): The layer “\(found.name)” has the shape \(found.shape), which is no grid of cells, so no map can be made of it."
+                "\(model.path): The layer “\(shortened(found.name))” has the shape \(found.shape), which is no grid of cells, so no map can be made of it."
             )
         }
         return LayerChoice(layer: found, reason: "as asked")

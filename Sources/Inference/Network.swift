@@ -22,6 +22,9 @@ package struct NetworkNode: Sendable {
     /// That normalisation, for the gradient of this node's own output.
     var normalisation: BatchNormalization?
 
+    /// How sentences begin that are about it.
+    var label: String { "The node “\(shortened(name))” (\(shortened(type)))" }
+
     /// The values that it reads and makes, without what is left out.
     var reads: [String] { inputs.filter { !$0.isEmpty } }
     var makes: [String] { outputs.filter { !$0.isEmpty } }
@@ -59,40 +62,56 @@ package struct Network: Sendable {
         guard graph.inputs.count == 1, let input = graph.inputs.first else {
             throw fail(
                 .unsupported,
-                "The network has \(graph.inputs.count) inputs (\(graph.inputs.map(\.name).joined(separator: ", "))); one is supported."
+                "The network has \(graph.inputs.count) inputs (\(shortened(graph.inputs.prefix(8).map(\.name).joined(separator: ", ")))); one is supported."
             )
         }
         guard case .tensor(let type) = input.type, type.isFloatingPoint, let dims = input.dims, !dims.isEmpty
         else {
             throw fail(
                 .unsupported,
-                "The input “\(input.name)” must be a tensor of floating-point numbers with a stated rank.")
+                "The input “\(shortened(input.name))” must be a tensor of floating-point numbers with a stated rank."
+            )
         }
         inputName = input.name
         guard dims.count <= Shape.maximumRank else {
             throw fail(
                 .unsupported,
-                "The input “\(input.name)” has \(dims.count) dimensions; the limit is \(Shape.maximumRank).")
+                "The input “\(shortened(input.name))” has \(dims.count) dimensions; the limit is \(Shape.maximumRank)."
+            )
         }
         inputDims = dims.map(\.size)
         if let bad = inputDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
-            throw fail(.invalid, "The input “\(input.name)” has a dimension of \(bad).")
+            throw fail(.invalid, "The input “\(shortened(input.name))” has a dimension of \(bad).")
         }
         guard let output = graph.outputs.first else { throw fail(.invalid, "The network has no output.") }
         outputName = output.name
 
-        var constants = graph.initializers.mapValues { Network.hostTensor($0) }
+        var shares: [MemoryBudget.Share] = []
+        do {
+            shares.append(try limits.memory.reserve(model.memory))
+        } catch {
+            throw LimitError("\(model.path): What the file says \(error).")
+        }
+        var constants: [String: HostTensor] = [:]
+        for tensor in graph.initializers.values {
+            do {
+                constants[tensor.name] = try Network.hostTensor(tensor, limits, &shares)
+            } catch let error as LimitError {
+                throw LimitError("\(model.path): The initializer “\(shortened(tensor.name))” \(error).")
+            }
+        }
         // Every node gets its operator, or is on the list of what is missing.
         var nodes: [NetworkNode] = []
         var problems: [(node: ONNXNode, problem: String)] = []
         for node in graph.nodes {
             do {
                 guard node.domain.isEmpty, let operatorType = OperatorList[node.opType] else {
-                    throw OperatorError("is not supported")
+                    throw OperatorError(unsupported: "is not supported")
                 }
                 guard operatorType.opsets.contains(model.opset) else {
                     throw OperatorError(
-                        "is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)"
+                        unsupported:
+                            "is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)"
                     )
                 }
                 // A name that is left out at the end might as well not be there.
@@ -100,20 +119,29 @@ package struct Network: Sendable {
                     Array(names.reversed().drop { $0.isEmpty }.reversed())
                 }
                 let attributes = Attributes(
-                    opset: model.opset, node.attributes.mapValues { Network.attribute($0) })
+                    opset: model.opset,
+                    try node.attributes.mapValues { try Network.attribute($0, limits, &shares) })
                 nodes.append(
                     NetworkNode(
                         name: node.name, type: node.opType, operation: try operatorType.init(attributes),
                         inputs: given(node.inputs), outputs: given(node.outputs),
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
                             0, +)))
-            } catch {
+            } catch let error as OperatorError where error.isUnsupported {
                 problems.append((node, "\(error)"))
+            } catch {
+                let label = "The node “\(shortened(node.name))” (\(shortened(node.opType)))"
+                switch error {
+                case is ONNXError: throw error
+                case is LimitError: throw LimitError("\(model.path): \(label) \(error).")
+                default: throw fail(.invalid, "\(label) \(error).")
+                }
             }
         }
         guard problems.isEmpty else {
             let types = Dictionary(grouping: problems) {
-                ($0.node.domain.isEmpty ? "" : $0.node.domain + ".") + $0.node.opType + " " + $0.problem
+                shortened(($0.node.domain.isEmpty ? "" : $0.node.domain + ".") + $0.node.opType) + " "
+                    + $0.problem
             }
             func sentence(naming most: Int) -> String {
                 let list = types.sorted { $0.key < $1.key }.map { key, nodes in
@@ -134,7 +162,8 @@ package struct Network: Sendable {
                 details: details)
         }
 
-        shares = try Network.foldConstants(&nodes, &constants, path: model.path, limits)
+        shares += try Network.foldConstants(&nodes, &constants, path: model.path, limits)
+        self.shares = shares
         Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
         var producers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() {
@@ -153,38 +182,51 @@ package struct Network: Sendable {
                     || (node.type == "Sigmoid" && logits == outputName)
             else { break }
             guard let source = node.inputs.first, !source.isEmpty else {
-                throw fail(.invalid, "The node “\(node.name)” (\(node.type)) lacks its input.")
+                throw fail(.invalid, "\(node.label) lacks its input.")
             }
             logits = source
         }
         logitsName = logits
         scoreIsSigmoid = producers[outputName].map { nodes[$0].type == "Sigmoid" } ?? false
         guard producers[logits] != nil || logits == inputName else {
-            throw fail(.invalid, "The output “\(outputName)” does not depend on the input.")
+            throw fail(.invalid, "The output “\(shortened(outputName))” does not depend on the input.")
         }
     }
 
-    private static func hostTensor(_ tensor: ONNXTensor) -> HostTensor {
+    /// Integers are shapes and the like, and are there at once; other numbers are lent when they are needed.
+    private static func hostTensor(
+        _ tensor: ONNXTensor, _ limits: Limits, _ shares: inout [MemoryBudget.Share]
+    ) throws -> HostTensor {
         let shape = Shape(tensor.dims)
-        if !tensor.type.isFloatingPoint, let ints = try? tensor.ints() {
-            return HostTensor(shape, .ints(ints.map { Int($0) }))
+        if !tensor.type.isFloatingPoint {
+            // As they lie in the file, as numbers of 8 bytes, and as those that are kept.
+            try limits.memory.check(24 * tensor.elementCount)
+            do {
+                let ints = try tensor.ints()
+                shares.append(try limits.memory.reserve(8 * tensor.elementCount))
+                return HostTensor(shape, .ints(ints.map { Int($0) }))
+            } catch let error as ONNXError where error.kind == .invalidTensor {
+                // Beyond integers of 64 bits.
+            }
         }
-        return HostTensor(
-            shape,
-            .deferred { body in
-                try tensor.withFloatBytes(body)
-                tensor.releasePages()
-            })
+        return HostTensor(shape, .deferred { body in try tensor.withFloatBytes(body) })
     }
 
-    private static func attribute(_ attribute: ONNXAttribute) -> Attribute {
+    /// Whether the file is wrong, or what it asks for is not there.
+    static func kind(_ error: any Error) -> NetworkError.Kind {
+        (error as? OperatorError)?.isUnsupported == true ? .unsupported : .invalid
+    }
+
+    private static func attribute(
+        _ attribute: ONNXAttribute, _ limits: Limits, _ shares: inout [MemoryBudget.Share]
+    ) throws -> Attribute {
         switch attribute {
         case .int(let value): .int(value)
         case .float(let value): .float(value)
         case .string(let value): .string(value)
         case .ints(let values): .ints(values)
         case .floats(let values): .floats(values)
-        case .tensor(let tensor): .tensor(hostTensor(tensor))
+        case .tensor(let tensor): .tensor(try hostTensor(tensor, limits, &shares))
         default: .other(attribute.kindName)
         }
     }
@@ -212,9 +254,12 @@ package struct Network: Sendable {
                 }
                 if work < 0 { throw LimitError(excessiveWork(limits)) }
             } catch let error as LimitError {
-                throw LimitError("\(path): The node “\(node.name)” (\(node.type)) \(error).")
+                throw LimitError("\(path): \(node.label) \(error).")
+            } catch let error as ONNXError {
+                throw error
             } catch {
-                throw NetworkError(.invalid, "\(path): The node “\(node.name)” (\(node.type)) \(error).")
+                throw NetworkError(
+                    Network.kind(error), "\(path): \(node.label) \(error).")
             }
         }
         nodes = left

@@ -4,6 +4,7 @@
 
 import CMicrokernels
 import Kernels
+import Text
 
 /// Puts a network's passes on a tape.
 package struct Planner {
@@ -91,7 +92,7 @@ package struct Planner {
     }
 
     private func error(_ node: NetworkNode, _ error: any Error) -> NetworkError {
-        NetworkError(.invalid, "\(network.model.path): The node “\(node.name)” (\(node.type)) \(error).")
+        NetworkError(Network.kind(error), "\(network.model.path): \(node.label) \(error).")
     }
 
     /// The operand of that name, stored or not; nil if the name is empty or unknown.
@@ -103,13 +104,13 @@ package struct Planner {
     // MARK: Forward
 
     private mutating func lower(_ node: NetworkNode) throws {
-        tape.label = node.name
+        tape.label = shortened(node.name)
         do {
             try lowerUnchecked(node)
         } catch let problem as OperatorError {
             throw error(node, problem)
         } catch let problem as LimitError {
-            throw LimitError("\(network.model.path): The node “\(node.name)” (\(node.type)) \(problem).")
+            throw LimitError("\(network.model.path): \(node.label) \(problem).")
         }
     }
 
@@ -146,7 +147,7 @@ package struct Planner {
         for name in node.inputs {
             try flush(name)
             guard name.isEmpty || operands[name] != nil else {
-                throw OperatorError("reads “\(name)”, which is not computed")
+                throw OperatorError("reads “\(shortened(name))”, which is not computed")
             }
         }
         let inputs = node.inputs.map { operand($0) }
@@ -198,7 +199,7 @@ package struct Planner {
     private mutating func layOut(_ waiting: Pending, clip: Bounds? = nil) throws -> Value {
         let label = tape.label
         defer { tape.label = label }
-        tape.label = waiting.node.name
+        tape.label = shortened(waiting.node.name)
         do {
             return try waiting.operation.forward(
                 &tape, waiting.inputs, residual: waiting.residual, clip: clip)
@@ -239,7 +240,8 @@ package struct Planner {
         }
         guard let result else {
             throw OperatorError(
-                "does not keep the pictures of a batch apart; the file is made for batches of \(own), so take those (--batch \(own))"
+                unsupported:
+                    "does not keep the pictures of a batch apart; the file is made for batches of \(own), so take those (--batch \(own))"
             )
         }
         return [.value(tape.reshape(x, to: result))]
@@ -277,7 +279,7 @@ package struct Planner {
         for i in path.reversed() {
             let node = network.nodes[i]
             guard running[i], node.mergedInto == nil else { continue }
-            tape.label = "gradient of " + node.name
+            tape.label = "gradient of " + shortened(node.name)
             do {
                 for (part, output) in node.outputs.enumerated() {
                     guard let dy = cotangents[output] else { continue }
@@ -292,7 +294,7 @@ package struct Planner {
                             }
                         // An operator may be given more inputs than it knows.
                         guard tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
-                            throw OperatorError("has no gradient with respect to its input \(k)")
+                            throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")
                         }
                         add(dx, to: name)
                     }
@@ -319,7 +321,8 @@ package struct Planner {
             } else {
                 throw NetworkError(
                     .noSuchLayer,
-                    "The score does not depend on “\(target)”, so there is no gradient with respect to it.")
+                    "The score does not depend on “\(shortened(target))”, so there is no gradient with respect to it."
+                )
             }
         }
         return result
@@ -338,7 +341,7 @@ extension Network {
         guard !dims.contains(0) else {
             throw NetworkError(
                 .input,
-                "\(model.path): The input “\(inputName)” has open dimensions other than batch, height and width."
+                "\(model.path): The input “\(shortened(inputName))” has open dimensions other than batch, height and width."
             )
         }
         // A gigabyte.
@@ -387,9 +390,9 @@ extension Network {
     package func unknownValue(_ name: String) -> String {
         let names = nodes.flatMap { $0.makes + [$0.name] } + [inputName]
         let near = nearMatches(name, among: Array(Set(names)))
-        return "\(model.path): There is no value “\(name)” in the network."
+        return "\(model.path): There is no value “\(shortened(name))” in the network."
             + (near.isEmpty
                 ? " `app layers` lists them."
-                : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?")
+                : " Did you mean \(near.map { "“\(shortened($0))”" }.joined(separator: ", "))?")
     }
 }

@@ -38,7 +38,8 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     /// The shape of something that is computed: addressable, and nothing of it is empty.
     package func checked() throws -> Shape {
         guard rank <= Shape.maximumRank else {
-            throw OperatorError("makes a tensor of rank \(rank); the limit is \(Shape.maximumRank)")
+            throw OperatorError(
+                unsupported: "makes a tensor of rank \(rank); the limit is \(Shape.maximumRank)")
         }
         guard dims.allSatisfy({ $0 > 0 }), isAddressable else {
             throw OperatorError(

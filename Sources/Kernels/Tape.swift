@@ -223,33 +223,89 @@ package struct Tape: Sendable {
             }
         }
 
-        // Largest first, each in the first block and at the lowest place where it meets nobody who lives at the same time.
         var arena = Arena()
-        var placed: [[(life: Life, offset: Int)]] = []  // in each block
-        for life in lives.values.sorted(by: { ($0.size, $1.storage) > ($1.size, $0.storage) }) {
-            func offset(in block: Int) -> Int {
-                let neighbours = placed[block].filter {
-                    $0.life.first <= life.last && life.first <= $0.life.last
-                }.sorted { $0.offset < $1.offset }
-                var offset = 0
-                for other in neighbours where offset + life.size > other.offset {
-                    offset = max(offset, other.offset + other.life.size)
+
+        /// In the order in which they begin, each in the smallest range that is free then and large enough, else at the end.
+        func placeInOrder(_ ordered: [Life]) {
+            var free: [Arena.Place] = []
+            var ending: [[Arena.Place]] = Array(repeating: [], count: steps.count + 1)
+            var time = 0
+            func release(_ place: Arena.Place) {
+                var place = place
+                while let i = free.firstIndex(where: {
+                    $0.block == place.block
+                        && ($0.offset + $0.size == place.offset || place.offset + place.size == $0.offset)
+                }) {
+                    let other = free.remove(at: i)
+                    (place.offset, place.size) = (min(place.offset, other.offset), place.size + other.size)
                 }
-                return offset
+                free.append(place)
+                // So that the search stays short, the smallest is forgotten where there are many.
+                if free.count > 64, let i = free.indices.min(by: { free[$0].size < free[$1].size }) {
+                    free.remove(at: i)
+                }
             }
-            var place = Arena.Place(block: 0, offset: 0, size: life.room)
-            while place.block < placed.count {
-                place.offset = offset(in: place.block)
-                if place.offset == 0 || place.offset + life.size <= most { break }
-                (place.block, place.offset) = (place.block + 1, 0)
+            for life in ordered {
+                while time < life.first {
+                    for place in ending[time] { release(place) }
+                    time += 1
+                }
+                var place = Arena.Place(block: 0, offset: 0, size: life.size)
+                let fitting = free.indices.filter { free[$0].size >= life.size }
+                if let i = fitting.min(by: { free[$0].size < free[$1].size }) {
+                    (place.block, place.offset) = (free[i].block, free[i].offset)
+                    free[i].offset += life.size
+                    free[i].size -= life.size
+                    if free[i].size == 0 { free.remove(at: i) }
+                } else {
+                    if arena.sizes.isEmpty || arena.sizes.last! + life.size > most && arena.sizes.last! > 0 {
+                        arena.sizes.append(0)
+                    }
+                    place.block = arena.sizes.count - 1
+                    place.offset = arena.sizes[place.block]
+                    arena.sizes[place.block] += life.size
+                }
+                ending[min(life.last, steps.count)].append(place)
+                place.size = life.room
+                arena.places[life.storage] = place
             }
-            if place.block == placed.count {
-                placed.append([])
-                arena.sizes.append(0)
+        }
+
+        /// Largest first, each in the first block and at the lowest place where it meets nobody who lives at the same time.
+        func placeBySize(_ ordered: [Life]) {
+            var placed: [[(life: Life, offset: Int)]] = []  // in each block
+            for life in ordered {
+                func offset(in block: Int) -> Int {
+                    let neighbours = placed[block].filter {
+                        $0.life.first <= life.last && life.first <= $0.life.last
+                    }.sorted { $0.offset < $1.offset }
+                    var offset = 0
+                    for other in neighbours where offset + life.size > other.offset {
+                        offset = max(offset, other.offset + other.life.size)
+                    }
+                    return offset
+                }
+                var place = Arena.Place(block: 0, offset: 0, size: life.room)
+                while place.block < placed.count {
+                    place.offset = offset(in: place.block)
+                    if place.offset == 0 || place.offset + life.size <= most { break }
+                    (place.block, place.offset) = (place.block + 1, 0)
+                }
+                if place.block == placed.count {
+                    placed.append([])
+                    arena.sizes.append(0)
+                }
+                placed[place.block].append((life, place.offset))
+                arena.places[life.storage] = place
+                arena.sizes[place.block] = max(arena.sizes[place.block], place.offset + life.size)
             }
-            placed[place.block].append((life, place.offset))
-            arena.places[life.storage] = place
-            arena.sizes[place.block] = max(arena.sizes[place.block], place.offset + life.size)
+        }
+
+        // No published classifier has so many that comparing each with all others takes long.
+        if lives.count <= 4096 {
+            placeBySize(lives.values.sorted { ($0.size, $1.storage) > ($1.size, $0.storage) })
+        } else {
+            placeInOrder(lives.values.sorted { ($0.first, $0.storage) < ($1.first, $1.storage) })
         }
         for (storage, old) in taken { arena.places[storage] = arena.places[old] }
         return arena
@@ -322,6 +378,7 @@ package struct Tape: Sendable {
             case let step as Convolution: step.kind == .convolution ? 1 : 4
             case is Winograd: 1
             case is Product: 4
+            case let step as Pool: step.weight
             default: 16
             }
         return weight * Double(step.operations)

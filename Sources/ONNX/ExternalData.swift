@@ -14,8 +14,12 @@ struct ExternalData {
     let file: String
     /// The model's folder; nil for a model that did not come from a file.
     let folder: String?
-    /// By the bytes of their names: Swift holds names for equal that file systems don't.
-    private var mapped: [[UInt8]: Data] = [:]
+    /// Those that are open, by the bytes of their places: Swift holds names for equal that file systems don't.
+    private var opened: [[UInt8]: ModelFile] = [:]
+    /// Those that are open, with their places.
+    var files: [(location: String, file: ModelFile)] {
+        opened.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map { (FileName.text($0.key), $0.value) }
+    }
 
     init(file: String, folder: String?) {
         self.file = file
@@ -25,7 +29,7 @@ struct ExternalData {
     /// The `byteCount` bytes of a tensor.
     mutating func bytes(
         of tensor: WireTensor, named label: String, byteCount: Int
-    ) throws(ONNXError) -> Data {
+    ) throws(ONNXError) -> ONNXTensor.Raw {
         let model = file
         func failure(_ reason: String) -> ONNXError {
             ONNXError(.externalData, file: model, "The external data of \(label) \(reason)")
@@ -45,7 +49,7 @@ struct ExternalData {
             }
         }
         guard let location, !location.isEmpty else { throw failure("names no file (the key 'location').") }
-        let data = try map(location, failure)
+        let data = try open(location, failure)
         if let length, length != byteCount {
             throw ONNXError(
                 .invalidTensor, file: file,
@@ -57,13 +61,14 @@ struct ExternalData {
                 "lies at byte \(offset) of \(quoted(location)) and has \(byteCount) bytes, but that file has only "
                     + "\(data.count) bytes.")
         }
-        return data[data.startIndex + offset..<data.startIndex + offset + byteCount]
+        return ONNXTensor.Raw(.file(data), offset..<offset + byteCount)
     }
 
-    private mutating func map(_ location: String, _ failure: (String) -> ONNXError) throws(ONNXError) -> Data
-    {
+    private mutating func open(
+        _ location: String, _ failure: (String) -> ONNXError
+    ) throws(ONNXError) -> ModelFile {
         let name = Array(location.utf8)
-        if let data = mapped[name] { return data }
+        if let open = opened[name] { return open }
         guard let folder else {
             throw failure("is in the file \(quoted(location)), but this model was not read from a folder.")
         }
@@ -83,13 +88,12 @@ struct ExternalData {
             throw failure(
                 "is at \(quoted(location)), a link that leaves the model's folder, which is not allowed.")
         }
-        let data: Data
         do {
-            data = try ModelFile.map(path)
+            let file = try ModelFile(path)
+            opened[name] = file
+            return file
         } catch {
             throw failure("cannot be read. \(error)")
         }
-        mapped[name] = data
-        return data
     }
 }

@@ -13,41 +13,82 @@ import Text
     import Darwin
 #endif
 
-/// Maps files into memory.
-enum ModelFile {
-    /// The bytes of the regular file at `path`, mapped, not read. The mapping lives as long as the data or a slice
-    /// of it does. Another program that shortens the file meanwhile ends this one, as with any mapped file.
-    static func map(_ path: String) throws(ONNXError) -> Data {
+/// A model's file, or one beside it, open for reading as long as this lives.
+///
+/// It is read, not mapped: where a mapped file is shortened by another program, the next look at it ends this one by a signal. Whoever
+/// reads asks afterwards whether the file is still as it was when it was opened, so all that is ever read of it is one state of it. A file
+/// that takes the path of this one changes nothing.
+package final class ModelFile: Sendable {
+    package let path: String
+    /// Bytes.
+    package let count: Int
+    private let descriptor: Int32
+    private let opened: State
+
+    /// What changes when somebody writes: not the time of the inode's change, which links and a new name change too.
+    private struct State: Equatable {
+        let size: Int, seconds: Int, nanoseconds: Int
+        init(_ status: stat) {
+            (size, seconds, nanoseconds) = (
+                Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec
+            )
+        }
+    }
+
+    init(_ path: String) throws(ONNXError) {
         guard !path.isEmpty, !path.utf8.contains(0) else {
             throw ONNXError(.fileNotFound, file: quoted(path), "This is not a path of a file.")
         }
-        var status = stat()
-        guard FileName.withPath(path, { stat($0, &status) }) == 0 else {
+        // Not blocking: opening a pipe that nobody writes to must not wait for ever.
+        let file = FileName.open(path, O_RDONLY | O_NONBLOCK)
+        guard file >= 0 else {
             let code = errno
             if code == ENOENT || code == ENOTDIR {
                 throw ONNXError(.fileNotFound, file: path, "There is no such file.")
             }
-            throw ONNXError(
-                .unreadable, file: path, "The file cannot be read: \(String(cString: strerror(code))).")
+            throw ModelFile.unreadable(path, code)
         }
-        switch status.st_mode & S_IFMT {
-        case S_IFREG: break
-        case S_IFDIR:
-            throw ONNXError(.notAFile, file: path, "This is a directory; name the .onnx file inside it.")
-        default:
-            throw ONNXError(
-                .notAFile, file: path, "This is not a regular file; models are mapped into memory.")
+        var status = stat()
+        var problem: ONNXError?
+        if fstat(file, &status) != 0 {
+            problem = ModelFile.unreadable(path, errno)
+        } else if status.st_mode & S_IFMT == S_IFDIR {
+            problem = ONNXError(
+                .notAFile, file: path, "This is a directory; name the .onnx file inside it.")
+        } else if status.st_mode & S_IFMT != S_IFREG {
+            problem = ONNXError(
+                .notAFile, file: path, "This is not a regular file, of which parts can be read again.")
         }
-        guard status.st_size > 0 else { return Data() }
-        let file = FileName.open(path, O_RDONLY)
-        defer { close(file) }
-        let size = Int(status.st_size)
-        guard file >= 0, let start = mmap(nil, size, PROT_READ, MAP_PRIVATE, file, 0), start != MAP_FAILED
-        else {
-            throw ONNXError(
-                .unreadable, file: path, "The file cannot be read: \(String(cString: strerror(errno))).")
+        if let problem {
+            close(file)
+            throw problem
         }
-        return Data(bytesNoCopy: start, count: size, deallocator: .unmap)
+        (self.path, count, descriptor, opened) = (path, Int(status.st_size), file, State(status))
+    }
+
+    deinit { close(descriptor) }
+
+    private static func unreadable(_ path: String, _ code: Int32) -> ONNXError {
+        ONNXError(.unreadable, file: path, "The file cannot be read: \(String(cString: strerror(code))).")
+    }
+
+    /// Fills memory with the bytes from `offset` on.
+    /// - Throws: `changed` if another program has written to the file since it was opened.
+    package func read(_ target: UnsafeMutableRawBufferPointer, from offset: Int) throws(ONNXError) {
+        var done = 0
+        while done < target.count {
+            let read = pread(descriptor, target.baseAddress! + done, target.count - done, offset + done)
+            if read < 0 && errno == EINTR { continue }
+            if read < 0 { throw ModelFile.unreadable(path, errno) }
+            if read == 0 { break }
+            done += read
+        }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, State(status) == opened, done == target.count else {
+            throw ONNXError(
+                .changed, file: path,
+                "The file was changed by another program after it was opened; run again when it is complete.")
+        }
     }
 
     /// The folder of `path`: everything before its last slash.

@@ -9,6 +9,10 @@ package struct ONNXError: Error, Hashable, Sendable, CustomStringConvertible {
         case notAFile
         /// The file exists and could not be read.
         case unreadable
+        /// The file was written to while it was in use.
+        case changed
+        /// What the file says would take more memory than is allowed.
+        case memory
         /// The file has no bytes.
         case empty
         /// The bytes are not an ONNX message: random, truncated, or another format.

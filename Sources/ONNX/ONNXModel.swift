@@ -9,8 +9,8 @@ import Text
 
 /// An ONNX file that has been read and checked.
 ///
-/// The file is mapped, not read: weights take no memory until they are used, and stay valid as long as this value or
-/// one of its tensors lives.
+/// Weights stay in the file, which is open as long as this value or one of its tensors lives, and take no memory until they are
+/// used. If another program writes to the file meanwhile, whoever reads it gets an error.
 package struct ONNXModel: Sendable {
     /// The versions of the operator set ai.onnx that can be read.
     package static let supportedOpsets = 7...22
@@ -28,30 +28,40 @@ package struct ONNXModel: Sendable {
     package let producerVersion: String
     package let metadata: [String: String]
     package let graph: ONNXGraph
+    /// The bytes of the file itself.
+    package let bytes: ModelBytes
+    /// The files beside it that hold tensors, by their places, in the order of the names.
+    package let externalFiles: [(location: String, file: ModelFile)]
+    /// Bytes of memory that all but the weights take, at most.
+    package let memory: Int
 
     /// Reads and checks a file.
-    package init(path: String) throws(ONNXError) {
-        let data = try ModelFile.map(path)
-        try self.init(data: data, isMapped: true, name: path, folder: ModelFile.folder(of: path))
+    /// - Parameter memory: bytes that all but the weights may take.
+    package init(path: String, memory: Int = .max) throws(ONNXError) {
+        try self.init(
+            .file(try ModelFile(path)), name: path, folder: ModelFile.folder(of: path), memory: memory)
     }
 
     /// Checks the bytes of a file.
     /// - Parameters:
     ///   - name: stands for the path in sentences.
     ///   - folder: where external data may lie; nil allows none.
+    ///   - memory: bytes that all but the weights may take.
     package init(
-        data: Data, name: String = "(model in memory)", folder: String? = nil
+        data: Data, name: String = "(model in memory)", folder: String? = nil, memory: Int = .max
     ) throws(ONNXError) {
-        try self.init(data: data, isMapped: false, name: name, folder: folder)
+        try self.init(.memory(data), name: name, folder: folder, memory: memory)
     }
 
-    private init(data: Data, isMapped: Bool, name: String, folder: String?) throws(ONNXError) {
+    private init(_ bytes: ModelBytes, name: String, folder: String?, memory: Int) throws(ONNXError) {
         path = name
+        self.bytes = bytes
         func failure(_ kind: ONNXError.Kind, _ reason: String) -> ONNXError {
             ONNXError(kind, file: name, reason)
         }
-        guard !data.isEmpty else { throw failure(.empty, "The file is empty.") }
-        let parts = try Parts(data, file: name)
+        guard bytes.count > 0 else { throw failure(.empty, "The file is empty.") }
+        let parts = try Parts(bytes, file: name, memory: memory)
+        self.memory = parts.memory
         guard parts.hasGraph else {
             throw failure(
                 .noGraph, "The file has no graph in it; it is not an ONNX model, or it is truncated.")
@@ -98,19 +108,19 @@ package struct ONNXModel: Sendable {
         var externalData = ExternalData(file: name, folder: folder)
         var initializers: [ONNXTensor] = []
         initializers.reserveCapacity(parts.initializers.count)
-        for (index, (tensor, rawData)) in parts.initializers.enumerated() {
+        for (index, (tensor, raw)) in parts.initializers.enumerated() {
             guard !tensor.name.isEmpty else {
                 throw failure(.malformed, "The initializer number \(index) has no name.")
             }
             initializers.append(
                 try ONNXTensor(
-                    tensor, rawData: rawData, isMapped: isMapped,
-                    label: "the initializer \(quoted(tensor.name))", file: name,
+                    tensor, raw: raw, label: "the initializer \(quoted(tensor.name))", file: name,
                     externalData: &externalData))
         }
         graph = try ONNXGraph(
             parts.graph, nodes: parts.nodes, initializers: initializers, file: name,
             externalData: &externalData)
+        externalFiles = externalData.files
 
         if !wire.functions.isEmpty {
             let functions = Set(wire.functions.map { [$0.domain, $0.name] })
@@ -132,23 +142,24 @@ private struct Parts {
     /// Without nodes and initializers.
     let graph: WireGraph
     let nodes: [WireNode]
-    let initializers: [(tensor: WireTensor, rawData: Data?)]
+    let initializers: [(tensor: WireTensor, raw: ONNXTensor.Raw?)]
+    /// Bytes that they take, at most.
+    let memory: Int
 
-    init(_ data: Data, file: String) throws(ONNXError) {
-        func slice(_ range: Range<Int>) -> Data {
-            data[data.startIndex + range.lowerBound..<data.startIndex + range.upperBound]
-        }
+    init(_ data: ModelBytes, file: String, memory: Int) throws(ONNXError) {
+        let reader = ByteReader(data)
         func parse<Message: SwiftProtobuf.Message>(
             _ ranges: [Range<Int>], _ what: @autoclosure () -> String
         ) throws(ONNXError) -> Message {
             var options = BinaryDecodingOptions()
             options.discardUnknownFields = true
+            var bytes = Data()
+            if ranges.count == 1 {
+                bytes = try reader.data(ranges[0])
+            } else {
+                for range in ranges { bytes.append(try reader.data(range)) }
+            }
             do {
-                if ranges.count == 1 {
-                    return try Message(serializedBytes: slice(ranges[0]), options: options)
-                }
-                var bytes = Data()
-                for range in ranges { bytes.append(slice(range)) }
                 return try Message(serializedBytes: bytes, options: options)
             } catch {
                 let why =
@@ -160,17 +171,25 @@ private struct Parts {
             }
         }
 
-        let scanned: Result<WireLayout, WireLayout.Failure> = data.withUnsafeBytes { bytes in
-            Result { () throws(WireLayout.Failure) in try WireLayout(scanning: bytes) }
-        }
         let layout: WireLayout
-        switch scanned {
-        case .success(let value): layout = value
-        case .failure(let failure):
-            if let format = ModelFile.otherFormat(data) {
+        do {
+            layout = try WireLayout(scanning: reader, memory: memory)
+        } catch {
+            switch error {
+            case .unreadable(let error): throw error
+            case .tooMuch(let part):
+                throw ONNXError(
+                    .memory, file: file,
+                    "What the file says, up to \(part), takes more memory when it is read than the memory limit leaves "
+                        + "(\(memory >> 20) MiB); store its numbers as raw data, or raise the limit with --memory-limit."
+                )
+            default: break
+            }
+            if let format = ModelFile.otherFormat(try reader.data(0..<min(64, data.count))) {
                 throw ONNXError(.malformed, file: file, "This is not an ONNX file but \(format).")
             }
-            switch failure {
+            switch error {
+            case .unreadable, .tooMuch: preconditionFailure("thrown already")
             case .truncated(let position):
                 throw ONNXError(
                     .malformed, file: file,
@@ -185,18 +204,19 @@ private struct Parts {
         }
 
         hasGraph = layout.hasGraph
+        self.memory = layout.memory
         model = try parse(layout.modelFields, "its header")
         graph = try parse(layout.graphFields, "the description of its inputs and outputs")
         var nodes: [WireNode] = []
         nodes.reserveCapacity(layout.nodes.count)
         for range in layout.nodes { nodes.append(try parse([range], "its node number \(nodes.count)")) }
         self.nodes = nodes
-        var initializers: [(tensor: WireTensor, rawData: Data?)] = []
+        var initializers: [(tensor: WireTensor, raw: ONNXTensor.Raw?)] = []
         initializers.reserveCapacity(layout.initializers.count)
         for part in layout.initializers {
             let ranges = part.rawData == nil ? [part.message] : part.otherFields
             let tensor: WireTensor = try parse(ranges, "its initializer number \(initializers.count)")
-            initializers.append((tensor, part.rawData.map(slice)))
+            initializers.append((tensor, part.rawData.map { ONNXTensor.Raw(data, $0) }))
         }
         self.initializers = initializers
     }

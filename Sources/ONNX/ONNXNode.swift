@@ -201,7 +201,7 @@ extension ONNXAttribute {
         case .strings: self = .strings(wire.strings.map { String(decoding: $0, as: UTF8.self) })
         case .tensor:
             self = .tensor(
-                try ONNXTensor(wire.t, rawData: nil, label: label, file: file, externalData: &externalData))
+                try ONNXTensor(wire.t, raw: nil, label: label, file: file, externalData: &externalData))
         case .graph: self = .graph
         case .graphs: self = .unsupported("GRAPHS")
         case .tensors: self = .unsupported("TENSORS")

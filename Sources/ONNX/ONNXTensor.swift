@@ -77,7 +77,7 @@ package enum ONNXDataType: Int32, Hashable, Sendable, CaseIterable, CustomString
 
 /// A constant of a file: weights, or a tensor in an attribute. Its shape, type and data are known to fit.
 ///
-/// The elements stay where they are, usually in the mapped file, until they are asked for.
+/// The elements stay where they are, usually in the file, until they are asked for.
 package struct ONNXTensor: Sendable {
     package let name: String
     /// The shape, outermost dimension first; empty for a scalar.
@@ -88,19 +88,27 @@ package struct ONNXTensor: Sendable {
     /// The model's file, for sentences.
     package let file: String
     let storage: Storage
-    /// Whether the elements lie in a mapped file.
-    private var isMapped = false
 
     /// The elements as the file holds them. The format keeps narrow types in `int32_data`, `uint64_data` is also
     /// for uint32.
     enum Storage: Sendable {
-        /// Little-endian and packed; a slice of a mapped file has no alignment.
-        case raw(Data)
+        case raw(Raw)
         case float32([Float])
         case float64([Double])
         case int32([Int32])
         case int64([Int64])
         case uint64([UInt64])
+    }
+
+    /// Elements as bytes, little-endian and packed.
+    struct Raw: Sendable {
+        private let bytes: ModelBytes
+        private let range: Range<Int>
+        init(_ bytes: ModelBytes, _ range: Range<Int>) { (self.bytes, self.range) = (bytes, range) }
+
+        var count: Int { range.count }
+        /// They have no alignment.
+        func data() throws(ONNXError) -> Data { try bytes.data(range) }
     }
 
     /// A tensor of the program's own making.
@@ -120,7 +128,8 @@ package struct ONNXTensor: Sendable {
     package init(name: String = "", dims: [Int], type: ONNXDataType, raw: Data) {
         precondition(raw.count % type.bytesPerElement == 0, "half an element")
         self.init(
-            name: name, dims: dims, type: type, storage: .raw(raw), count: raw.count / type.bytesPerElement)
+            name: name, dims: dims, type: type, storage: .raw(Raw(.memory(raw), 0..<raw.count)),
+            count: raw.count / type.bytesPerElement)
     }
 
     private init(name: String, dims: [Int], type: ONNXDataType, storage: Storage, count: Int) {
@@ -137,17 +146,29 @@ package struct ONNXTensor: Sendable {
     package var isFloat32: Bool { type == .float32 }
 
     /// The elements in row-major order, converted to float32 (rounded to nearest even where they do not fit).
-    package func floats() -> [Float] {
+    /// - Throws: what reading the file throws.
+    package func floats() throws(ONNXError) -> [Float] {
         if case .float32(let values) = storage { return values }
+        // Asked for first, so that nothing fails while memory is filled.
+        let raw = try rawData()
         return [Float](unsafeUninitializedCapacity: elementCount) { buffer, count in
-            copyFloats(to: UnsafeMutableBufferPointer(rebasing: buffer[..<elementCount]))
+            convert(raw, to: UnsafeMutableBufferPointer(rebasing: buffer[..<elementCount]))
             count = elementCount
         }
     }
 
+    /// The bytes of the elements, read if they lie in a file; none where they were parsed.
+    private func rawData() throws(ONNXError) -> Data {
+        if case .raw(let raw) = storage { try raw.data() } else { Data() }
+    }
+
     /// Writes the elements, converted to float32, into memory that the caller has.
     /// - Precondition: `destination` has `elementCount` elements.
-    package func copyFloats(to destination: UnsafeMutableBufferPointer<Float>) {
+    package func copyFloats(to destination: UnsafeMutableBufferPointer<Float>) throws(ONNXError) {
+        convert(try rawData(), to: destination)
+    }
+
+    private func convert(_ raw: Data, to destination: UnsafeMutableBufferPointer<Float>) {
         precondition(destination.count == elementCount)
         func write<Source>(_ source: some RandomAccessCollection<Source>, _ convert: (Source) -> Float) {
             var index = 0
@@ -167,8 +188,8 @@ package struct ONNXTensor: Sendable {
             case .bfloat16: write(values) { Self.float(bfloat16: UInt16(truncatingIfNeeded: $0)) }
             default: write(values) { Float($0) }
             }
-        case .raw(let data):
-            data.withUnsafeBytes { bytes in
+        case .raw:
+            raw.withUnsafeBytes { bytes in
                 func write<Bits: FixedWidthInteger>(_: Bits.Type, _ convert: (Bits) -> Float) {
                     for index in 0..<elementCount {
                         let offset = index &* MemoryLayout<Bits>.size
@@ -196,31 +217,14 @@ package struct ONNXTensor: Sendable {
     }
 
     /// Lends the elements as float32 in row-major order, `4 * elementCount` bytes **of any alignment** (use
-    /// `loadUnaligned` or copy). Nothing is copied if `isFloat32`; other types are converted first.
-    package func withFloatBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result
-    {
-        if case .raw(let data) = storage, isFloat32 { return try data.withUnsafeBytes(body) }
+    /// `loadUnaligned` or copy). They are in memory only meanwhile, if they lie in a file.
+    package func withFloatBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
+        if case .raw(let raw) = storage, isFloat32 { return try raw.data().withUnsafeBytes(body) }
         return try floats().withUnsafeBytes(body)
     }
 
-    /// Gives the memory back that a mapped file's elements took when they were read. Whoever reads them again gets them from the
-    /// file again.
-    package func releasePages() {
-        guard isMapped, case .raw(let data) = storage else { return }
-        data.withUnsafeBytes { bytes in
-            guard let base = bytes.baseAddress else { return }
-            // Whole pages only: neighbours may be in use.
-            let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
-            let start = (UInt(bitPattern: base) + page - 1) / page * page
-            let end = (UInt(bitPattern: base) + UInt(bytes.count)) / page * page
-            if start < end {
-                madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
-            }
-        }
-    }
-
     /// The elements in row-major order, for tensors that hold shapes, axes and the like.
-    /// - Throws: `invalidTensor` if they are not integers, or one is beyond `Int64`.
+    /// - Throws: `invalidTensor` if they are not integers, or one is beyond `Int64`; what reading the file throws.
     package func ints() throws(ONNXError) -> [Int64] {
         guard !type.isFloatingPoint else {
             throw ONNXError(
@@ -234,7 +238,8 @@ package struct ONNXTensor: Sendable {
         case .int32(let values): result = values.map { Int64($0) }
         case .uint64(let values): unsigned = values
         case .float32, .float64: break
-        case .raw(let data):
+        case .raw(let raw):
+            let data = try raw.data()
             func read<Bits: FixedWidthInteger>(_: Bits.Type) -> [Bits] {
                 data.withUnsafeBytes { bytes in
                     (0..<elementCount).map {
@@ -290,11 +295,9 @@ extension ONNXTensor {
 
     /// - Parameters:
     ///   - label: how sentences call the tensor, for example "the initializer 'w'".
-    ///   - rawData: the bytes of `raw_data` where `wire` was parsed without them.
-    ///   - isMapped: whether those lie in a mapped file.
+    ///   - raw: the bytes of `raw_data` where `wire` was parsed without them.
     init(
-        _ wire: WireTensor, rawData: Data?, isMapped: Bool = false, label: String, file: String,
-        externalData: inout ExternalData
+        _ wire: WireTensor, raw: Raw?, label: String, file: String, externalData: inout ExternalData
     ) throws(ONNXError) {
         func failure(_ kind: ONNXError.Kind, _ reason: String) -> ONNXError {
             ONNXError(kind, file: file, reason)
@@ -340,15 +343,15 @@ extension ONNXTensor {
             case .uint8, .int8, .uint16, .int16, .int32, .bool, .float16, .bfloat16:
                 (.int32(wire.int32Data), wire.int32Data.count)
             }
-        let raw = rawData ?? (wire.hasRawData ? wire.rawData : nil)
+        let raw = raw ?? (wire.hasRawData ? Raw(.memory(wire.rawData), 0..<wire.rawData.count) : nil)
 
         let storage: Storage
         if wire.dataLocation == .external {
-            guard (raw ?? Data()).isEmpty, typed.count == 0 else {
+            guard (raw?.count ?? 0) == 0, typed.count == 0 else {
                 throw failure(.invalidTensor, "The data of \(label) is both inside and outside the file.")
             }
             storage = .raw(try externalData.bytes(of: wire, named: label, byteCount: byteCount))
-        } else if let raw, !(raw.isEmpty && typed.count > 0) {
+        } else if let raw, !(raw.count == 0 && typed.count > 0) {
             guard typed.count == 0 else {
                 throw failure(
                     .invalidTensor, "The data of \(label) is in the file twice, as bytes and as numbers.")
@@ -375,18 +378,19 @@ extension ONNXTensor {
         elementCount = count
         self.file = file
         self.storage = storage
-        // External data always are.
-        self.isMapped = wire.dataLocation == .external || (isMapped && rawData != nil)
     }
 
     /// The message that a file would hold.
+    /// - Precondition: the elements do not lie in a file.
     var wire: WireTensor {
         var wire = WireTensor()
         wire.name = name
         wire.dims = dims.map(Int64.init)
         wire.dataType = type.rawValue
         switch storage {
-        case .raw(let data): wire.rawData = data
+        case .raw(let raw):
+            guard let data = try? raw.data() else { preconditionFailure("elements that cannot be read") }
+            wire.rawData = data
         case .float32(let values): wire.rawData = values.withUnsafeBytes { Data($0) }
         case .float64(let values): wire.rawData = values.withUnsafeBytes { Data($0) }
         case .int64(let values): wire.rawData = values.withUnsafeBytes { Data($0) }

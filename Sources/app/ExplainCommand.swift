@@ -71,7 +71,6 @@ struct ExplainCommand: ParsableCommand {
         try method.apply(to: &options)
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
-        options.keepsPhotos = background == .photo
         let writer = try ResultWriter(
             directory: output ?? "whitebox-results", pictures: pictures, options: options,
             background: background!, overwrite: force,
@@ -79,7 +78,7 @@ struct ExplainCommand: ParsableCommand {
         let model = try model.load()
         try model.checkTakesPictures()
         // results.json names it.
-        model.digest.begin()
+        model.beginDigests()
         let session: ExplanationSession
         do {
             session = try ExplanationSession(model, options: options)
@@ -204,7 +203,6 @@ struct ClassifyCommand: ParsableCommand {
         let pictures = try Pictures.find(images)
         var options = Options()
         options.methods = []
-        options.keepsPhotos = false
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
         let model = try model.load()
@@ -254,7 +252,7 @@ enum Report {
         print("Model   \(session.model.path), preprocessing \(session.model.preprocessingSource)")
         print("Device  \(session.device)")
         print(
-            "Layer   \(session.layer.index) “\(session.layer.name)” (\(session.layer.type)), \(session.layer.reason)"
+            "Layer   \(session.layer.index) “\(shortened(session.layer.name))” (\(session.layer.type)), \(session.layer.reason)"
         )
     }
 

@@ -189,8 +189,8 @@ import Testing
         let after = try network.run(input, dims: dims, outputs: nil, gradient: 2, target: normal, on: device)[
             1]
         let inputs = model.graph.nodes.first { $0.opType == "BatchNormalization" }!.inputs
-        let scale = model.graph.initializers[inputs[1]]!.floats()
-        let variance = model.graph.initializers[inputs[4]]!.floats()
+        let scale = try model.graph.initializers[inputs[1]]!.floats()
+        let variance = try model.graph.initializers[inputs[4]]!.floats()
         let pixels = 14 * 14
         #expect(own.values.count == after.values.count && own.values.contains { $0 != 0 })
         for (i, pair) in zip(own.values, after.values).enumerated() {
@@ -266,6 +266,40 @@ import Testing
         }
     }
 
+    /// Standardised weights, as timm exports them: a normalisation in training mode over constants is a constant.
+    @Test(arguments: [false, true]) func standardisedWeights(_ areInPlanes: Bool) throws {
+        let (outputs, channels, taps) = (5, 3, 9)
+        var net = SmallNetwork("standardised")
+        let weights = net.floats([outputs, channels, 3, 3], -1, 2)
+        let gain = net.floats([outputs], 0.5, 1.5)
+        let zeros = (0..<3).map { _ in net.floats([outputs], -0.2, 0.2) }
+        let rows = net.node(
+            "Reshape", [weights, net.ints(areInPlanes ? [1, 5, 9, 3] : [1, 5, -1])])
+        let normal = net.node(
+            "BatchNormalization", [rows, gain] + zeros, ["training_mode": 1, "epsilon": 1e-3])
+        let standard = net.node("Reshape", [normal, net.ints([5, 3, 3, 3])])
+        let convolved = net.node("Conv", ["image", standard], ["kernel_shape": [3, 3]])
+        head(&net, net.relu(convolved), outputs)
+        let model = try net.model()
+        let network = try Network(model)
+        let got = try network.run(pictures(2), dims: dims, outputs: [standard, convolved], on: device)
+        func numbers(_ name: String) throws -> [Double] {
+            try model.graph.initializers[name]!.floats().map(Double.init)
+        }
+        let (w, g, b) = (try numbers(weights), try numbers(gain), try numbers(zeros[0]))
+        let row = channels * taps
+        for o in 0..<outputs {
+            let own = w[o * row..<(o + 1) * row]
+            let mean = own.reduce(0, +) / Double(row)
+            let variance = own.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(row)
+            for (i, value) in own.enumerated() {
+                let wanted = (value - mean) / (variance + Double(Float(1e-3))).squareRoot() * g[o] + b[o]
+                #expect(abs(Double(got[0].values[o * row + i]) - wanted) < 1e-6)
+            }
+        }
+        #expect(got[1].shape.dims[1] == outputs && got[1].values.contains { $0 != 0 })
+    }
+
     /// Of Conv, BatchNormalization, BatchNormalization: the gradients of all three by the factors of their channels.
     @Test func theGradientOfAConvolutionBeforeTwoNormalisations() throws {
         var net = SmallNetwork("two normalisations")
@@ -281,8 +315,8 @@ import Testing
         let nodes = model.graph.nodes.filter { $0.opType == "BatchNormalization" }
         let area = gradients[0].shape.dims[2] * gradients[0].shape.dims[3]
         for (k, node) in nodes.enumerated() {
-            let scale = model.graph.initializers[node.inputs[1]]!.floats()
-            let variance = model.graph.initializers[node.inputs[4]]!.floats()
+            let scale = try model.graph.initializers[node.inputs[1]]!.floats()
+            let variance = try model.graph.initializers[node.inputs[4]]!.floats()
             #expect(gradients[k].values.contains { $0 != 0 })
             for (i, pair) in zip(gradients[k].values, gradients[k + 1].values).enumerated() {
                 let c = i / area % 5

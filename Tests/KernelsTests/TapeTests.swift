@@ -17,6 +17,41 @@ import Testing
         tape.shape(value).rowMajor(try executor.memoryOrder(value))
     }
 
+    /// More values than are compared with each other when memory is shared out: three kinds of sizes, read near and far, and some to the end.
+    @Test func thousandsOfValues() throws {
+        var random = CounterRandom("thousands of values")
+        let shapes: [Shape] = [[40], [7, 9], [3, 5, 11]]
+        var tape = Tape()
+        let inputs = shapes.map { tape.input($0) }
+        var values = inputs.map { [$0] }
+        let start = shapes.map { shape in (0..<shape.count).map { _ in random.float(-1, 1) } }
+        var numbers = start.map { [$0] }
+        var kept: [(value: Value, numbers: [Float])] = []
+        for i in 0..<2500 {
+            let k = random.index(below: 3)
+            let count = values[k].count
+            // Mostly one of the last, sometimes any.
+            let (p, q) = (
+                count - 1 - random.index(below: min(count, 4)),
+                i % 50 == 0 ? random.index(below: count) : count - 1 - random.index(below: min(count, 4))
+            )
+            let halves = [p, q].map { tape.map(WB_MAP_scale, values[k][$0], a: 0.5) }
+            values[k].append(tape.map(WB_MAP_add, halves[0], halves[1]))
+            numbers[k].append(zip(numbers[k][p], numbers[k][q]).map { $0 * 0.5 + $1 * 0.5 })
+            if i % 100 == 0 { kept.append((values[k].last!, numbers[k].last!)) }
+        }
+        for k in 0..<3 { kept.append((values[k].last!, numbers[k].last!)) }
+        #expect(tape.steps.count == 7500)
+        let arena = tape.arena(keeping: kept.map(\.value), alignment: 64)
+        #expect(arena.size < 1500 * 192, "Memory is used again.")
+        let parts = tape.arena(keeping: kept.map(\.value), alignment: 64, most: 4096)
+        #expect(parts.sizes.allSatisfy { $0 <= 4096 && $0 > 0 } && parts.size < 2 * arena.size)
+        let executor = try Devices.all[0].device.load(tape, keeping: kept.map(\.value))
+        for (input, numbers) in zip(inputs, start) { try write(executor, tape, input, numbers) }
+        try executor.run(0..<tape.steps.count)
+        for (value, numbers) in kept { #expect(try read(executor, tape, value) == numbers) }
+    }
+
     /// Batches travel to the device while others are computed, from two slots in turns, sent by another thread.
     @Test(arguments: devices + Devices.copying)
     func slotsTakeTurns(_ device: TestDevice) async throws {

@@ -91,7 +91,7 @@ package struct Evaluator: Sendable {
     }
 
     private static func array(_ tensor: ONNXTensor) -> Array64 {
-        var array = Array64(dims: tensor.dims, values: tensor.floats().map(Double.init))
+        var array = Array64(dims: tensor.dims, values: try! tensor.floats().map(Double.init))
         array.isInteger = !tensor.type.isFloatingPoint
         return array
     }

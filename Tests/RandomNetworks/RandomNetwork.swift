@@ -124,7 +124,7 @@ package struct RandomNetwork: Sendable {
         case .ints(let values): "\(values)"
         case .floats(let values): "\(values)"
         case .tensor(let tensor):
-            tensor.elementCount < 9 ? "\(tensor.dims)\(tensor.floats())" : "\(tensor.dims)"
+            tensor.elementCount < 9 ? "\(tensor.dims)\(try! tensor.floats())" : "\(tensor.dims)"
         default: "…"
         }
     }
@@ -139,10 +139,10 @@ package struct RandomNetwork: Sendable {
         let name = fresh("c")
         builder.initializer(
             tensor.type.isFloatingPoint
-                ? ONNXTensor(name: name, dims: tensor.dims, floats: tensor.floats())
+                ? ONNXTensor(name: name, dims: tensor.dims, floats: try! tensor.floats())
                 : ONNXTensor(name: name, dims: tensor.dims, ints: (try? tensor.ints()) ?? []))
         lines.append(
-            "  \(name) = \(tensor.dims)" + (tensor.elementCount < 9 ? " \(tensor.floats())" : ""))
+            "  \(name) = \(tensor.dims)" + (tensor.elementCount < 9 ? " \(try! tensor.floats())" : ""))
         return name
     }
     private mutating func floats(_ dims: [Int], _ low: Float = -1, _ high: Float = 1) -> String {

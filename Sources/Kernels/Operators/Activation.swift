@@ -119,7 +119,9 @@ package struct PRelu: Operator {
         return [.value(tape.map(WB_MAP_prelu, try tape.value(x), try tape.value(slope)))]
     }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        guard input == 0 else { throw OperatorError("has no gradient with respect to its slopes") }
+        guard input == 0 else {
+            throw OperatorError(unsupported: "has no gradient with respect to its slopes")
+        }
         let x = try tape.value(required(node.inputs, 0, "X"))
         let slope = try tape.value(required(node.inputs, 1, "slope"))
         return tape.map(WB_MAP_multiply, tape.map(WB_MAP_prelu_slope, x, slope), node.cotangent)

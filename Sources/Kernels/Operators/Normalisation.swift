@@ -10,8 +10,9 @@ package struct LRN: Operator {
 
     package init(_ attributes: Attributes) throws {
         size = try attributes.int("size")
-        guard (1...1 << 20).contains(size) else {
-            throw OperatorError("has the size \(size), which must be 1 to \(1 << 20)")
+        guard size >= 1 else { throw OperatorError("has the size \(size), which must be at least 1") }
+        guard size <= 1 << 20 else {
+            throw OperatorError(unsupported: "has the size \(size), which must be at most \(1 << 20) here")
         }
         alpha = try attributes.float("alpha", default: 1e-4)
         beta = try attributes.float("beta", default: 0.75)

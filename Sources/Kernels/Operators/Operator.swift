@@ -7,7 +7,12 @@
 /// Why an operator cannot be used as a network uses it: the end of a sentence that names the node.
 package struct OperatorError: Error, Sendable, CustomStringConvertible {
     package let description: String
-    package init(_ description: String) { self.description = description }
+    /// Whether the file is sound and asks for what is not there; else it contradicts itself or the standard.
+    package let isUnsupported: Bool
+    package init(_ description: String) { (self.description, isUnsupported) = (description, false) }
+    package init(unsupported description: String) {
+        (self.description, isUnsupported) = (description, true)
+    }
 }
 
 /// A constant tensor on the host, in row-major order.
@@ -246,7 +251,7 @@ extension Operator {
     package func clip(_ inputs: [Operand?]) throws -> Bounds? { nil }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
     package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        throw OperatorError("has no gradient with respect to its input \(input)")
+        throw OperatorError(unsupported: "has no gradient with respect to its input \(input)")
     }
 }
 
@@ -263,7 +268,8 @@ func constant(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Host
     guard index < inputs.count, let operand = inputs[index] else { return nil }
     guard case .host(let tensor) = operand else {
         throw OperatorError(
-            "needs its input \(index) (\(what)) to be a constant, and it is computed by the network")
+            unsupported:
+                "needs its input \(index) (\(what)) to be a constant, and it is computed by the network")
     }
     return tensor
 }

@@ -13,7 +13,7 @@ private struct Pooling: Sendable {
         ceil = try attributes.int("ceil_mode", default: 0) != 0
         countPads = try attributes.int("count_include_pad", default: 0) != 0
         guard try attributes.int("storage_order", default: 0) == 0 else {
-            throw OperatorError("has storage_order = 1, which is not supported")
+            throw OperatorError(unsupported: "has storage_order = 1, which is not supported")
         }
     }
 
@@ -53,7 +53,7 @@ package struct MaxPool: Operator {
     package let gradientNeeds: GradientNeeds = .inputs
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         guard outputs == 1 else {
-            throw OperatorError("is asked for the indices of its maxima, which is not supported")
+            throw OperatorError(unsupported: "is asked for the indices of its maxima, which is not supported")
         }
         return try pooling.forward(&tape, .maxPool, inputs)
     }

@@ -15,10 +15,16 @@ struct Window: Sendable {
             guard let values = try attributes.ints(name) else { return nil }
             guard values.count == 2 else {
                 throw OperatorError(
-                    "has \(values.count) numbers in “\(name)”; only two-dimensional windows are supported")
+                    unsupported:
+                        "has \(values.count) numbers in “\(name)”; only two-dimensional windows are supported"
+                )
             }
-            guard values.allSatisfy({ (1...1 << 20).contains($0) }) else {
-                throw OperatorError("has \(values) as “\(name)”, which must be 1 to \(1 << 20)")
+            guard values.allSatisfy({ $0 >= 1 }) else {
+                throw OperatorError("has \(values) as “\(name)”, which must be at least 1")
+            }
+            guard values.allSatisfy({ $0 <= 1 << 20 }) else {
+                throw OperatorError(
+                    unsupported: "has \(values) as “\(name)”, which must be at most \(1 << 20) here")
             }
             return values
         }
@@ -26,12 +32,15 @@ struct Window: Sendable {
         strides = try two("strides") ?? [1, 1]
         dilations = try two("dilations") ?? [1, 1]
         pads = try attributes.ints("pads")
-        if let pads, pads.count != 4 || !pads.allSatisfy({ (0...1 << 20).contains($0) }) {
-            throw OperatorError("has \(pads) as “pads”, which must be four numbers from 0 to \(1 << 20)")
+        if let pads, pads.count != 4 || !pads.allSatisfy({ $0 >= 0 }) {
+            throw OperatorError("has \(pads) as “pads”, which must be four numbers of at least 0")
+        }
+        if let pads, !pads.allSatisfy({ $0 <= 1 << 20 }) {
+            throw OperatorError(unsupported: "has \(pads) as “pads”, which must be at most \(1 << 20) here")
         }
         autoPad = try attributes.string("auto_pad", default: "NOTSET")
         guard ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"].contains(autoPad) else {
-            throw OperatorError("has the auto_pad “\(autoPad)”, which does not exist")
+            throw OperatorError("has the auto_pad “\(autoPad.prefix(40))”, which does not exist")
         }
     }
 
@@ -73,8 +82,8 @@ struct Window: Sendable {
 /// A shape that must be [N, C, H, W].
 func image(_ shape: Shape) throws -> Shape {
     guard shape.rank == 4 else {
-        throw OperatorError(
-            "works on tensors of rank 4 (N, C, H, W) here, and its input has the shape \(shape)")
+        let problem = "works on tensors of rank 4 (N, C, H, W) here, and its input has the shape \(shape)"
+        throw shape.rank < 3 ? OperatorError(problem) : OperatorError(unsupported: problem)
     }
     return shape
 }
@@ -109,7 +118,8 @@ package struct Conv: FusingOperator {
     package func shape(_ input: Shape, weights: Shape) throws -> ConvolutionShape {
         let input = try image(input)
         guard weights.rank == 4 else {
-            throw OperatorError("has weights of shape \(weights); only 2-D convolutions are supported")
+            throw OperatorError(
+                unsupported: "has weights of shape \(weights); only 2-D convolutions are supported")
         }
         let w = weights.dims
         let x = input.dims
@@ -170,19 +180,75 @@ package struct BatchNormalization: FusingOperator {
     package static let name = "BatchNormalization"
     package static let formula = "y = scale (x - mean) / sqrt(variance + epsilon) + bias, for each channel"
     private let epsilon: Double
+    /// Whether mean and variance are those of the input itself: of constants, as networks with standardised weights have it.
+    private let isTraining: Bool
 
     package init(_ attributes: Attributes) throws {
         epsilon = Double(try attributes.float("epsilon", default: 1e-5))
-        guard try attributes.int("training_mode", default: 0) == 0 else {
-            throw OperatorError("is in training mode; export the network for inference")
-        }
+        isTraining = try attributes.int("training_mode", default: 0) != 0
         guard try attributes.int("spatial", default: 1) == 1 else {
-            throw OperatorError("has spatial = 0, which is not supported")
+            throw OperatorError(unsupported: "has spatial = 0, which is not supported")
         }
+    }
+
+    /// In training mode over constants: mean and variance of each channel are sums in double precision in the order of the elements,
+    /// and y is rounded once.
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
+        guard isTraining else { return nil }
+        guard inputs.count >= 3, let x = inputs[0], let scale = inputs[1], let bias = inputs[2] else {
+            throw OperatorError("lacks an input")
+        }
+        guard x.shape.rank >= 2, [scale, bias].allSatisfy({ $0.shape.count == x.shape.dims[1] }) else {
+            throw OperatorError("has \(scale.shape.count) channels and an input of shape \(x.shape)")
+        }
+        let shape = try x.shape.checked()
+        try limits.memory.check(8 * shape.count)
+        var values = try x.floats()
+        let (scales, terms) = (try scale.floats(), try bias.floats())
+        let (images, channels) = (shape.dims[0], shape.dims[1])
+        let cells = shape.count / (images * channels)
+        for channel in 0..<channels {
+            func sum(_ term: (Double) -> Double) -> Double {
+                var sum = 0.0
+                for image in 0..<images {
+                    let start = (image * channels + channel) * cells
+                    for i in start..<start + cells { sum += term(Double(values[i])) }
+                }
+                return sum
+            }
+            let count = Double(images * cells)
+            let mean = sum { $0 } / count
+            let variance = sum { ($0 - mean) * ($0 - mean) } / count
+            let factor = Double(scales[channel]) / (variance + epsilon).squareRoot()
+            for image in 0..<images {
+                let start = (image * channels + channel) * cells
+                for i in start..<start + cells {
+                    values[i] = Float((Double(values[i]) - mean) * factor + Double(terms[channel]))
+                }
+            }
+        }
+        return [HostTensor(shape, .floats(values))]
+    }
+
+    /// Mean and variance of activations depend on the other pictures of the batch.
+    private func checkInference(outputs: Int = 1) throws {
+        guard !isTraining, outputs == 1 else {
+            throw OperatorError(
+                unsupported:
+                    "is in training mode, and normalises activations by the mean and the variance of the batch; export the network "
+                    + "for inference")
+        }
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        // Before operator set 14 there is no mode, but outputs that only training has.
+        try checkInference(outputs: outputs)
+        return [.value(try forward(&tape, inputs, residual: nil, clip: nil))]
     }
 
     /// The factor and the term of each channel, in double precision.
     package func affine(_ inputs: [Operand?]) throws -> (scale: [Double], shift: [Double]) {
+        try checkInference()
         let parts = try (1...4).map { index in
             guard let part = try constant(inputs, index, ["scale", "bias", "mean", "variance"][index - 1])
             else {
@@ -223,7 +289,8 @@ package struct BatchNormalization: FusingOperator {
     }
 
     package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
-        tape.shape(try required(inputs, 0, "X"))
+        try checkInference()
+        return tape.shape(try required(inputs, 0, "X"))
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
@@ -354,7 +421,9 @@ package struct Gemm: FusingOperator {
             let term = beta == 1 ? node.cotangent : tape.map(WB_MAP_scale, node.cotangent, a: beta)
             return tape.sum(term, to: tape.shape(try required(node.inputs, 2, "C")))
         }
-        guard input == 0 else { throw OperatorError("has no gradient with respect to its weights") }
+        guard input == 0 else {
+            throw OperatorError(unsupported: "has no gradient with respect to its weights")
+        }
         let da = try product(tape, node.inputs).gradient(&tape, node.cotangent)
         return transA ? tape.transpose(da, [1, 0]) : da
     }

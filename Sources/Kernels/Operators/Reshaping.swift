@@ -18,7 +18,7 @@ extension Reshaping {
             throw OperatorError("turns the shape \(old) into \(new), which has not as many elements")
         }
         guard new.rank <= Shape.maximumRank else {
-            throw OperatorError("makes a tensor of rank \(new.rank); the limit is 6")
+            throw OperatorError(unsupported: "makes a tensor of rank \(new.rank); the limit is 6")
         }
         return new
     }
@@ -171,7 +171,7 @@ package struct Dropout: Passing {
     package init(_ attributes: Attributes) throws {}
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         guard try constant(inputs, 2, "training_mode")?.ints().first ?? 0 == 0 else {
-            throw OperatorError("is in training mode; export the network for inference")
+            throw OperatorError(unsupported: "is in training mode; export the network for inference")
         }
         return shape
     }
@@ -187,7 +187,7 @@ package struct Cast: Passing {
         let type = try attributes.int("to")
         toFloat = [1, 10, 11, 16].contains(type)
         guard toFloat || [2, 3, 4, 5, 6, 7, 9, 12, 13].contains(type) else {
-            throw OperatorError("casts to the data type \(type), which is not supported")
+            throw OperatorError(unsupported: "casts to the data type \(type), which is not supported")
         }
     }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
@@ -197,7 +197,9 @@ package struct Cast: Passing {
         return [HostTensor(x.shape, .ints(try x.ints()))]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        guard toFloat else { throw OperatorError("casts an activation to integers, which is not supported") }
+        guard toFloat else {
+            throw OperatorError(unsupported: "casts an activation to integers, which is not supported")
+        }
         return [.value(try tape.value(required(inputs, 0, "input")))]
     }
 }

@@ -261,7 +261,8 @@ package struct Gather: Operator {
         }
         let (axis, list, shape) = try place(tape.shape(required(inputs, 0, "data")), [nil, indices])
         guard list.count == 1 else {
-            throw OperatorError("gathers \(list.count) slices of an activation; one is supported")
+            throw OperatorError(
+                unsupported: "gathers \(list.count) slices of an activation; one is supported")
         }
         return (SliceRange(axis: axis, start: list[0], step: 1, count: 1), shape)
     }
@@ -289,7 +290,7 @@ package struct Pad: Operator {
     package init(_ attributes: Attributes) throws {
         let name = try attributes.string("mode", default: "constant")
         guard let mode = Mode(rawValue: name) else {
-            throw OperatorError("has the mode “\(name)”, which does not exist")
+            throw OperatorError("has the mode “\(name.prefix(40))”, which does not exist")
         }
         self.mode = mode
         listed = attributes.opset < 11 ? try attributes.ints("pads") ?? [] : nil

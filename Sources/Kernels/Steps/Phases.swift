@@ -51,7 +51,8 @@ extension Tape {
         // Steps, and programs' arguments, for each; there are never many but for a file that means harm.
         guard reached[0].count * reached[1].count <= 4096, lines[0].count + lines[1].count <= 1 << 14 else {
             throw OperatorError(
-                "has the strides \(shape.strides), for which its gradient would be made of "
+                unsupported:
+                    "has the strides \(shape.strides), for which its gradient would be made of "
                     + "\(lines[0].count)×\(lines[1].count) parts; it has no gradient here")
         }
         let met = reached[0].flatMap { y in reached[1].map { x in [y, x] } }
