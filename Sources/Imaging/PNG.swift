@@ -23,6 +23,14 @@ package enum PNG {
         try admission(RGBImage.decodingMemory(file.width, file.height, file: bytes))
         let isDeep = file.bitDepth == 16
         let hasAlpha = file.colourType == 4 || file.colourType == 6 || file.hasTransparentColours && !isDeep
+        // libpng 1.6.39 rounds such rows to 8 bits without asking to which of the picture's they belong.
+        guard !(file.isInterlaced && isDeep && hasAlpha) else {
+            throw .unsupported(
+                file: name,
+                reason:
+                    "it is an interlaced PNG of 16 bits with transparency; save it with 8 bits, or without interlacing"
+            )
+        }
         var format = UInt32(PNG_FORMAT_FLAG_COLOR)
         if hasAlpha { format |= UInt32(PNG_FORMAT_FLAG_ALPHA) }
         var picture: RGBImage
@@ -98,6 +106,7 @@ package enum PNG {
         var height = 0
         var bitDepth = 0
         var colourType = 0
+        var isInterlaced = false
         var orientation = 1
         /// Whether colours, or entries of the palette, are declared transparent.
         var hasTransparentColours = false
@@ -135,6 +144,7 @@ package enum PNG {
                 file.height = bytes.bigEndian32(at: position + 12)
                 file.bitDepth = Int(bytes[position + 16])
                 file.colourType = Int(bytes[position + 17])
+                file.isInterlaced = bytes[position + 20] == 1
                 try RGBImage.checkSize(file.width, file.height, name: name)
             case "IDAT": compressed += length
             case "eXIf": file.orientation = EXIF.orientation(of: bytes[content])

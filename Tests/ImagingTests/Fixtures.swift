@@ -57,12 +57,15 @@ enum MadePNG {
 
     static func big(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value.bigEndian) { [UInt8]($0) } }
 
-    static func header(_ width: Int, _ height: Int, depth: UInt8, type: UInt8) -> [UInt8] {
-        chunk("IHDR", big(UInt32(width)) + big(UInt32(height)) + [depth, type, 0, 0, 0])
+    static func header(_ width: Int, _ height: Int, depth: UInt8, type: UInt8, interlaced: Bool = false)
+        -> [UInt8]
+    {
+        chunk("IHDR", big(UInt32(width)) + big(UInt32(height)) + [depth, type, 0, 0, interlaced ? 1 : 0])
     }
 
     static func file(
-        _ width: Int, _ height: Int, depth: UInt8, type: UInt8, rows: [[UInt8]], extra: [UInt8] = []
+        _ width: Int, _ height: Int, depth: UInt8, type: UInt8, rows: [[UInt8]], extra: [UInt8] = [],
+        interlaced: Bool = false
     ) -> [UInt8] {
         let raw: [UInt8] = rows.flatMap { [0] + $0 }
         var (a, b) = (UInt32(1), UInt32(0))
@@ -75,7 +78,8 @@ enum MadePNG {
         stream += [UInt8(~size & 255), UInt8(~size >> 8)]
         stream += raw
         stream += big(b << 16 | a)
-        return PNG.signature + header(width, height, depth: depth, type: type) + extra
+        return PNG.signature + header(width, height, depth: depth, type: type, interlaced: interlaced)
+            + extra
             + chunk("IDAT", stream) + chunk("IEND", [])
     }
 }

@@ -109,6 +109,36 @@ import Testing
         }
     }
 
+    /// Interlaced pictures have the pixels that they have without, or are refused.
+    @Test(
+        arguments: [(0, 8), (0, 16), (2, 8), (2, 16), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
+            as [(UInt8, UInt8)])
+    func interlacing(_ type: UInt8, _ depth: UInt8) throws {
+        let channels: [UInt8: Int] = [0: 1, 2: 3, 3: 1, 4: 2, 6: 4]
+        let size = try #require(channels[type]) * Int(depth) / 8
+        // Four pixels: the upper two are passes of their own, the lower two one more.
+        var pixels: [[UInt8]] = []
+        for i in 0..<4 { pixels.append((0..<size).map { (k: Int) -> UInt8 in UInt8(40 * i + 9 * k + 3) }) }
+        let colours: [UInt8] = (0..<768).map { (k: Int) -> UInt8 in UInt8(truncatingIfNeeded: 7 * k) }
+        let palette: [UInt8] = type == 3 ? MadePNG.chunk("PLTE", colours) : []
+        func picture(_ rows: [[UInt8]], interlaced: Bool) throws -> [UInt8] {
+            let file = MadePNG.file(
+                2, 2, depth: depth, type: type, rows: rows, extra: palette, interlaced: interlaced)
+            return try RGBImage(decoding: file, name: "i.png").pixels
+        }
+        let plain = try picture([pixels[0] + pixels[1], pixels[2] + pixels[3]], interlaced: false)
+        let rows = [pixels[0], pixels[1], pixels[2] + pixels[3]]
+        if depth == 16 && (type == 4 || type == 6) {
+            let error = #expect(throws: ImageError.self) { try picture(rows, interlaced: true) }
+            #expect(error?.description.contains("interlaced PNG of 16 bits") == true)
+        } else {
+            #expect(try picture(rows, interlaced: true) == plain)
+        }
+        var colour: Set<[UInt8]> = []
+        for i in 0..<4 { colour.insert(Array(plain[3 * i..<3 * i + 3])) }
+        #expect(colour.count == 4)
+    }
+
     @Test func transparencyThatIsTurnedUprightOrSixteenBitsDeep() throws {
         let block: [UInt8] = [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 3, 0, 0]
         let file = MadePNG.file(
