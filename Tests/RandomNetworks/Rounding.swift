@@ -41,7 +41,7 @@ extension Evaluator {
         let y = results[0]
         let x = inputs.first.flatMap { $0 } ?? y
         if y.isInteger { return nil }
-        let sizes = inputs.map { $0?.map { abs($0) } }
+        let sizes = inputs.map { input in input.map { $0.isInteger ? $0 : $0.map { abs($0) } } }
         func number(_ name: String, _ fallback: Float) throws -> Double {
             Double(try node.float(name, default: fallback))
         }
