@@ -274,6 +274,8 @@ struct RandomNetworkCheck {
         let candidates = model.graph.nodes.flatMap(\.outputs).filter {
             !$0.isEmpty && reached.contains($0) && needed.contains($0) && $0 != loaded.logitsName
                 && exact[$0]!.values.allSatisfy { $0 != 0 && $0.isFinite }
+                // Equal numbers, as a Pad makes them, are ties of a maximum.
+                && Set(exact[$0]!.values).count == exact[$0]!.count
         }
         return candidates.isEmpty ? nil : candidates[random.index(below: candidates.count)]
     }
