@@ -26,11 +26,8 @@ extension Evaluator {
     }
 
     /// The units that a sum of so many terms is allowed. They are added one by one in chunks of 256, then the chunks; each addition rounds
-    /// by up to a unit of the sum so far, and n such errors grow like the root of n (Higham and Mary, “A new approach to probabilistic
-    /// rounding error analysis”, 2019).
-    private func units(terms: Int) -> Double {
-        4 + 2 * Double(min(terms, 256) + terms / 256).squareRoot()
-    }
+    /// by up to a unit of the sum so far. (Errors of equal terms do add up, so no root of their number would do.)
+    private func units(terms: Int) -> Double { Double(4 + min(terms, 256) + terms / 256) }
 
     /// Σ|terms| of each number, and the units of rounding that it is allowed; nil where nothing rounds.
     private func terms(_ node: ONNXNode, _ inputs: [Array64?], _ results: [Array64]) throws -> (
@@ -41,7 +38,7 @@ extension Evaluator {
         let y = results[0]
         let x = inputs.first.flatMap { $0 } ?? y
         if y.isInteger { return nil }
-        let sizes = inputs.map { $0?.map { abs($0) } }
+        let sizes = inputs.map { input in input.map { $0.isInteger ? $0 : $0.map { abs($0) } } }
         func number(_ name: String, _ fallback: Float) throws -> Double {
             Double(try node.float(name, default: fallback))
         }
