@@ -1,4 +1,5 @@
 import COpenCL
+import Synchronization
 
 /// What OpenCL offers on this machine. Never fails: where there is nothing, it says why.
 package struct CLInventory: Sendable {
@@ -13,7 +14,12 @@ package struct CLInventory: Sendable {
     package let library: String?
 
     /// Asks all installed drivers. It takes milliseconds to a second, so ask once and keep the answer.
-    package static func discover() -> CLInventory {
+    package static func discover() -> CLInventory { asking.withLock { _ in ask() } }
+
+    /// One thread at a time: PoCL makes its devices when it is asked for the first time, and tells whoever asks meanwhile that it has none.
+    private static let asking = Mutex(())
+
+    private static func ask() -> CLInventory {
         var why: UnsafePointer<CChar>?
         guard wb_opencl_available(&why) else {
             let reason = why.map { String(cString: $0) } ?? "unknown reason"

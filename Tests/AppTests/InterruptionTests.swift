@@ -290,10 +290,10 @@ private final class Running {
 
     @Test func fourRunsAtOnceHaveFourFolders() throws {
         let place = try Place()
-        // Each complains until its pipe is full, so all have come as far when they are let go, and then have something to keep.
+        // In one batch: when it has been computed each complains until its pipe is full, and let go it soon has something to keep.
         let missing = (0..<100).map { "missing-\($0).png" }
         let runs = try (0..<4).map { _ in
-            try Running(place, missing + ["one.png", "two.png"] + Self.options)
+            try Running(place, missing + ["one.png", "two.png", "--batch", "102"] + Self.options)
         }
         for run in runs { #expect(run.err.line()?.contains("missing-0.png") == true) }
         nonisolated(unsafe) let all = runs

@@ -1,5 +1,7 @@
 import CLRuntime
+import Dispatch
 import Glibc
+import Synchronization
 import Testing
 
 @Suite struct InventoryTests {
@@ -21,6 +23,21 @@ import Testing
             #expect(device.floatConfiguration.isSuperset(of: [.infinityAndNaN, .roundToNearest]))
             #expect(device.isLittleEndian)
             #expect(device.profilingTimerResolution >= 0)
+        }
+    }
+
+    /// PoCL makes its devices when a process asks for the first time; several threads that asked at once got none, or a crash.
+    @Test func threadsMayAskAtTheSameTime() async {
+        for _ in 0..<4 {
+            await #expect(processExitsWith: .success) {
+                let counts = Mutex<[Int]>([])
+                DispatchQueue.concurrentPerform(iterations: 4) { _ in
+                    let count = CLInventory.discover().devices.count
+                    counts.withLock { $0.append(count) }
+                }
+                let all = counts.withLock { $0 }
+                exit(all[0] > 0 && all.allSatisfy { $0 == all[0] } ? EXIT_SUCCESS : EXIT_FAILURE)
+            }
         }
     }
 
