@@ -169,6 +169,20 @@ conformance: build .venv-bench/ready ## run ONNX's own test data through the pro
 winograd-error: build .venv-bench/ready ## the errors of 3x3 convolutions, by Winograd's way and direct, against double precision
 	.venv-bench/bin/python Tools/winograd_error.py
 
+.PHONY: opencl-matrix
+opencl-matrix: build models photos .venv-opencl/ready ## the same bits on PoCL, Intel's OpenCL, oclgrind and rusticl? A table
+ifneq ($(SETUP),no)
+	@Tools/setup.sh oclgrind mesa-opencl-icd
+endif
+	@$(python) Tools/opencl_matrix.py $(MATRIX)
+
+# Intel's OpenCL for CPUs, which lies in the environment's folder lib.
+.venv-opencl/ready: Tools/requirements-opencl.txt | setup
+	rm -rf .venv-opencl
+	$(SYSTEM_PYTHON) -m venv .venv-opencl
+	.venv-opencl/bin/python -m pip install --quiet --disable-pip-version-check --requirement Tools/requirements-opencl.txt
+	touch $@
+
 .PHONY: gpu-report
 gpu-report: .venv/ready ## what compilers make of the GPU kernels: registers, spills, local memory (no GPU needed)
 ifneq ($(SETUP),no)

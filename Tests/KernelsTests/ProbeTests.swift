@@ -19,25 +19,42 @@ import Testing
         }
     }
 
+    /// The probe's source with some of it replaced, which must be there.
+    private func spoiled(_ text: String, _ other: String) -> String {
+        let source = OpenCL.source("probe")
+        let spoiled = source.replacingOccurrences(of: text, with: other)
+        #expect(spoiled != source, "\(text)")
+        return spoiled
+    }
+
     /// What a compiler or a device may get wrong, and what the probe says of it.
     @Test(arguments: [
-        ("-Dfma(x,y,z)=((x)*(y)+(z))", "fma(x, y, z) is"), ("-cl-fast-relaxed-math", ""),
+        ("PUT(fma(x, y, z))", "PUT(x * y + z)", "fma(x, y, z) is "),
+        ("PUT(x * y + z)", "PUT(fma(x, y, z))", "x * y + z is "),
+        (
+            "vstore##N(fma(x, y, z), i, out)", "vstore##N(x * y + z, i, out)",
+            "fma(x, y, z) in vectors of 4 is "
+        ),
+        ("PUT(wb_tanh(x))", "PUT(tanh(x))", "tanh(x) is "),
+        ("sum = sum + a[k];", "sum = sum + a[terms - 1 - k];", "a sum of terms in order is "),
     ])
-    func wrongArithmeticIsRefused(_ options: String, _ said: String) throws {
-        let probe = try Probe.measure(device(), options: " " + options)
+    func wrongArithmeticIsRefused(_ text: String, _ other: String, _ said: String) throws {
+        let probe = try Probe.measure(device(), source: spoiled(text, other))
         let wrong = try #require(probe.wrong)
-        #expect(wrong.contains(said) && wrong.contains(" instead of "), "\(wrong)")
+        #expect(wrong.hasPrefix(said) && wrong.contains(" instead of "), "\(wrong)")
         #expect(probe.description == "wrong: \(wrong)")
     }
 
     /// Division or square root that are declared right and are not give way to those made of integers.
     @Test func wrongRootsAreReplaced() throws {
         let device = try device()
-        let probe = try Probe.measure(device, options: " -Dsqrt(x)=((x)*0.5f)")
+        let probe = try Probe.measure(
+            device, source: spoiled("wb_native_sqrt(a) sqrt(a)", "wb_native_sqrt(a) ((a) * 0.5f)"))
         #expect(probe.wrong == nil && !probe.nativeDivision, "\(probe.description)")
         if device.floatConfiguration.contains(.correctlyRoundedDivideSqrt) {
             #expect(
-                probe.replaced.count == 1 && probe.replaced[0].hasPrefix("sqrt(x) is "), "\(probe.replaced)")
+                probe.replaced.count == 1 && probe.replaced.first?.hasPrefix("sqrt(x) is ") == true,
+                "\(probe.replaced)")
             #expect(probe.description.contains("replaced: sqrt(x) is "))
         }
     }

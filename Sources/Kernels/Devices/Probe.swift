@@ -77,9 +77,9 @@ package struct Probe: Sendable, Hashable {
     }
 
     /// Tries the fastest way first, and takes the first that is right.
-    /// - Parameter options: more options for the compiler, with which tests make a device wrong.
-    package static func measure(_ device: CLDevice, options: String = "") throws -> Probe {
-        let bench = try Bench(device, options)
+    /// - Parameter source: another text for tests, which make a device wrong with it.
+    package static func measure(_ device: CLDevice, source: String = OpenCL.source("probe")) throws -> Probe {
+        let bench = try Bench(device, source)
         var replaced: [String] = []
         for strict in [false, true] {
             let declared = device.floatConfiguration.contains(.correctlyRoundedDivideSqrt)
@@ -209,14 +209,14 @@ private struct Bench {
     private let queue: CLQueue
     private let operands: [CLArgument]
     private let out: CLBuffer
-    private let options: String
+    private let source: String
     private let count = cases.x.count
     /// Sums of so many terms: as many as leave some for the ends of vectors and unrolled loops.
     private static let (sums, terms) = (19, 99)
 
-    init(_ device: CLDevice, _ options: String) throws {
+    init(_ device: CLDevice, _ source: String) throws {
         let context = try CLContext(device: device)
-        (self.context, self.options) = (context, options)
+        (self.context, self.source) = (context, source)
         queue = try CLQueue(context: context)
         operands = try [cases.x, cases.y, cases.z].map {
             .buffer(try CLBuffer(context: context, copying: $0))
@@ -227,8 +227,8 @@ private struct Bench {
     /// The first difference in words, and how many numbers were compared.
     func compare(_ probe: Probe) throws -> (wrong: String?, numbers: Int) {
         let program = try CLProgram(
-            context: context, source: OpenCL.source("probe"),
-            options: "-cl-std=CL1.2" + probe.options + options, cache: .off)
+            context: context, source: source,
+            options: "-cl-std=CL1.2" + probe.options, cache: .off)
         func run(_ name: String, _ arguments: [CLArgument], _ items: Int, group: Int? = nil, results: Int)
             throws -> [Float]
         {
