@@ -109,10 +109,10 @@ import Text
             $0.initializer(attack, [2], floats: [1, 2])
             $0.initializer(attack, [1], floats: [1])
         },
-        .model("an attribute's text", 5, "one.png") {
+        .model("an attribute's text", 4, "one.png") {
             $0.node("Conv", ["input", "w1"], ["x"], ["auto_pad": .string(attack)], name: "x")
         },
-        .model("an attribute of the wrong kind", 5, "one.png") {
+        .model("an attribute of the wrong kind", 4, "one.png") {
             $0.node("Conv", ["input", "w1"], ["x"], ["strides": .string("a")], name: attack)
         },
         .model("preprocessing that a model carries", 11, "one.png") {

@@ -86,13 +86,14 @@ import Testing
         #expect(device.shape == .cpu)
     }
 
-    /// The tiles for GPUs take what they say: a device with exactly that runs them, and with one byte less does not.
+    /// The tiles for GPUs take what they say: a device with that runs them, and with one byte less does not.
     @Test(arguments: [
         OpenCLTile(128, 128), OpenCLTile(128, 64), OpenCLTile(64, 64), OpenCLTile(128, 32), .smallest,
     ])
     func localMemoryOfTiles(_ tile: OpenCLTile) throws {
         var device = try #require(Devices.inventory.devices.first { OpenCL.fitness(of: $0).problem == nil })
-        device.localMemory = tile.localMemory
+        // Some drivers take a few bytes for themselves.
+        device.localMemory = tile.localMemory + 64
         let shape = ConvolutionShape(
             input: [1, 40, 9, 9], output: [1, 40, 9, 9], kernel: [1, 1], strides: [1, 1], pads: [0, 0],
             dilations: [1, 1], groups: 1)
@@ -123,7 +124,7 @@ import Testing
         #expect(!weights.isMemory && weights.description.contains("the weights of “the sum”"))
         let tensor = try error { $0.maxAllocation = 1 << 18 }
         #expect(tensor.isMemory && tensor.description.contains("at most 256 KiB"))
-        let memory = try error { $0.globalMemory = 1 << 20 }
+        let memory = try error { ($0.globalMemory, $0.sharesHostMemory) = (1 << 20, true) }
         #expect(
             memory.isMemory && memory.description.contains("has 1024 KiB of memory, and this needs 3072 KiB"))
         let separate = try error { ($0.globalMemory, $0.sharesHostMemory) = (3 << 20, false) }

@@ -45,6 +45,15 @@ import Testing
         #expect(probe.description == "wrong: \(wrong)")
     }
 
+    /// Where the compiler knows no way to be strict, what is wrong without it is what is said.
+    @Test func strictnessIsNoDuty() throws {
+        let strict = "#pragma clang fp exceptions(strict)"
+        let source = spoiled(strict, "#error").replacingOccurrences(
+            of: "PUT(fma(x, y, z))", with: "PUT(x * y + z)")
+        let probe = try Probe.measure(device(), source: source)
+        #expect(probe.wrong?.hasPrefix("fma(x, y, z) is ") == true, "\(probe.description)")
+    }
+
     /// Division or square root that are declared right and are not give way to those made of integers.
     @Test func wrongRootsAreReplaced() throws {
         let device = try device()

@@ -132,6 +132,7 @@ package struct Evaluator: Sendable {
     package func rerun(_ values: [String: Array64], changing changed: [String: Array64]) throws
         -> [String: Array64]
     {
+        let before = values
         var values = values
         values.merge(changed) { $1 }
         var moved = Set(changed.keys)
@@ -143,11 +144,26 @@ package struct Evaluator: Sendable {
             where k < node.outputs.count && !node.outputs[k].isEmpty {
                 var result = result
                 Evaluator.disturb(&result, noise, stream + 1 << 16 + UInt64(8 * i + k))
+                saturate(
+                    node, from: before[node.inputs[0]], to: values[node.inputs[0]], &result,
+                    base: before[node.outputs[k]])
                 values[node.outputs[k]] = result
                 moved.insert(node.outputs[k])
             }
         }
         return values
+    }
+
+    /// What an error of an output does to a slope that is computed from it: where 1 - y² and 1 - y are small, an error of y is a
+    /// large share of them. The error of the factor, times the way from where the slope is taken.
+    private func saturate(
+        _ node: ONNXNode, from x0: Array64?, to x: Array64?, _ y: inout Array64, base y0: Array64?
+    ) {
+        guard noise != 0, ["Tanh", "Sigmoid"].contains(node.opType), let x0, let x, let y0 else { return }
+        let factor = node.opType == "Tanh" ? 2.0 : 1.0
+        for i in y.values.indices {
+            y.values[i] += noise * factor * y0.values[i] * y0.values[i] * (x.values[i] - x0.values[i])
+        }
     }
 
     // MARK: Operators
