@@ -164,7 +164,8 @@ package struct FNV1a {
 // MARK: Files
 
 private func readFile(_ path: String) -> [UInt8]? {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
+    // Not blocking: whoever put a pipe there is not waited for.
+    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard file >= 0 else { return nil }
     defer { close(file) }
     var status = stat()

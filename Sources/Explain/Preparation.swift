@@ -91,7 +91,9 @@ struct Preparation: Sendable {
             // Held until the view is there, which is all that stays.
             var held: PictureMemory.Room?
             defer { withExtendedLifetime(held) {} }
+            var needed = 0
             let photo = try RGBImage.load(path: path) { bytes throws(ImageError) in
+                needed = bytes
                 held = model.decoding.room(bytes)
                 if held == nil {
                     throw .overLimit(
@@ -103,8 +105,13 @@ struct Preparation: Sendable {
             let (view, seen) = try write(photo, path: path, into: room)
             return PreparedPicture(
                 size: (photo.width, photo.height),
-                photo: { [model] in
-                    let again = try RGBImage.load(path: path)
+                photo: { [model, needed] in
+                    // Counted by who asks, as what it took the first time; another that needs more is not even decoded.
+                    let again = try RGBImage.load(path: path) { bytes throws(ImageError) in
+                        guard bytes <= needed else {
+                            throw .overLimit(file: path, reason: "was changed while it was explained")
+                        }
+                    }
                     guard try model.preprocessing.view(of: again) == seen else {
                         throw ExplainError(
                             .input, "\(path): The picture was changed while it was explained.")

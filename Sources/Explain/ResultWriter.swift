@@ -45,6 +45,7 @@ public final class ResultWriter: Sendable {
         var directory: String
         var records: [Int: JSON] = [:]
         var written: Set<Int> = []
+        var spoiled: [Int: ExplainError] = [:]
         var failure: ExplainError?
         var isThere = false
     }
@@ -240,11 +241,25 @@ public final class ResultWriter: Sendable {
             do {
                 try self.writeFiles(index, image)
                 self.state.withLock { _ = $0.written.insert(index) }
+            } catch let spoiled as Spoiled {
+                self.state.withLock { state in
+                    state.spoiled[index] = spoiled.reason
+                    state.records[index] = ResultDocument.image(
+                        self.pictures[index].name, .failure(spoiled.reason), files: { self.files(index, $0) },
+                        sheet: self.sheet(index))
+                }
             } catch {
                 self.state.withLock { $0.failure = $0.failure ?? ExplainError(.output, "\(error)") }
             }
         }
     }
+
+    /// A picture that could not be read again, or is another now.
+    private struct Spoiled: Error { let reason: ExplainError }
+
+    /// Why picture `index` has no files although it was explained: it had to be read again (`Background.photo`), and was changed
+    /// meanwhile. Nil while all is well.
+    public func failure(of index: Int) -> ExplainError? { state.withLock { $0.spoiled[index] } }
 
     /// Whether all files of picture `index` are in their place.
     public func isWritten(_ index: Int) -> Bool { state.withLock { $0.written.contains(index) } }
@@ -269,7 +284,10 @@ public final class ResultWriter: Sendable {
             try AtomicFile.write(
                 bytes, to: Paths.join(directory, name), overwrite: overwrite)
         }
-        let photo = background == .photo && !image.explanations.isEmpty ? try image.photo?() : nil
+        var photo: RGBImage?
+        if background == .photo && !image.explanations.isEmpty {
+            do { photo = try image.photo?() } catch { throw Spoiled(reason: ExplainError(error, .input)) }
+        }
         let view =
             image.view?.image
             ?? image.explanations.first.map {

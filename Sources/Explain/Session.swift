@@ -110,6 +110,10 @@ public final class ExplanationSession {
                                 + "\(memory.exceeded); take fewer classes (--class), or raise the limit with --memory-limit.",
                             isMemory: true)
                     }
+                    // With less room than this, pictures that fit alone would fail for what the batch takes.
+                    guard batch == 1 || memory.left >= model.decoding.bound else {
+                        throw LimitError("There is no room for the pictures of a batch.", isMemory: true)
+                    }
                     loaded = (
                         executor, try [executor.slot(for: plan.input), executor.slot(for: plan.input)], share
                     )

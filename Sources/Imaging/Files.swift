@@ -96,7 +96,7 @@ package enum AtomicFile {
         }
         if FileName.withPath(path, { lstat($0, &status) }) == 0 {
             guard status.st_mode & S_IFMT != S_IFDIR else { throw failed("it is a directory") }
-            guard overwrite else { throw failed("it exists already, and overwriting was not asked for") }
+            guard overwrite else { throw failed("it is there already (--force replaces it)") }
         }
 
         // A file without a name vanishes with the process, however that ends. Where the file system knows no such files, or /proc is not
@@ -111,7 +111,7 @@ package enum AtomicFile {
             close(file)
             switch code {
             case 0: return
-            case EEXIST where !overwrite: throw failed("it exists already, and overwriting was not asked for")
+            case EEXIST where !overwrite: throw failed("it is there already (--force replaces it)")
             default: break  // once more, with a name
             }
         }
@@ -128,7 +128,7 @@ package enum AtomicFile {
             _ = FileName.withPath(temporary) { unlink($0) }
             throw failed(
                 code == EEXIST && !overwrite
-                    ? "it exists already, and overwriting was not asked for" : reason(code))
+                    ? "it is there already (--force replaces it)" : reason(code))
         }
     }
 

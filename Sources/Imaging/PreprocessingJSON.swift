@@ -175,8 +175,9 @@ extension Preprocessing {
             return Int(value)
         }
 
-        func size() throws(Fault) -> Size {
-            try check(knows: ["width", "height"])
+        /// - Parameter known: the keys that may be here; two of them are read.
+        func size(_ known: [String] = ["width", "height"]) throws(Fault) -> Size {
+            try check(knows: known)
             return Size(width: try side("width"), height: try side("height"))
         }
     }
@@ -197,7 +198,7 @@ extension Preprocessing {
                 try entries.check(knows: ["shortSide"])
                 resize = .shortSide(try entries.side("shortSide"))
             } else {
-                let size = try entries.size()
+                let size = try entries.size(["shortSide", "width", "height"])
                 resize = .exact(width: size.width, height: size.height)
             }
         }

@@ -390,7 +390,11 @@ package struct Tape: Sendable {
         let work = work
         guard work > most else { return }
         let i = steps.indices.max { Tape.work(steps[$0]) < Tape.work(steps[$1]) }!
-        func giga(_ work: Double) -> String { String(Int(min(work / 1e9, 1e18).rounded(.up))) }
+        func giga(_ work: Double) -> String {
+            // Small ones with two places, so that what exceeds a limit does not look like it.
+            work < 1e11
+                ? "\((work / 1e7).rounded(.up) / 100)" : String(Int(min(work / 1e9, 1e18).rounded(.up)))
+        }
         throw LimitError(
             "The network takes \(giga(work)) G operations, most of them for “\(labels[i])” (\(steps[i].kernel)), and the "
                 + "limit is \(giga(most)) G; take a smaller picture, or raise the limit with --work-limit.")

@@ -38,6 +38,18 @@ package enum ONNXDataType: Int32, Hashable, Sendable, CaseIterable, CustomString
         }
     }
 
+    /// What `int32_data` may hold of a type that is narrower (of half floats, their bits); nil where it is not, and for bool, which takes
+    /// any number.
+    fileprivate var narrowRange: ClosedRange<Int32>? {
+        switch self {
+        case .uint8: 0...255
+        case .int8: -128...127
+        case .int16: -32768...32767
+        case .uint16, .float16, .bfloat16: 0...65535
+        default: nil
+        }
+    }
+
     package var isFloatingPoint: Bool {
         switch self {
         case .float16, .bfloat16, .float32, .float64: true
@@ -340,9 +352,19 @@ extension ONNXTensor {
             case .float64: (.float64(wire.doubleData), wire.doubleData.count)
             case .int64: (.int64(wire.int64Data), wire.int64Data.count)
             case .uint32, .uint64: (.uint64(wire.uint64Data), wire.uint64Data.count)
-            case .uint8, .int8, .uint16, .int16, .int32, .bool, .float16, .bfloat16:
+            // As with bytes: whatever is not 0 is true.
+            case .bool: (.int32(wire.int32Data.map { $0 == 0 ? 0 : 1 }), wire.int32Data.count)
+            case .uint8, .int8, .uint16, .int16, .int32, .float16, .bfloat16:
                 (.int32(wire.int32Data), wire.int32Data.count)
             }
+        if let range = type.narrowRange, let wrong = wire.int32Data.first(where: { !range.contains($0) }) {
+            throw failure(
+                .invalidTensor, "The data of \(label) hold the number \(wrong), which no \(type) can be.")
+        }
+        if type == .uint32, let wrong = wire.uint64Data.first(where: { $0 > UInt32.max }) {
+            throw failure(
+                .invalidTensor, "The data of \(label) hold the number \(wrong), which no \(type) can be.")
+        }
         let raw = raw ?? (wire.hasRawData ? Raw(.memory(wire.rawData), 0..<wire.rawData.count) : nil)
 
         let storage: Storage

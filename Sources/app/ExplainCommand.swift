@@ -98,14 +98,24 @@ struct ExplainCommand: ParsableCommand {
         var waiting: [(index: Int, result: Result<ImageExplanation, ExplainError>)] = []
         func report() {
             let ready = waiting.prefix {
-                if case .success = $0.result { writer.isWritten($0.index) } else { true }
+                if case .success = $0.result {
+                    writer.isWritten($0.index) || writer.failure(of: $0.index) != nil
+                } else {
+                    true
+                }
             }
             guard !ready.isEmpty else { return }
             progress.hide()
             for (index, result) in ready {
                 switch result {
                 case .failure(let error): Report.failure(error)
-                case .success(let image): if !json { tell(image, index, writer, in: writer.directory) }
+                case .success(let image):
+                    if let error = writer.failure(of: index) {
+                        failures.append(error)
+                        Report.failure(error)
+                    } else if !json {
+                        tell(image, index, writer, in: writer.directory)
+                    }
                 }
             }
             waiting.removeFirst(ready.count)

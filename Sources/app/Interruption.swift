@@ -35,7 +35,14 @@ enum Interruption {
     static func watch() {
         // Writing says so instead.
         signal(SIGPIPE, SIG_IGN)
-        for source in sources { source.activate() }
+        // A source is put in its place by another thread, and a signal that came before would be lost.
+        let placed = DispatchGroup()
+        for source in sources {
+            placed.enter()
+            source.setRegistrationHandler { placed.leave() }
+            source.activate()
+        }
+        _ = placed.wait(timeout: .now() + 2)
     }
 
     /// Made when they are first asked for, and kept as long as the program runs. A signal that whoever started the program wants

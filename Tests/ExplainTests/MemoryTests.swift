@@ -119,6 +119,22 @@ import Testing
         }
     }
 
+    /// A batch takes no room that its pictures need, so that none fails in it which alone would not.
+    @Test func batchesLeaveRoomForPictures() throws {
+        var shrunk = 0
+        for memory in stride(from: 1 << 20, through: 16 << 20, by: 1 << 18) {
+            let model = try Model(
+                Network(network(["N", 3, 100, 100]).model(), limits: Limits(memory: memory)),
+                preprocessing: "none")
+            guard let session = try? ExplanationSession(model, options: options { $0.batch = 8 }),
+                session.batch > 1
+            else { continue }
+            if session.batch < 8 { shrunk += 1 }
+            #expect(model.network.limits.memory.left >= model.decoding.bound, "\(memory), \(session.batch)")
+        }
+        #expect(shrunk > 2)
+    }
+
     @Test func pictureThatExceedsTheLimit() throws {
         try withFolder { folder in
             let model = try Model(
@@ -134,6 +150,25 @@ import Testing
             #expect(failed.count == 1 && failed[0].kind == .limit)
             #expect(failed[0].description.contains("large.png"))
             #expect(failed[0].description.contains("--memory-limit"))
+        }
+    }
+
+    /// A picture that changes before it is drawn on is a failure of its own; the others, and the list of results, are there.
+    @Test func aChangedPictureSpoilsNoOther() throws {
+        try withFolder { folder in
+            let pictures = try ["a", "b"].map { try picture("\(folder)/\($0).png", 20, 10) }
+            let session = try ExplanationSession(
+                Model(Network(network().model()), preprocessing: "imagenet"), options: options())
+            let writer = try ResultWriter(
+                directory: "\(folder)/out", pictures: pictures, options: session.options, background: .photo)
+            try session.explain(pictures) { index, result in
+                if index == 0 { _ = try picture("\(folder)/a.png", 20, 11) }
+                try writer.write(index, result)
+            }
+            let text = try writer.finish(session)
+            #expect(writer.failure(of: 0)?.kind == .input && writer.failure(of: 1) == nil)
+            #expect(!writer.isWritten(0) && writer.isWritten(1))
+            #expect(text.contains("was changed while it was explained"))
         }
     }
 

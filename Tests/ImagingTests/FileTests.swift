@@ -128,7 +128,7 @@ import Testing
         try AtomicFile.write([1, 2, 3], to: path, overwrite: false)
         #expect(
             sentence { () throws(ImageError) in try AtomicFile.write([4], to: path, overwrite: false) }
-                == "Cannot write '\(path)': it exists already, and overwriting was not asked for.")
+                == "Cannot write '\(path)': it is there already (--force replaces it).")
         #expect([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))) == [1, 2, 3])
         try AtomicFile.write([], to: path, overwrite: true)
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)).isEmpty)

@@ -141,6 +141,10 @@ import Testing
 
     @Test(arguments: [
         ("", "it is not JSON"), ("[1]", "it is not a JSON object"), ("{}", "the key \"resize\" is missing"),
+        (
+            #"{"resize": {"shortside": 256}}"#,
+            "unknown key \"shortside\" in \"resize\"; known are shortSide, width, height"
+        ),
         (#"{"resize": "none", "men": [0, 0, 0]}"#, "unknown key \"men\"; known are resize, interpolation"),
         (#"{"resize": {"shortSide": 256, "width": 3}}"#, "unknown key \"width\" in \"resize\""),
         (#"{"resize": {"width": 3}}"#, "the key \"resize.height\" is missing"),

@@ -58,6 +58,20 @@ import Testing
         for type in [ONNXDataType.int32, .int16, .int8, .uint16, .uint8, .bool] {
             try check(type, [1, 0], isInteger: true) { $0.int32Data = [1, 0] }
         }
+        // Whatever is not 0 is true, as it is in raw data; what a narrow type cannot be is no number of it.
+        try check(.bool, [1, 0, 1], isInteger: true) { $0.int32Data = [2, 0, -3] }
+        for (type, number) in [
+            (ONNXDataType.uint8, 256), (.uint8, -1), (.int8, 128), (.int16, -32769), (.uint16, 65536),
+            (.float16, -1), (.bfloat16, 65536),
+        ] as [(ONNXDataType, Int32)] {
+            let error = #expect(throws: ONNXError.self) {
+                try check(type, [0], isInteger: false) { $0.int32Data = [number] }
+            }
+            #expect(error?.description.contains("the number \(number), which no \(type) can be") == true)
+        }
+        #expect(throws: ONNXError.self) {
+            try check(.uint32, [0], isInteger: true) { $0.uint64Data = [1 << 32] }
+        }
         try check(.float16, [1, -2], isInteger: false) { $0.int32Data = [0x3c00, 0xc000] }
         try check(.bfloat16, [1, -2], isInteger: false) { $0.int32Data = [0x3f80, 0xc000] }
         // An empty raw field beside typed data is as good as none.

@@ -86,6 +86,7 @@ package struct Concat: Operator {
         guard parts.count == inputs.count, parts.allSatisfy({ $0.isInteger && $0.shape.rank == 1 }) else {
             return nil
         }
+        _ = try normalised(axis, rank: 1)
         try limits.memory.check(16 * parts.reduce(0) { $0 + $1.shape.count })
         return [HostTensor(ints: try parts.flatMap { try $0.ints() })]
     }
