@@ -10,14 +10,18 @@ import Testing
 private final class Running {
     /// The end of a pipe from which the test reads.
     final class Reader {
-        private let descriptor: Int32
+        private var descriptor: Int32
         private var bytes: [UInt8] = []
 
         fileprivate init(_ descriptor: Int32) { self.descriptor = descriptor }
 
         deinit { close() }
 
-        func close() { Foundation.close(descriptor) }
+        /// Once: the number may be another test's by the second time.
+        func close() {
+            if descriptor >= 0 { Foundation.close(descriptor) }
+            descriptor = -1
+        }
 
         /// The next line without its end, nil where there are no more.
         func line() -> String? {
