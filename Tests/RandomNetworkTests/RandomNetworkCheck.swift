@@ -19,6 +19,9 @@ struct RandomNetworkCheck {
     private static let noise = 8 * Evaluator.unit
     /// How much more than those the difference between two implementations may be.
     private static let factor = 4.0
+    /// ONNX Runtime is less exact than we: its LRN has errors of 7e-6, its Sigmoid of 1e-7 (0 instead of 3e-11), its means cancel. So it may
+    /// be this much further from double precision.
+    private static let (runtimeFactor, runtimeError) = (32.0, 1e-6)
 
     /// The largest errors so far, as shares of what is allowed.
     static let ratios = Mutex<[String: Double]>([:])
@@ -146,17 +149,18 @@ struct RandomNetworkCheck {
                     for other in disturbed { moved = max(moved, abs(other[name]!.values[k] - v)) }
                 }
                 let allowed = Self.factor * (moved + Self.noise * largest) + 1e-37
+                // So a rule that the program and the double-precision evaluator misunderstand alike is found.
                 compare(
-                    theirs.values, right.values, allowed, "\(name) of picture \(i)", "ONNX Runtime",
-                    "double precision")
+                    theirs.values, right.values, Self.runtimeFactor * allowed + Self.runtimeError,
+                    "\(name) of picture \(i)", "ONNX Runtime", "double precision")
                 if let own = ours[name] {
                     if own.shape.dims != right.dims {
                         problems.append("\(name) has the shape \(own.shape), not \(right.dims).")
                         return
                     }
                     compare(
-                        own.values.map(Double.init), theirs.values, allowed, "\(name) of picture \(i)",
-                        "the program", "ONNX Runtime")
+                        own.values.map(Double.init), right.values, allowed, "\(name) of picture \(i)",
+                        "the program", "double precision")
                 }
             }
         }

@@ -108,6 +108,18 @@ package struct Evaluator: Sendable {
         }
     }
 
+    /// The inputs of a node. A sum without weights is one with weights of 1, so it has the errors of these in its terms.
+    private func terms(_ i: Int, _ node: ONNXNode, _ values: [String: Array64]) -> [Array64?] {
+        var inputs = node.inputs.map { values[$0] }
+        if noise != 0, ["ReduceSum", "ReduceMean", "AveragePool", "GlobalAveragePool"].contains(node.opType),
+            var x = inputs[0]
+        {
+            Evaluator.disturb(&x, noise, stream + 1 << 24 + UInt64(i))
+            inputs[0] = x
+        }
+        return inputs
+    }
+
     /// All values of the network by name.
     /// - Parameter overriding: values that are what is given here, whatever their nodes would make.
     package func run(_ input: Array64, overriding: [String: Array64] = [:]) throws -> [String: Array64] {
@@ -118,7 +130,7 @@ package struct Evaluator: Sendable {
             if !overriding.isEmpty, node.outputs.allSatisfy({ $0.isEmpty || overriding[$0] != nil }) {
                 continue
             }
-            for (k, result) in try evaluate(node, node.inputs.map { values[$0] }).enumerated()
+            for (k, result) in try evaluate(node, terms(i, node, values)).enumerated()
             where k < node.outputs.count && !node.outputs[k].isEmpty && overriding[node.outputs[k]] == nil {
                 var result = result
                 Evaluator.disturb(&result, noise, stream + 1 << 16 + UInt64(8 * i + k))
@@ -140,7 +152,7 @@ package struct Evaluator: Sendable {
         where node.inputs.contains(where: moved.contains)
             && !node.outputs.contains(where: { changed[$0] != nil })
         {
-            for (k, result) in try evaluate(node, node.inputs.map { values[$0] }).enumerated()
+            for (k, result) in try evaluate(node, terms(i, node, values)).enumerated()
             where k < node.outputs.count && !node.outputs[k].isEmpty {
                 var result = result
                 Evaluator.disturb(&result, noise, stream + 1 << 16 + UInt64(8 * i + k))
