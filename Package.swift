@@ -70,7 +70,7 @@ let package = Package(
                 "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
-            ]),
+            ], exclude: ["numerics-1.txt"]),
         .testTarget(
             name: "RandomNetworkTests",
             dependencies: ["Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks", "TestSupport"]),

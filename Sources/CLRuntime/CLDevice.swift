@@ -18,6 +18,9 @@ package struct CLDevice: Sendable {
     // Unsafe only for the compiler: a root device is an immutable object that lives as long as the process.
     nonisolated(unsafe) let id: cl_device_id
 
+    /// Whether this is oclgrind's simulator. It crashes where several threads call it, even on queues of their own.
+    package var isSimulated: Bool { platform.name == "Oclgrind" }
+
     /// Position in `CLInventory.devices`.
     package let index: Int
     package let platform: CLPlatform

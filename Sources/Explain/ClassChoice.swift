@@ -150,6 +150,13 @@ extension ClassChoice {
                 continue
             }
             guard !model.labels.isEmpty else {
+                // The name that we give to those without one.
+                if let index = Int(part.lowercased().trimmingPrefix("class ")),
+                    part.lowercased() == model.label(index)
+                {
+                    targets += try ClassChoice.index(index).targets(in: model, classes: classes)
+                    continue
+                }
                 throw ExplainError(
                     .classChoice,
                     "The model carries no class names, so “\(shortened(part))” means nothing; give its index, or a file with --labels."

@@ -33,6 +33,8 @@ public struct Model: Sendable {
     /// that there is one for each class.
     public var labels: [String] { classNames.names }
     private let classNames: ClassNames
+    /// Whether they are in a file that was given for them.
+    let hasOwnLabels: Bool
     /// What the model says of its own origin and licence (metadata `whitebox.source` and `whitebox.license`);
     /// nil if nothing.
     public let source: String?, license: String?
@@ -143,6 +145,7 @@ public struct Model: Sendable {
         }
         self.preprocessing = chosen
         preprocessingSource = origin
+        hasOwnLabels = labels != nil
         classNames =
             try labels.map(ClassNames.init(file:))
             ?? metadata["whitebox.labels"].map { try ClassNames(carried: $0, by: network.model.path) }

@@ -25,6 +25,8 @@ extension Model {
         directory: String, overwrite: Bool
     ) throws -> (device: String, note: String?, files: [RawResult]) {
         try ResultWriter.checkWritable(directory)
+        // A file with class names was given for this, so it must fit.
+        if gradient == nil, hasOwnLabels { try checkLabels(try scores()) }
         let target = try gradient.map { text in
             let choice = ClassChoice(text)
             let scores = try scores()

@@ -227,6 +227,14 @@ public final class ResultWriter: Sendable {
                 AtomicFile.sweep(state.directory)
                 if overwrite { ResultWriter.removeEarlier(state.directory, but: pictures) }
             }
+            // So the files of a run that is killed are known for what they are; and of two runs into one directory the second ends here.
+            do {
+                try AtomicFile.write(
+                    Array(ResultDocument.beginning.utf8), to: Paths.join(state.directory, "results.json"),
+                    overwrite: overwrite)
+            } catch {
+                throw ExplainError(.output, "\(error)")
+            }
             state.isThere = true
         }
         guard case .success(let image) = result else { return }
@@ -347,8 +355,9 @@ public final class ResultWriter: Sendable {
         }
         guard state.withLock({ $0.isThere }) else { return text }
         do {
+            // What is there is the beginning of this run.
             let path = Paths.join(directory, "results.json")
-            try AtomicFile.write(Array(text.utf8), to: path, overwrite: overwrite)
+            try AtomicFile.write(Array(text.utf8), to: path, overwrite: true)
         } catch {
             throw ExplainError(.output, "\(error)")
         }
@@ -365,6 +374,12 @@ extension Plane {
 
 /// The form of results.json.
 package enum ResultDocument {
+    /// What stands there until the run ends.
+    static let beginning = JSON.object([
+        ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
+        ("incomplete", .string("The run has not ended, or was killed.")), ("images", .array([])),
+    ]).text
+
     /// The whole document. Nothing in it but `device` depends on where it was computed.
     package static func text(
         _ session: ExplanationSession, images: [JSON], background: ResultWriter.Background = .view,
@@ -435,7 +450,8 @@ package enum ResultDocument {
         ])
     }
 
-    /// The files that the results.json in a directory lists, by their bare names; none if there is no such file.
+    /// The files that the results.json in a directory lists, by their bare names; none if there is no such file. Of a run that was
+    /// killed, those that it had written.
     package static func files(in directory: String) -> [String] {
         guard let bytes = try? readFile(Paths.join(directory, "results.json")), bytes.count <= 1 << 28,
             // Foundation's reader recurses, and ours nest four deep.
@@ -459,10 +475,24 @@ package enum ResultDocument {
                 names.append(sheet)
             }
         }
+        if document["device"] == nil { names += unlisted(in: directory) }
         // Only what lies in the directory itself and can be ours.
         return names.filter { name in
             !name.utf8.contains(UInt8(ascii: "/")) && !name.hasPrefix(".")
                 && (name.hasSuffix(".png") || name.hasSuffix(".npy"))
+        }
+    }
+
+    /// The files of each explanation that has an array there: nothing else has names like these.
+    private static func unlisted(in directory: String) -> [String] {
+        let endings = [".heatmap.npy", ".map.npy"]
+        return (Folder.names(directory) ?? []).flatMap { name -> [String] in
+            guard let ending = endings.first(where: name.hasSuffix) else { return [] }
+            let base = String(name.dropLast(ending.count))
+            var parts = base.split(separator: ".", omittingEmptySubsequences: false)
+            if parts.count > 2, Int(parts.last!) != nil { parts.removeLast() }
+            return (endings + [".png"]).map { base + $0 }
+                + [parts.dropLast().joined(separator: ".") + ".compare.png"]
         }
     }
 

@@ -121,9 +121,15 @@ package struct Network: Sendable {
                 let attributes = Attributes(
                     opset: model.opset,
                     try node.attributes.mapValues { try Network.attribute($0, limits, &shares) })
+                let operation = try operatorType.init(attributes)
+                if let unknown = attributes.unread.first {
+                    throw OperatorError(
+                        "has the attribute “\(shortened(unknown))”, which \(node.opType) does not have in operator set \(model.opset)"
+                    )
+                }
                 nodes.append(
                     NetworkNode(
-                        name: node.name, type: node.opType, operation: try operatorType.init(attributes),
+                        name: node.name, type: node.opType, operation: operation,
                         inputs: given(node.inputs), outputs: given(node.outputs),
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
                             0, +)))

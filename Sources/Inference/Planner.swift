@@ -147,6 +147,12 @@ package struct Planner {
         for name in node.inputs {
             try flush(name)
             guard name.isEmpty || operands[name] != nil else {
+                if let i = network.producers[name] {
+                    let maker = network.nodes[i]
+                    throw OperatorError(
+                        unsupported:
+                            "reads “\(shortened(name))”, an output of \(maker.label) that is not supported")
+                }
                 throw OperatorError("reads “\(shortened(name))”, which is not computed")
             }
         }

@@ -67,10 +67,7 @@ struct App: ParsableCommand {
             switch Terminal.flush() {
             case .written: break
             case .noReader: throw Interrupted(signal: SIGPIPE)
-            case .lost:
-                fail(
-                    "The output could not be written to the end; is the disk full?",
-                    code: ExplainError.Kind.output.rawValue)
+            case .lost: lost()
             }
         } catch let error as ExplainError {
             fail(
@@ -82,10 +79,21 @@ struct App: ParsableCommand {
             fflush(nil)
             Foundation.exit(code.rawValue)
         } catch {
-            guard exitCode(for: error) != .success else { exit(withError: error) }
+            guard exitCode(for: error) != .success else {
+                // What was asked for: help, the version.
+                printLines(fullMessage(for: error) + "\n")
+                if case .lost = Terminal.flush() { lost() }
+                return
+            }
             // The parser's own errors; what follows the first line is its usage.
             fail(sentence(message(for: error)) + " See `app help`.", code: exitCode(for: error).rawValue)
         }
+    }
+
+    private static func lost() -> Never {
+        fail(
+            "The output could not be written to the end; is the disk full?",
+            code: ExplainError.Kind.output.rawValue)
     }
 
     static func fail(_ text: String, code: Int32) -> Never {
@@ -104,11 +112,14 @@ struct App: ParsableCommand {
 
     /// `app clasify photo.jpg` means the command `classify`, not a picture of the name `clasify`.
     private static func checkCommand(_ arguments: [String]) throws {
+        let names = configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
+        if arguments.first == "help", arguments.count > 1, !names.contains(arguments[1]) {
+            throw ValidationError("There is no command “\(arguments[1])” to help with.")
+        }
         guard let word = arguments.first, !word.hasPrefix("-"), !word.isEmpty, word.count <= 20,
             word.utf8.allSatisfy({ (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0 | 0x20) }),
             FileKind(word) == .missing
         else { return }
-        let names = configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
         guard !names.contains(word) else { return }
         let typed = Array(word.lowercased().utf8)
         let distances = names.map { distance(typed, Array($0.utf8)) }

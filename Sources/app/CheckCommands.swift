@@ -111,7 +111,7 @@ struct VerifyCommand: ParsableCommand {
         completion: .list(["auto", "cpu", "opencl"]))
     var device = "auto"
 
-    @Option(help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
     var threads: Int?
 
     @Flag(help: "Print JSON instead of text.")
@@ -161,7 +161,12 @@ struct VerifyCommand: ParsableCommand {
         var records: [JSON] = []
         var differs = false
         var numbers = 0
+        let progress = ProgressBar(total: others.count)
+        progress.show(0)
+        defer { progress.hide() }
+        var done = 0
         try check.check(others) { variant, outcome in
+            progress.hide()
             differs = differs || outcome.difference != nil
             numbers += outcome.numbers
             if json {
@@ -177,7 +182,10 @@ struct VerifyCommand: ParsableCommand {
                 print("  ✓ \(variant.title): \(outcome.values) values, \(outcome.maps) maps")
             }
             fflush(nil)
+            done += 1
+            progress.show(done)
         }
+        progress.hide()
         for reason in leftOut { NoteHandler.logger.warning("Not checked: \(reason)") }
         if json {
             printLines(

@@ -31,12 +31,14 @@ struct ModelOptions: ParsableArguments {
     var verbose = false
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Memory that may be used, such as 8GiB or 500MiB; if left out, half of the machine's.",
             valueName: "size"))
     var memoryLimit: String?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Operations that may be spent on a picture, in units of 10^9; if left out, 10000.", valueName: "n"
         ))
@@ -99,7 +101,7 @@ struct DeviceOptions: ParsableArguments {
             valueName: "device"), completion: .list(["auto", "cpu", "opencl"]))
     var device = "auto"
 
-    @Option(help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
     var threads: Int?
 
     @Option(
@@ -135,14 +137,14 @@ struct MethodOptions: ParsableArguments {
         help: ArgumentHelp(
             "Methods, separated by commas: \(Options.methods.joined(separator: ", ")).", valueName: "names"),
         completion: .list(Options.methods))
-    var method = "gradcam"
+    var method = ["gradcam"]
 
     @Option(
-        name: .customLong("class"), parsing: .unconditional,
+        name: .customLong("class"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "The class to explain: top1, top3, an index, or a name; several with commas between them.",
             valueName: "class"))
-    var classChoice = "top1"
+    var classChoice = ["top1"]
 
     @Option(
         help: ArgumentHelp(
@@ -156,12 +158,13 @@ struct MethodOptions: ParsableArguments {
     var femK: Float = 2
 
     func apply(to options: inout Options) throws {
-        options.methods = list(method.lowercased())
+        // Given twice, they add up.
+        options.methods = list(method.joined(separator: ",").lowercased())
         guard !options.methods.isEmpty else {
             throw ExplainError(
                 .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")
         }
-        options.classChoice = ClassChoice(classChoice)
+        options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         options.layer = layer
         options.femThreshold = femK
     }

@@ -182,8 +182,40 @@ private final class Running {
         // It waits for somebody to read what it prints, and nobody does.
         run.send(SIGTERM)
         #expect(run.code() == 143)
-        #expect(!place.list("out").contains("results.json"))
-        Self.checkWhole(place)
+        try Self.checkKilled(place)
+    }
+
+    /// The folder of a run that could list nothing says so, and what is in it is not taken for photographs, and does not stay.
+    private static func checkKilled(_ place: Place) throws {
+        let results = try results(place)
+        #expect(results["incomplete"] as? String == "The run has not ended, or was killed.")
+        #expect((results["images"] as? [Any])?.isEmpty == true)
+        checkWhole(place)
+        // What was being written: an overlay may not yet be there, and so no picture at all.
+        let pictures = place.list("out").filter { $0.hasSuffix(".png") }.count
+        let again = try place.run(["out", "--output", "again"] + options)
+        #expect(again.code == 3)
+        #expect(
+            pictures == 0
+                || again.err.contains("\(pictures) result\(pictures == 1 ? "" : "s") of an earlier run"),
+            "\(again.err)")
+        #expect(try place.run(["p7.png", "--output", "out"] + options).code == 10)
+        #expect(try place.run(["p7.png", "--output", "out", "--force"] + options).code == 0)
+        #expect(try place.list("out").filter { !$0.hasPrefix(".") } == listed(Self.results(place)))
+    }
+
+    /// Of two runs into the same folder the first goes on as if it were alone.
+    @Test func theSecondRunIntoAFolderEnds() throws {
+        let (place, names) = try Self.place()
+        let first = try Running(place, names + ["--output", "out"] + Self.options)
+        try first.out.skip(to: "Side by side")
+        let second = try place.run(["one.png", "--output", "out"] + Self.options)
+        #expect(second.code == 10)
+        #expect(second.err.contains("already holds results"))
+        _ = first.out.rest()
+        #expect(first.code() == 0)
+        #expect(try place.list("out") == Self.listed(Self.results(place)))
+        #expect((try Self.results(place)["images"] as? [Any])?.count == Self.count)
     }
 
     @Test func whatIsIgnoredStaysIgnored() throws {
@@ -274,8 +306,7 @@ private final class Running {
         for _ in 0..<lines { _ = run.out.line() }
         run.send(SIGKILL)
         #expect(run.code() == 137)
-        #expect(!place.list("out").contains("results.json"))
-        Self.checkWhole(place)
+        try Self.checkKilled(place)
 
         // A file system may need hidden names; what bears one is removed, unless somebody is still at it or it is not ours.
         let (left, held, foreign) = (

@@ -54,6 +54,34 @@ import Testing
         #expect(error?.description.components("“Mystery.").count == 3)
     }
 
+    /// A misspelt attribute would otherwise be passed over in silence, and one of another operator set too.
+    @Test func attributesThatAnOperatorDoesNotHave() {
+        expect(
+            failure { $0.node("MaxPool", ["image"], ["kernel_shape": .ints([2, 2]), "stvides": .ints([2, 2])]) }, .invalid,
+            "MaxPool", "“stvides”", "operator set 17")
+        let axes: (inout SmallNetwork) -> String = {
+            $0.node("ReduceSum", ["image"], ["axes": .ints([2, 3]), "keepdims": .int(1)])
+        }
+        expect(failure(opset: 17, axes), .invalid, "ReduceSum", "“axes”")
+        #expect(failure(opset: 11, axes) == nil)
+        // These are known, and change nothing.
+        #expect(failure(opset: 11) { $0.node("Dropout", ["image"], ["ratio": .float(0.5)]) } == nil)
+        #expect(failure(opset: 19) { $0.node("Cast", ["image"], ["to": .int(1), "saturate": .int(1)]) } == nil)
+        expect(
+            failure(opset: 18, input: [1, 4, 8, 8]) {
+                $0.builder.node("Split", ["image"], ["a", "b"], ["axis": .int(1), "num_outputs": .int(3)], name: "split")
+                return $0.relu("a")
+            }, .invalid, "2 outputs", "num_outputs 3")
+    }
+
+    @Test func outputsThatAreNotComputed() {
+        expect(
+            failure {
+                $0.builder.node("Dropout", ["image"], ["y", "mask"], name: "drop")
+                return $0.node("Add", ["y", "mask"])
+            }, .unsupported, "“mask”", "“drop”")
+    }
+
     @Test func operatorsOfLaterSets() {
         expect(failure(opset: 13) { $0.node("HardSwish", ["image"]) }, .unsupported, "HardSwish", "14")
     }

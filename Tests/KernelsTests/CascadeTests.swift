@@ -77,7 +77,7 @@ import Testing
 
         func run(on cpu: CPU, keeping kept: [Value]) throws -> [[UInt32]] {
             let executor = try CPUExecutor(tape, keeping: kept, on: cpu)
-            try tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
+            tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
                 executor.write(input, from: $0)
             }
             // Twice, so that nothing of the first run may matter.

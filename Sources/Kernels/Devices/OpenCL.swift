@@ -77,7 +77,7 @@ package final class OpenCL: Sendable {
         }
         fixedTile = tile
         fixedSplit = split
-        self.copies = copies ?? !device.sharesHostMemory
+        self.copies = copies ?? (!device.sharesHostMemory && !device.isSimulated)
         var arithmetic = measured
         arithmetic.nativeDivision = nativeDivision && measured.nativeDivision
         self.arithmetic = arithmetic

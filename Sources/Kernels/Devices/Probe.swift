@@ -176,7 +176,7 @@ private let cases: (x: [Float], y: [Float], z: [Float]) = {
     let special: [Float] = [
         0, -0, 1, -1, 0.5, 3, -2.5, tiny, -3 * tiny, .leastNormalMagnitude, -.leastNormalMagnitude.nextDown,
         (1 as Float).nextUp,
-        (1 as Float).nextDown, .greatestFiniteMagnitude, -.greatestFiniteMagnitude, 16_777_217, 0x1p-24,
+        (1 as Float).nextDown, .greatestFiniteMagnitude, -.greatestFiniteMagnitude, 0x1p24, 0x1p-24,
         .infinity, -.infinity, .nan,
     ]
     for (i, a) in special.enumerated() {

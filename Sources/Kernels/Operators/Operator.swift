@@ -132,22 +132,30 @@ package enum Attribute: Sendable {
     case other(String)
 }
 
-/// The attributes of a node, and the version of the operator set that gives them their meaning.
-package struct Attributes: Sendable {
+/// The attributes of a node, and the version of the operator set that gives them their meaning. It notes which an operator asks for, so
+/// that what nobody understands is not passed over in silence.
+package final class Attributes {
     package let opset: Int
     private let values: [String: Attribute]
+    private var asked: Set<String> = []
 
     package init(opset: Int, _ values: [String: Attribute] = [:]) {
         (self.opset, self.values) = (opset, values)
     }
 
-    package func has(_ name: String) -> Bool { values[name] != nil }
+    /// The names of those that nobody asked for, in order.
+    package var unread: [String] { values.keys.filter { !asked.contains($0) }.sorted() }
+
+    /// The operator knows these, and nothing that it does here depends on them.
+    func ignore(_ names: String...) { asked.formUnion(names) }
+
+    package func has(_ name: String) -> Bool { self[name] != nil }
 
     private func wrong(_ name: String, _ expected: String) -> OperatorError {
         OperatorError("has an attribute “\(name)” that is not \(expected)")
     }
     package func int(_ name: String, default fallback: Int? = nil) throws -> Int {
-        switch values[name] {
+        switch self[name] {
         case .int(let value): return value
         case nil:
             if let fallback { return fallback } else { throw OperatorError("lacks the attribute “\(name)”") }
@@ -155,7 +163,7 @@ package struct Attributes: Sendable {
         }
     }
     package func float(_ name: String, default fallback: Float) throws -> Float {
-        switch values[name] {
+        switch self[name] {
         case .float(let value): return value
         case .int(let value): return Float(value)
         case nil: return fallback
@@ -163,14 +171,14 @@ package struct Attributes: Sendable {
         }
     }
     package func string(_ name: String, default fallback: String) throws -> String {
-        switch values[name] {
+        switch self[name] {
         case .string(let value): return value
         case nil: return fallback
         default: throw wrong(name, "a string")
         }
     }
     package func ints(_ name: String) throws -> [Int]? {
-        switch values[name] {
+        switch self[name] {
         case .ints(let value): return value
         case .int(let value): return [value]
         case nil: return nil
@@ -178,13 +186,16 @@ package struct Attributes: Sendable {
         }
     }
     package func tensor(_ name: String) throws -> HostTensor? {
-        switch values[name] {
+        switch self[name] {
         case .tensor(let value): return value
         case nil: return nil
         default: throw wrong(name, "a tensor")
         }
     }
-    package subscript(name: String) -> Attribute? { values[name] }
+    package subscript(name: String) -> Attribute? {
+        asked.insert(name)
+        return values[name]
+    }
 }
 
 /// A node whose forward steps are on the tape: what its gradient can use.

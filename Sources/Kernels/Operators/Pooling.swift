@@ -133,9 +133,9 @@ private struct Reduction: Sendable {
 
     init(_ attributes: Attributes, axesAreInputFrom opset: Int) throws {
         axesAreInput = attributes.opset >= opset
-        listed = try attributes.ints("axes")
+        listed = axesAreInput ? nil : try attributes.ints("axes")
         keepDims = try attributes.int("keepdims", default: 1) != 0
-        emptyMeansNone = try attributes.int("noop_with_empty_axes", default: 0) != 0
+        emptyMeansNone = axesAreInput ? try attributes.int("noop_with_empty_axes", default: 0) != 0 : false
     }
 
     func axes(_ shape: Shape, _ inputs: [Operand?]) throws -> [Int] {

@@ -186,6 +186,7 @@ package struct BatchNormalization: FusingOperator {
     package init(_ attributes: Attributes) throws {
         epsilon = Double(try attributes.float("epsilon", default: 1e-5))
         isTraining = try attributes.int("training_mode", default: 0) != 0
+        attributes.ignore("momentum")
         guard try attributes.int("spatial", default: 1) == 1 else {
             throw OperatorError(unsupported: "has spatial = 0, which is not supported")
         }

@@ -95,8 +95,8 @@ package struct Squeeze: Reshaping {
     package static let formula = "without dimensions of extent 1"
     private let axes: [Int]?, axesAreInput: Bool
     package init(_ attributes: Attributes) throws {
-        axes = try attributes.ints("axes")
         axesAreInput = attributes.opset >= 13
+        axes = axesAreInput ? nil : try attributes.ints("axes")
     }
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         let given = axesAreInput ? try constant(inputs, 1, "axes")?.ints() : axes
@@ -116,8 +116,8 @@ package struct Unsqueeze: Reshaping {
     package static let formula = "with more dimensions of extent 1"
     private let axes: [Int]?, axesAreInput: Bool
     package init(_ attributes: Attributes) throws {
-        axes = try attributes.ints("axes")
         axesAreInput = attributes.opset >= 13
+        axes = axesAreInput ? nil : try attributes.ints("axes")
     }
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         guard let given = axesAreInput ? try constant(inputs, 1, "axes")?.ints() : axes else {
@@ -168,7 +168,7 @@ package struct Identity: Passing {
 package struct Dropout: Passing {
     package static let name = "Dropout"
     package static let formula = "y = x: nothing is dropped at inference"
-    package init(_ attributes: Attributes) throws {}
+    package init(_ attributes: Attributes) throws { attributes.ignore("ratio", "seed") }
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         guard try constant(inputs, 2, "training_mode")?.ints().first ?? 0 == 0 else {
             throw OperatorError(unsupported: "is in training mode; export the network for inference")
@@ -185,6 +185,7 @@ package struct Cast: Passing {
     package init(_ attributes: Attributes) throws {
         // The data types of ONNX: 1 float, 10 float16, 11 double, 16 bfloat16; 2 ... 7, 9, 12, 13 integers and bool.
         let type = try attributes.int("to")
+        attributes.ignore("saturate")  // of 8-bit floats
         toFloat = [1, 10, 11, 16].contains(type)
         guard toFloat || [2, 3, 4, 5, 6, 7, 9, 12, 13].contains(type) else {
             throw OperatorError(unsupported: "casts to the data type \(type), which is not supported")

@@ -91,10 +91,12 @@ package struct Concat: Operator {
         return [HostTensor(ints: try parts.flatMap { try $0.ints() })]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        let parts = try inputs.indices.map { try tape.value(required(inputs, $0, "input")) }
-        let (axis, starts, shape) = try layout(parts.map(tape.shape))
+        let operands = try inputs.indices.map { try required(inputs, $0, "input") }
+        let (axis, starts, shape) = try layout(operands.map { tape.shape($0) })
         let y = tape.value(shape)
-        for (part, start) in zip(parts, starts) {
+        // An empty constant adds nothing.
+        for (operand, start) in zip(operands, starts) where tape.shape(operand).count > 0 {
+            let part = try tape.value(operand)
             tape.place(
                 part, into: y,
                 [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
@@ -180,17 +182,23 @@ package struct Slice: Operator {
 package struct Split: Operator {
     package static let name = "Split"
     package static let formula = "parts of a tensor along an axis"
-    private let axis: Int, listed: [Int]?, opset: Int
+    private let axis: Int, listed: [Int]?, parts: Int?, sizesAreInput: Bool
     package init(_ attributes: Attributes) throws {
         axis = try attributes.int("axis", default: 0)
-        listed = try attributes.ints("split")
-        opset = attributes.opset
+        sizesAreInput = attributes.opset >= 13
+        listed = sizesAreInput ? nil : try attributes.ints("split")
+        parts =
+            attributes.opset >= 18 && attributes.has("num_outputs")
+            ? try attributes.int("num_outputs") : nil
     }
 
     private func ranges(_ shape: Shape, _ inputs: [Operand?], outputs: Int) throws -> [SliceRange] {
         let axis = try normalised(self.axis, rank: shape.rank)
         let extent = shape.dims[axis]
-        var sizes = opset >= 13 ? try constant(inputs, 1, "split")?.ints() : listed
+        if let parts, parts != outputs {
+            throw OperatorError("has \(outputs) outputs, and num_outputs \(parts)")
+        }
+        var sizes = sizesAreInput ? try constant(inputs, 1, "split")?.ints() : listed
         if sizes == nil, outputs > 0 {
             let size = (extent + outputs - 1) / outputs
             sizes = (0..<outputs).map { min(size, extent - $0 * size) }
