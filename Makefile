@@ -34,9 +34,14 @@ demo: build models photos ## explain free photographs with two networks, by Grad
 	find demo/results -name '*.compare.png' | sort | sed 's/^/  /'
 
 .PHONY: test
-test: test-tools models photos test-example ## run every test, in release, on the CPU and on an OpenCL device
+test: test-tools models photos test-example .venv-opencl/ready ## run every test, in release, on the CPU and on OpenCL devices
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
 	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest
+ifneq ($(SETUP),no)
+	@Tools/setup.sh oclgrind
+endif
+	@echo "A small network, by two more implementations of OpenCL:"
+	$(python) Tools/opencl_matrix.py --quick
 
 SEED ?= 2
 FIRST ?= 0

@@ -3,8 +3,8 @@
 
 Runs `app verify` and the tests of the kernels on PoCL, Intel's runtime for CPUs, oclgrind (a simulator that calls itself a GPU and
 finds data races and invalid accesses) and rusticl on llvmpipe, and prints a table in Markdown. Exits 1 if something differs, races
-or fails on a device that is taken. Debian's packages and .venv-opencl come from `make opencl-matrix`. With --quick: the small
-network only, on Intel's runtime and oclgrind.
+or fails on a device that is taken. Debian's packages and .venv-opencl come from `make opencl-matrix`. With --quick, as
+`make test` has it: the small network only, on Intel's runtime and oclgrind.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ INTEL = Implementation(
 # A simulator takes minutes for what takes others a second.
 OCLGRIND = Implementation(
     "oclgrind", "usr/lib/oclgrind/liboclgrind-rt-icd.so", {"OCLGRIND_DATA_RACES": "1"}, (),
-    "KernelsTests.(ProbeTests|DivisionTests|OrderTests|LittleDeviceTests)",
+    r"KernelsTests\.(ProbeTests|DivisionTests|OrderTests|LittleDeviceTests/groupsOfKernels)",
 )
 ALL = (
     Implementation("PoCL", "libpocl.so.2*"), INTEL, OCLGRIND,
@@ -93,7 +93,9 @@ def check(implementation: Implementation, small: Path, quick: bool) -> Row:
     problems: list[str] = []
     library = find(implementation.library)
     if library is None:
-        return Row([implementation.name, "not installed"] + [""] * 7, [f"{implementation.library} was not found"])
+        # `make test` does without what `make SETUP=no` was not to install, and what there is not for this processor.
+        problem = [] if quick else [f"{implementation.library} was not found"]
+        return Row([implementation.name, "not installed"] + [""] * 7, problem)
     folder = WORK / re.sub(r"\W+", "-", implementation.name)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.icd"):

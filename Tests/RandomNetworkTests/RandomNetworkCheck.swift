@@ -19,7 +19,7 @@ struct RandomNetworkCheck {
     private static let noise = 8 * Evaluator.unit
     /// How much more than those the difference between two implementations may be.
     private static let factor = 4.0
-    /// ONNX Runtime is less exact than we: its LRN has errors of 7e-6, its Sigmoid of 1e-7 (0 instead of 3e-11), its means cancel. So it may
+    /// ONNX Runtime is less exact than we: its LRN has errors of 7e-6 (see `lostByRuntime`), its Sigmoid of 1e-7 (0 instead of 3e-11), its means cancel. So it may
     /// be this much further from double precision.
     private static let (runtimeFactor, runtimeError) = (32.0, 1e-6)
 
@@ -135,6 +135,7 @@ struct RandomNetworkCheck {
             let input = Array64(dims: one, values: pictures[i * size..<(i + 1) * size].map(Double.init))
             let disturbed = try noisy.map { try $0.run(input) }
             let ours = Dictionary(uniqueKeysWithValues: alone[i].map { ($0.name, $0) })
+            let lost = lostByRuntime(model, exact[i])
             for name in nodeNames {
                 guard let right = exact[i][name], let theirs = runtime[i][name] else { continue }
                 if theirs.dims != right.dims {
@@ -150,9 +151,11 @@ struct RandomNetworkCheck {
                 }
                 let allowed = Self.factor * (moved + Self.noise * largest) + 1e-37
                 // So a rule that the program and the double-precision evaluator misunderstand alike is found.
-                compare(
-                    theirs.values, right.values, Self.runtimeFactor * allowed + Self.runtimeError,
-                    "\(name) of picture \(i)", "ONNX Runtime", "double precision")
+                if !lost.contains(name) {
+                    compare(
+                        theirs.values, right.values, Self.runtimeFactor * allowed + Self.runtimeError,
+                        "\(name) of picture \(i)", "ONNX Runtime", "double precision")
+                }
                 if let own = ours[name] {
                     if own.shape.dims != right.dims {
                         problems.append("\(name) has the shape \(own.shape), not \(right.dims).")
@@ -176,6 +179,17 @@ struct RandomNetworkCheck {
                 evaluator, noisy, exact[0], loaded.logitsName, score, name, gradient, alone[0], &random,
                 &slopes)
         }
+    }
+
+    /// The values of which ONNX Runtime knows nothing: its LRN slides a sum of squares along the channels, and of the small squares
+    /// beside large ones rounding leaves nothing.
+    private func lostByRuntime(_ model: ONNXModel, _ values: [String: Array64]) -> Set<String> {
+        var lost: Set<String> = []
+        for node in model.graph.nodes {
+            let isLRN = node.opType == "LRN" && values[node.inputs[0]]!.values.contains { abs($0) > 100 }
+            if isLRN || node.inputs.contains(where: lost.contains) { lost.formUnion(node.outputs) }
+        }
+        return lost
     }
 
     private mutating func expectEqual(_ a: [Float], _ b: [Float], _ what: @autoclosure () -> String) {
