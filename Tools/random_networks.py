@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What ONNX Runtime makes of the networks in a folder. InferenceTests/RandomNetworkTests calls it.
+"""What ONNX Runtime makes of the networks in a folder. RandomNetworkTests/RuntimeNumbers.swift calls it.
 
     random_networks.py FOLDER
 
