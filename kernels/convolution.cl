@@ -77,7 +77,7 @@ kernel void convolution(
     int distance = s.stride_w * s.x_pixel, top[WB_TILE_ROWS], left[WB_TILE_ROWS];
     global const float *base[WB_TILE_ROWS];
     // (A gradient's phase may have a single tap and pads.)
-    bool clear = taps == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 && s.pad_w == 0 && s.oh == s.h && s.ow == s.w;
+    bool clear = ((taps ^ 1) | (s.stride_h ^ 1) | (s.stride_w ^ 1) | s.pad_h | s.pad_w | (s.oh ^ s.h) | (s.ow ^ s.w)) == 0;
     bool runs = s.x_pixel == channels && s.dilation_w == 1;
     if (clear) {
         origin += row0 * s.x_pixel;

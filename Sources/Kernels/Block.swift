@@ -23,7 +23,7 @@ package final class Block: @unchecked Sendable {
         guard let memory = Block.allocate(count) else {
             fatalError("There is no memory left: \(count * 4) bytes were asked for.")
         }
-        memset(memory, 0, count * 4)
+        if Block.mapped(count) == nil { memset(memory, 0, count * 4) }
         self.count = count
         pointer = memory
         owner = nil
@@ -42,15 +42,35 @@ package final class Block: @unchecked Sendable {
     }
 
     private static func allocate(_ count: Int) -> UnsafeMutablePointer<Float>? {
-        let bytes = max(64, (count * 4 + 63) & ~63)
-        // Large pages, where the system has them, save the walk through page tables.
-        let alignment = bytes >= 4 << 20 ? 2 << 20 : 64
+        if let bytes = mapped(count) { return map(bytes)?.bindMemory(to: Float.self, capacity: count) }
         var memory: UnsafeMutableRawPointer?
-        guard posix_memalign(&memory, alignment, bytes) == 0, let memory else { return nil }
-        #if os(Linux)
-            if alignment > 64 { madvise(memory, bytes, MADV_HUGEPAGE) }
-        #endif
+        let bytes = max(64, (count * 4 + 63) & ~63)
+        guard posix_memalign(&memory, 64, bytes) == 0, let memory else { return nil }
         return memory.bindMemory(to: Float.self, capacity: bytes / 4)
+    }
+
+    /// The bytes, in whole pages, of a block that is mapped; nil for small ones. Large ones from `malloc` may lie in pages that it had before,
+    /// which are scattered and not large: kernels that read weights there took twice as long.
+    private static func mapped(_ count: Int) -> Int? {
+        let page = 4096 * 16  // of any system
+        return count * 4 < 1 << 20 ? nil : (count * 4 + page - 1) / page * page
+    }
+
+    /// Fresh zeros at a multiple of a large page: those, where the system has them, save the walk through page tables.
+    private static func map(_ bytes: Int) -> UnsafeMutableRawPointer? {
+        let large = 2 << 20
+        guard
+            let all = mmap(
+                nil, bytes + large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            all != MAP_FAILED
+        else { return nil }
+        let before = (large - Int(bitPattern: all) % large) % large
+        if before > 0 { munmap(all, before) }
+        munmap(all + before + bytes, large - before)
+        #if os(Linux)
+            madvise(all + before, bytes, MADV_HUGEPAGE)
+        #endif
+        return all + before
     }
 
     package convenience init(_ values: [Float]) {
@@ -77,7 +97,10 @@ package final class Block: @unchecked Sendable {
         fill(pointer)
     }
 
-    deinit { if owner == nil { free(pointer) } }
+    deinit {
+        if owner != nil { return }
+        if let bytes = Block.mapped(count) { munmap(pointer, bytes) } else { free(pointer) }
+    }
 
     package var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
 }
