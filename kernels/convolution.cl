@@ -24,13 +24,15 @@ WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
 
 #ifdef WB_CPU_SHAPE
 
-// One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8 or 7, by one panel of 32 columns, in two float16
+// One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8, 7 or 4, by one panel of 32 columns, in two float16
 // sums a row.
 // Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
 #if WB_TILE_ROWS == 8
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
-#else
+#elif WB_TILE_ROWS == 7
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6)
+#else
+#define ROWS(F) F(0) F(1) F(2) F(3)
 #endif
 
 // Asks for memory that is needed soon. OpenCL's own prefetch() does nothing on PoCL, and what does something is no OpenCL: the host
@@ -77,7 +79,7 @@ kernel void convolution(
     int distance = s.stride_w * s.x_pixel, top[WB_TILE_ROWS], left[WB_TILE_ROWS];
     global const float *base[WB_TILE_ROWS];
     // (A gradient's phase may have a single tap and pads.)
-    bool clear = ((taps ^ 1) | (s.stride_h ^ 1) | (s.stride_w ^ 1) | s.pad_h | s.pad_w | (s.oh ^ s.h) | (s.ow ^ s.w)) == 0;
+    bool clear = taps == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 && s.pad_w == 0 && s.oh == s.h && s.ow == s.w;
     bool runs = s.x_pixel == channels && s.dilation_w == 1;
     if (clear) {
         origin += row0 * s.x_pixel;

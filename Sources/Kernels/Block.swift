@@ -53,7 +53,7 @@ package final class Block: @unchecked Sendable {
     /// which are scattered and not large: kernels that read weights there took twice as long.
     private static func mapped(_ count: Int) -> Int? {
         let page = 4096 * 16  // of any system
-        return count * 4 < 1 << 20 ? nil : (count * 4 + page - 1) / page * page
+        return count * 4 < 4 << 20 ? nil : (count * 4 + page - 1) / page * page
     }
 
     /// Fresh zeros at a multiple of a large page: those, where the system has them, save the walk through page tables.

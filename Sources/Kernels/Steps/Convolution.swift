@@ -184,7 +184,7 @@ package struct Convolution: Step {
         let product = Product(raw)
         guard let (tile, splits) = product.cut(frame.device) else {
             let panels = product.groups * ((product.columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
-            let tile = product.tileRows
+            let tile = product.tileRows(on: frame.device.device)
             return [
                 try frame.launch(
                     "convolution", in: "convolution",
@@ -230,9 +230,12 @@ package struct Convolution: Step {
             chunks = (Int(raw.kh) * Int(raw.kw) * Int(raw.c) / groups + Int(WB_CHUNK) - 1) / Int(WB_CHUNK)
         }
 
-        /// Rows of the CPU shape's tiles: 7 where tiles of 8 would leave much of the last one empty, as for the 49 pixels of small
-        /// maps.
-        var tileRows: Int { (rows + 6) / 7 * 7 * 20 < (rows + 7) / 8 * 8 * 19 ? 7 : 8 }
+        /// Rows of the CPU shape's tiles. With 32 registers of 16 floats: 8, or 7 where tiles of 8 would leave much of the last one empty,
+        /// as for the 49 pixels of small maps. With less, the sums of 4 rows are what does not go through memory all the time.
+        func tileRows(on device: CLDevice) -> Int {
+            guard device.nativeVectorWidthFloat >= 16 else { return 4 }
+            return (rows + 6) / 7 * 7 * 20 < (rows + 7) / 8 * 8 * 19 ? 7 : 8
+        }
 
         /// The sums of all chunks.
         var sums: Int { chunks * groups * rows * columns }
