@@ -21,7 +21,7 @@ networks := efficientnet-lite0 squeezenet1.1
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z%./]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
+	@sed -n 's/^\([-a-z%./]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
 
 .PHONY: demo
 demo: build models photos ## explain free photographs with two networks, by Grad-CAM and FEM side by side

@@ -40,9 +40,12 @@ public final class ResultWriter: Sendable {
     private let background: Background
     private let overwrite: Bool
     private let claimsFresh: Bool
+    private let names: Names
 
     private struct State {
         var directory: String
+        /// The directory, open and locked for as long as it is written into.
+        var lock: Int32 = -1
         var records: [Int: JSON] = [:]
         var written: Set<Int> = []
         var spoiled: [Int: ExplainError] = [:]
@@ -77,7 +80,11 @@ public final class ResultWriter: Sendable {
         self.claimsFresh = claimsFresh
         stems = ResultWriter.stems(pictures)
         try ResultWriter.checkWritable(claimsFresh ? Paths.parent(directory) : directory)
-        if !overwrite && !claimsFresh { try checkConflicts(options, in: directory) }
+        names = Names(
+            stems: Set(stems), methods: options.methods, classes: options.classChoice.indices)
+        if claimsFresh { return }
+        if !overwrite { try checkConflicts(in: directory) }
+        try checkPictures(in: directory)
     }
 
     /// Makes the first of `base`, `base-2`, … that is not there: who makes it owns it.
@@ -89,6 +96,28 @@ public final class ResultWriter: Sendable {
         }
         throw ExplainError(.output, "The directory '\(base)' cannot be made; choose another --output.")
     }
+
+    /// Locks a directory against other runs until the descriptor is closed.
+    private static func lock(_ directory: String) throws -> Int32 {
+        let descriptor = FileName.open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        // Some file systems know no locks.
+        if descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+            close(descriptor)
+            throw ExplainError(
+                .output,
+                "Another run is writing into '\(directory)'; wait for its end, or choose another --output.")
+        }
+        return descriptor
+    }
+
+    private func unlock() {
+        state.withLock { state in
+            if state.lock >= 0 { close(state.lock) }
+            state.lock = -1
+        }
+    }
+
+    deinit { unlock() }
 
     private static func stems(_ pictures: [Picture]) -> [String] {
         var taken: Set<String> = []
@@ -166,37 +195,59 @@ public final class ResultWriter: Sendable {
         if !listed.isEmpty { _ = FileName.withPath(Paths.join(directory, "results.json")) { unlink($0) } }
     }
 
-    private func checkConflicts(_ options: Options, in directory: String) throws {
-        let present = Folder.names(directory) ?? []
-        let names = Set(stems)
-        let endings = [".heatmap.npy", ".map.npy", ".png"]
-        let conflicts = present.filter { file in
-            if file == "results.json" { return true }
-            guard let ending = endings.first(where: { file.hasSuffix($0) }) else { return false }
+    /// The names that files of a run have.
+    package struct Names {
+        let stems: Set<String>, methods: [String]
+        /// Nil: any.
+        let classes: Set<Int>?
+
+        func contain(_ file: String) -> Bool {
+            guard let ending = [".heatmap.npy", ".map.npy", ".png"].first(where: file.hasSuffix) else {
+                return false
+            }
             let whole = file.dropLast(ending.count)
             if ending == ".png" && whole.hasSuffix(".compare") {
-                return names.contains(String(whole.dropLast(8)))
+                return stems.contains(String(whole.dropLast(8)))
             }
-            for method in options.methods {
-                if whole.hasSuffix("." + method) && names.contains(String(whole.dropLast(method.count + 1))) {
-                    return true
+            return methods.contains { method in
+                if whole.hasSuffix("." + method) {
+                    return stems.contains(String(whole.dropLast(method.count + 1)))
                 }
-                guard let dot = whole.lastIndex(of: "."), let index = Int(whole[whole.index(after: dot)...])
-                else { continue }
-                if let wanted = options.classChoice.indices, !wanted.contains(index) { continue }
+                guard let dot = whole.lastIndex(of: "."), let index = Int(whole[whole.index(after: dot)...]),
+                    classes?.contains(index) ?? true
+                else { return false }
                 let front = whole[..<dot]
-                if front.hasSuffix("." + method) && names.contains(String(front.dropLast(method.count + 1))) {
-                    return true
-                }
+                return front.hasSuffix("." + method)
+                    && stems.contains(String(front.dropLast(method.count + 1)))
             }
-            return false
-        }.sorted()
+        }
+    }
+
+    private func checkConflicts(in directory: String) throws {
+        let conflicts = (Folder.names(directory) ?? []).filter { $0 == "results.json" || names.contain($0) }
+            .sorted()
         guard let first = conflicts.first else { return }
         let others = conflicts.count == 1 ? "" : " and \(conflicts.count - 1) more"
         throw ExplainError(
             .output,
-            "The directory '\(directory)' already holds results (\(first)\(others)); choose another --output, "
-                + "or replace them with --force.")
+            "The directory '\(directory)' already holds results (\(first)\(others))"
+                + (ResultDocument.isUnfinished(directory)
+                    ? " of a run that has not ended, or was killed" : "")
+                + "; choose another --output, or replace them with --force.")
+    }
+
+    /// A picture that is explained must not be replaced by what explains another.
+    private func checkPictures(in directory: String) throws {
+        let folder = Paths.identity(directory)
+        for picture in pictures {
+            guard case .file(let path) = picture, names.contain(Paths.name(path)),
+                Paths.identity(Paths.parent(path)) == folder
+            else { continue }
+            throw ExplainError(
+                .output,
+                "The picture '\(path)' has the name of a result, and would be overwritten; choose another --output."
+            )
+        }
     }
 
     // MARK: During
@@ -224,13 +275,17 @@ public final class ResultWriter: Sendable {
                 state.directory = try ResultWriter.claim(state.directory)
             } else {
                 try ResultWriter.makeDirectory(state.directory)
+            }
+            state.lock = try ResultWriter.lock(state.directory)
+            if !claimsFresh {
                 AtomicFile.sweep(state.directory)
                 if overwrite { ResultWriter.removeEarlier(state.directory, but: pictures) }
             }
             // So the files of a run that is killed are known for what they are; and of two runs into one directory the second ends here.
             do {
                 try AtomicFile.write(
-                    Array(ResultDocument.beginning.utf8), to: Paths.join(state.directory, "results.json"),
+                    Array(ResultDocument.beginning(names).utf8),
+                    to: Paths.join(state.directory, "results.json"),
                     overwrite: overwrite)
             } catch {
                 throw ExplainError(.output, "\(error)")
@@ -353,6 +408,7 @@ public final class ResultWriter: Sendable {
             return try ResultDocument.text(
                 session, images: records, background: background, incomplete: incomplete)
         }
+        defer { unlock() }
         guard state.withLock({ $0.isThere }) else { return text }
         do {
             // What is there is the beginning of this run.
@@ -375,10 +431,32 @@ extension Plane {
 /// The form of results.json.
 package enum ResultDocument {
     /// What stands there until the run ends.
-    static let beginning = JSON.object([
-        ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
-        ("incomplete", .string("The run has not ended, or was killed.")), ("images", .array([])),
-    ]).text
+    static func beginning(_ names: ResultWriter.Names) -> String {
+        JSON.object([
+            ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
+            ("incomplete", .string("The run has not ended, or was killed.")), ("images", .array([])),
+            (
+                "expected",
+                .object([
+                    ("stems", JSON(names.stems.sorted())), ("methods", JSON(names.methods)),
+                    ("classes", names.classes.map { JSON($0.sorted()) } ?? .null),
+                ])
+            ),
+        ]).text
+    }
+
+    /// Whether the results.json in a directory is that of a run that has not ended.
+    static func isUnfinished(_ directory: String) -> Bool { document(in: directory)?["expected"] != nil }
+
+    private static func document(in directory: String) -> [String: Any]? {
+        guard let bytes = try? readFile(Paths.join(directory, "results.json")), bytes.count <= 1 << 28,
+            // Foundation's reader recurses, and ours nest four deep.
+            depth(bytes) <= 16,
+            let document = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any],
+            document["whitebox"] is String
+        else { return nil }
+        return document
+    }
 
     /// The whole document. Nothing in it but `device` depends on where it was computed.
     package static func text(
@@ -453,11 +531,7 @@ package enum ResultDocument {
     /// The files that the results.json in a directory lists, by their bare names; none if there is no such file. Of a run that was
     /// killed, those that it had written.
     package static func files(in directory: String) -> [String] {
-        guard let bytes = try? readFile(Paths.join(directory, "results.json")), bytes.count <= 1 << 28,
-            // Foundation's reader recurses, and ours nest four deep.
-            depth(bytes) <= 16,
-            let document = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any],
-            document["whitebox"] is String, let images = document["images"] as? [[String: Any]]
+        guard let document = document(in: directory), let images = document["images"] as? [[String: Any]]
         else { return [] }
         var names: [String] = []
         for image in images {
@@ -475,24 +549,17 @@ package enum ResultDocument {
                 names.append(sheet)
             }
         }
-        if document["device"] == nil { names += unlisted(in: directory) }
+        if let expected = document["expected"] as? [String: Any], let stems = expected["stems"] as? [String],
+            let methods = expected["methods"] as? [String]
+        {
+            let all = ResultWriter.Names(
+                stems: Set(stems), methods: methods, classes: (expected["classes"] as? [Int]).map(Set.init))
+            names += (Folder.names(directory) ?? []).filter(all.contain)
+        }
         // Only what lies in the directory itself and can be ours.
         return names.filter { name in
-            !name.utf8.contains(UInt8(ascii: "/")) && !name.hasPrefix(".")
+            !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 < 32 } && !name.hasPrefix(".")
                 && (name.hasSuffix(".png") || name.hasSuffix(".npy"))
-        }
-    }
-
-    /// The files of each explanation that has an array there: nothing else has names like these.
-    private static func unlisted(in directory: String) -> [String] {
-        let endings = [".heatmap.npy", ".map.npy"]
-        return (Folder.names(directory) ?? []).flatMap { name -> [String] in
-            guard let ending = endings.first(where: name.hasSuffix) else { return [] }
-            let base = String(name.dropLast(ending.count))
-            var parts = base.split(separator: ".", omittingEmptySubsequences: false)
-            if parts.count > 2, Int(parts.last!) != nil { parts.removeLast() }
-            return (endings + [".png"]).map { base + $0 }
-                + [parts.dropLast().joined(separator: ".") + ".compare.png"]
         }
     }
 

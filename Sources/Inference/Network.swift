@@ -127,10 +127,22 @@ package struct Network: Sendable {
                         "has the attribute “\(shortened(unknown))”, which \(node.opType) does not have in operator set \(model.opset)"
                     )
                 }
+                let most = OperatorList.most(node.opType, opset: model.opset)
+                let inputs = given(node.inputs)
+                // How many parts there are is said by how many outputs there are.
+                let outputs = most.outputs == nil ? node.outputs : given(node.outputs)
+                for (what, count, most) in [
+                    ("inputs", inputs.count, most.inputs), ("outputs", outputs.count, most.outputs),
+                ] {
+                    guard let most, count > most else { continue }
+                    throw OperatorError(
+                        "has \(count) \(what), and in operator set \(model.opset) at most \(most) are defined"
+                    )
+                }
                 nodes.append(
                     NetworkNode(
                         name: node.name, type: node.opType, operation: operation,
-                        inputs: given(node.inputs), outputs: given(node.outputs),
+                        inputs: inputs, outputs: outputs,
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
                             0, +)))
             } catch let error as OperatorError where error.isUnsupported {

@@ -151,7 +151,8 @@ package struct Planner {
                     let maker = network.nodes[i]
                     throw OperatorError(
                         unsupported:
-                            "reads “\(shortened(name))”, an output of \(maker.label) that is not supported")
+                            "reads “\(shortened(name))”, an output of “\(shortened(maker.name))” (\(maker.type)) that is not supported"
+                    )
                 }
                 throw OperatorError("reads “\(shortened(name))”, which is not computed")
             }
@@ -188,7 +189,7 @@ package struct Planner {
     }
 
     private mutating func finish(_ node: NetworkNode, _ results: [Operand]) throws {
-        for (name, result) in zip(node.outputs, results) {
+        for (name, result) in zip(node.outputs, results) where !name.isEmpty {
             // The arithmetic of shapes may well come to an empty list.
             if case .host = result {} else { _ = try tape.shape(result).checked() }
             operands[name] = result

@@ -32,6 +32,7 @@ struct RunCommand: ParsableCommand {
     var outputs: String?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Also write gradient.npy: the gradient of this class's logit (see --wrt).",
             valueName: "class"))
@@ -111,7 +112,9 @@ struct VerifyCommand: ParsableCommand {
         completion: .list(["auto", "cpu", "opencl"]))
     var device = "auto"
 
-    @Option(parsing: .unconditional, help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
     var threads: Int?
 
     @Flag(help: "Print JSON instead of text.")

@@ -27,7 +27,9 @@ struct ExplainCommand: ParsableCommand {
     @OptionGroup var method: MethodOptions
     @OptionGroup var device: DeviceOptions
 
-    @Option(parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
+    )
     var batch = 8
 
     @Option(
@@ -193,7 +195,9 @@ struct ClassifyCommand: ParsableCommand {
     @OptionGroup var model: ModelOptions
     @OptionGroup var device: DeviceOptions
 
-    @Option(parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
+    )
     var batch = 8
 
     @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")

@@ -101,7 +101,9 @@ struct DeviceOptions: ParsableArguments {
             valueName: "device"), completion: .list(["auto", "cpu", "opencl"]))
     var device = "auto"
 
-    @Option(parsing: .unconditional, help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
     var threads: Int?
 
     @Option(
@@ -147,6 +149,7 @@ struct MethodOptions: ParsableArguments {
     var classChoice = ["top1"]
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "The layer to map: auto, an index, or a name (see `app layers`).", valueName: "layer"))
     var layer = "auto"

@@ -199,9 +199,37 @@ private final class Running {
             pictures == 0
                 || again.err.contains("\(pictures) result\(pictures == 1 ? "" : "s") of an earlier run"),
             "\(again.err)")
-        #expect(try place.run(["p7.png", "--output", "out"] + options).code == 10)
+        let refused = try place.run(["p7.png", "--output", "out"] + options)
+        #expect(refused.code == 10 && refused.err.contains("has not ended, or was killed"), "\(refused.err)")
+        // What it cannot have written stays.
+        let own = ["elevation.map.npy", "p1.heatmap.npy", "p1.gradcam.x.map.npy"]
+        for name in own { try place.write("out/" + name, [1]) }
         #expect(try place.run(["p7.png", "--output", "out", "--force"] + options).code == 0)
-        #expect(try place.list("out").filter { !$0.hasPrefix(".") } == listed(Self.results(place)))
+        let left = place.list("out").filter { !$0.hasPrefix(".") }
+        #expect(try Set(left) == Set(listed(Self.results(place)) + own))
+    }
+
+    /// A photograph that has the name of a result is not replaced by one, whatever is forced.
+    @Test func aPictureIsNotReplaced() throws {
+        let place = try Place()
+        try place.picture("one.compare.png", seed: 3)
+        let before = try Data(contentsOf: URL(fileURLWithPath: place.path + "/one.compare.png"))
+        let outcome = try place.run(
+            ["one.png", "one.compare.png", "--output", ".", "--force"] + Self.options)
+        #expect(outcome.code == 10 && outcome.err.contains("would be overwritten"), "\(outcome.err)")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: place.path + "/one.compare.png")) == before)
+        #expect(try place.run(["one.png", "--output", ".", "--force"] + Self.options).code == 0)
+    }
+
+    /// What a results.json lists is a name, not a way to remove something else.
+    @Test func namesThatEndEarly() throws {
+        let place = try Place()
+        try place.write("notes.txt", [1])
+        let text =
+            #"{"whitebox":"0","device":"x","images":[{"explanations":[],"comparison":"notes.txt\u0000.png"}]}"#
+        try place.write("results.json", Array(text.utf8))
+        #expect(try place.run(["one.png", "--output", ".", "--force"] + Self.options).code == 0)
+        #expect(place.list("").contains("notes.txt"))
     }
 
     /// Of two runs into the same folder the first goes on as if it were alone.
@@ -212,6 +240,8 @@ private final class Running {
         let second = try place.run(["one.png", "--output", "out"] + Self.options)
         #expect(second.code == 10)
         #expect(second.err.contains("already holds results"))
+        let forced = try place.run(["one.png", "--output", "out", "--force"] + Self.options)
+        #expect(forced.code == 10 && forced.err.contains("Another run is writing"), "\(forced.err)")
         _ = first.out.rest()
         #expect(first.code() == 0)
         #expect(try place.list("out") == Self.listed(Self.results(place)))

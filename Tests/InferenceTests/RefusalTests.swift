@@ -57,7 +57,9 @@ import Testing
     /// A misspelt attribute would otherwise be passed over in silence, and one of another operator set too.
     @Test func attributesThatAnOperatorDoesNotHave() {
         expect(
-            failure { $0.node("MaxPool", ["image"], ["kernel_shape": .ints([2, 2]), "stvides": .ints([2, 2])]) }, .invalid,
+            failure {
+                $0.node("MaxPool", ["image"], ["kernel_shape": .ints([2, 2]), "stvides": .ints([2, 2])])
+            }, .invalid,
             "MaxPool", "“stvides”", "operator set 17")
         let axes: (inout SmallNetwork) -> String = {
             $0.node("ReduceSum", ["image"], ["axes": .ints([2, 3]), "keepdims": .int(1)])
@@ -66,12 +68,49 @@ import Testing
         #expect(failure(opset: 11, axes) == nil)
         // These are known, and change nothing.
         #expect(failure(opset: 11) { $0.node("Dropout", ["image"], ["ratio": .float(0.5)]) } == nil)
-        #expect(failure(opset: 19) { $0.node("Cast", ["image"], ["to": .int(1), "saturate": .int(1)]) } == nil)
+        #expect(
+            failure(opset: 19) { $0.node("Cast", ["image"], ["to": .int(1), "saturate": .int(1)]) } == nil)
         expect(
             failure(opset: 18, input: [1, 4, 8, 8]) {
-                $0.builder.node("Split", ["image"], ["a", "b"], ["axis": .int(1), "num_outputs": .int(3)], name: "split")
+                $0.builder.node(
+                    "Split", ["image"], ["a", "b"], ["axis": .int(1), "num_outputs": .int(3)], name: "split")
                 return $0.relu("a")
             }, .invalid, "2 outputs", "num_outputs 3")
+    }
+
+    /// An input that only a later operator set has, and one too many.
+    @Test func inputsThatAnOperatorDoesNotHave() {
+        let axes: (inout SmallNetwork) -> String = { $0.node("ReduceMean", ["image", $0.ints([2, 3])]) }
+        expect(failure(opset: 17, axes), .invalid, "2 inputs", "operator set 17", "at most 1")
+        #expect(failure(opset: 18, axes) == nil)
+        expect(
+            failure(opset: 10) { $0.node("Clip", ["image", $0.number(0), $0.number(1)]) }, .invalid,
+            "3 inputs")
+        expect(failure { $0.node("Relu", ["image", "image"]) }, .invalid, "2 inputs")
+    }
+
+    /// Integers are computed as integers, or not at all.
+    @Test func integersThatAreNotShapes() {
+        for type in ["Neg", "Abs"] {
+            expect(
+                failure {
+                    let y = $0.node("Div", [$0.node(type, [$0.ints([7, 9])]), $0.ints([2])])
+                    return $0.node("Mul", ["image", $0.node("Cast", [y], ["to": .int(1)])])
+                }, .unsupported, "integers")
+        }
+        expect(
+            failure { $0.node("Reshape", ["image", $0.node("Cast", [$0.ints([300])], ["to": .int(2)])]) },
+            .unsupported, "300")
+    }
+
+    /// Three parts are three, even where nobody reads the last two.
+    @Test func partsThatNobodyReads() throws {
+        var net = SmallNetwork("parts", input: ["N", 6, 4, 4])
+        net.builder.node("Split", ["image"], ["first", "", ""], ["axis": .int(1)], name: "split")
+        net.output("first")
+        let numbers = (0..<96).map(Float.init)
+        let found = try Network(net.model()).run(numbers, dims: [1, 6, 4, 4], outputs: ["first"], on: device)
+        #expect(found[0].shape == [1, 2, 4, 4] && found[0].values == Array(numbers[..<32]))
     }
 
     @Test func outputsThatAreNotComputed() {

@@ -115,6 +115,11 @@ extension Tape {
     package mutating func value(_ operand: Operand) throws -> Value {
         switch operand {
         case .value(let value): return value
+        // As binary32 they would be divided without being cut off, and from 2²⁴ on be others.
+        case .host(let tensor) where tensor.isInteger:
+            throw OperatorError(
+                unsupported:
+                    "computes with integers other than those of shapes in a way that is not supported")
         case .host(let tensor): return try constant(tensor)
         case .fused: preconditionFailure("A value that a gradient needs was fused away.")
         }

@@ -181,10 +181,10 @@ package struct Cast: Passing {
     package static let name = "Cast"
     package static let formula =
         "y = x between floating-point types; integers only in the arithmetic of shapes"
-    private let toFloat: Bool
+    private let toFloat: Bool, type: Int
     package init(_ attributes: Attributes) throws {
         // The data types of ONNX: 1 float, 10 float16, 11 double, 16 bfloat16; 2 ... 7, 9, 12, 13 integers and bool.
-        let type = try attributes.int("to")
+        type = try attributes.int("to")
         attributes.ignore("saturate")  // of 8-bit floats
         toFloat = [1, 10, 11, 16].contains(type)
         guard toFloat || [2, 3, 4, 5, 6, 7, 9, 12, 13].contains(type) else {
@@ -195,7 +195,27 @@ package struct Cast: Passing {
         guard let first = inputs.first, let x = first else { return nil }
         try limits.memory.check(16 * x.shape.count)
         if toFloat { return [x.isInteger ? HostTensor(x.shape, .floats(try x.floats())) : x] }
-        return [HostTensor(x.shape, .ints(try x.ints()))]
+        if type == 9 {
+            let truths = x.isInteger ? try x.ints().map { $0 != 0 } : try x.floats().map { $0 != 0 }
+            return [HostTensor(x.shape, .ints(truths.map { $0 ? 1 : 0 }))]
+        }
+        let ints = try x.ints()
+        let range: ClosedRange<Int> =
+            switch type {
+            case 2: 0...255
+            case 3: -128...127
+            case 4: 0...65535
+            case 5: -32768...32767
+            case 6: Int(Int32.min)...Int(Int32.max)
+            case 12: 0...Int(UInt32.max)
+            case 13: 0 ... .max
+            default: .min ... .max
+            }
+        if let bad = ints.first(where: { !range.contains($0) }) {
+            throw OperatorError(
+                unsupported: "casts \(bad) to a type that does not hold it, which is not supported")
+        }
+        return [HostTensor(x.shape, .ints(ints))]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         guard toFloat else {
