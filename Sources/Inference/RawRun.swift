@@ -80,6 +80,13 @@ extension Network {
         }
         plan.tape.dropDeadSteps(keeping: results.map(\.value))
         let executor = try device.load(plan.tape, keeping: results.map(\.value))
+        // All values stay until they are given back; the last is copied into rows, and to its file.
+        let counts = results.map { plan.tape.shape($0.value).count }
+        do {
+            try limits.memory.check(4 * (counts.reduce(0, +) + 3 * (counts.max() ?? 0)))
+        } catch {
+            throw LimitError("\(model.path): Giving back what it computes \(error).")
+        }
         try shape.memoryOrder(values).withUnsafeBufferPointer { try executor.write(plan.input, from: $0) }
         try executor.run(plan.tape.stage(0))
         if let seed {

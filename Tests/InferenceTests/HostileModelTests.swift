@@ -155,6 +155,13 @@ import Testing
         }
     }
 
+    /// The arena holds 24 MB of 64; the copies that are given back and written do not fit as well.
+    @Test func resultsAreCounted() {
+        refusal("Giving back", "memory", "--memory-limit", limit: true) {
+            try run { n in n.node("Pad", ["image", n.ints([0, 0, 0, 0, 0, 0, 1986, 986])]) }
+        }
+    }
+
     @Test func whatFitsRuns() throws {
         let limits = Limits(memory: 8 << 20, work: 1e9)
         var net = SmallNetwork("fits")
