@@ -129,7 +129,8 @@ package struct CLDevice: Sendable {
 
     /// Whether it speaks at least that version of OpenCL, going by `version`, which begins with `OpenCL MAJOR.MINOR`.
     package func speaks(_ major: Int, _ minor: Int) -> Bool {
-        let numbers = version.split(separator: " ").dropFirst().first?.split(separator: ".").map { Int($0) ?? 0 } ?? []
+        let numbers =
+            version.split(separator: " ").dropFirst().first?.split(separator: ".").map { Int($0) ?? 0 } ?? []
         return !numbers.lexicographicallyPrecedes([major, minor])
     }
 

@@ -71,7 +71,9 @@ import Testing
         Case("one.png --model small.onnx --work-limit -2", 64, "--work-limit"),
         Case("help clasify", 64, "no command", "clasify"),
         Case("one.png --model small.onnx --class ant --class 9", 7, "0 to 3"),
-        Case("run --model small.onnx --input flat.npy --output out --labels two.txt", 11, "two.txt", "4 classes"),
+        Case(
+            "run --model small.onnx --input flat.npy --output out --labels two.txt", 11, "two.txt",
+            "4 classes"),
         Case("one.png --model small.onnx --overlay nowhere", 64, "--overlay"),
         Case("one.png --model small.onnx --kernels wide", 64, "--kernels"),
         Case("one.png --nonsense", 64, "--nonsense"),

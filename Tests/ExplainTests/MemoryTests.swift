@@ -98,11 +98,11 @@ import Testing
                 }
                 try writer.finish(session)
                 let files = try (0..<12).map {
-                    let class_ = try FileManager.default.contentsOfDirectory(atPath: "\(folder)/\(name)")
+                    let overlay = try FileManager.default.contentsOfDirectory(atPath: "\(folder)/\(name)")
                         .first { [stem = "\($0).gradcam."] file in
                             file.hasPrefix(stem) && !file.hasSuffix("npy")
                         }
-                    return try Data(contentsOf: URL(filePath: "\(folder)/\(name)/\(try #require(class_))"))
+                    return try Data(contentsOf: URL(filePath: "\(folder)/\(name)/\(try #require(overlay))"))
                 }
                 return (maps, files, model)
             }

@@ -86,7 +86,8 @@ enum Numbers: CaseIterable {
 
     func change(_ values: inout [Float], _ random: inout CounterRandom) {
         let odd: [Float] = [
-            0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0x1.16c2p-133, -0x1.05564p-128, .leastNormalMagnitude,
+            0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0x1.16c2p-133, -0x1.05564p-128,
+            .leastNormalMagnitude,
             -.leastNormalMagnitude, 1e-20, -1e-20, 3e38, -3e38, .greatestFiniteMagnitude, 1e20, -1e19, 88.8,
             -104, 0.5,
             -3, 3, 6, 1,

@@ -25,8 +25,9 @@ package enum Devices {
     }
 
     /// Each OpenCL device that can keep the promise, with each shape of the kernels.
-    package static let openCL: [TestDevice] = inventory.devices.filter { OpenCL.fitness(of: $0).problem == nil }.flatMap
-    { device in
+    package static let openCL: [TestDevice] = inventory.devices.filter {
+        OpenCL.fitness(of: $0).problem == nil
+    }.flatMap { device in
         KernelShape.allCases.map { shape in
             let opened = try! OpenCL(device, shape: shape)
             return TestDevice(
@@ -46,7 +47,8 @@ package enum Devices {
             (OpenCLTile(128, 32), true), (OpenCLTile(32, 32), true),
         ].map { tile, split in
             let opened = try! OpenCL(
-                inventory.devices.first { OpenCL.fitness(of: $0).problem == nil }!, shape: .gpu, tile: tile, split: split
+                inventory.devices.first { OpenCL.fitness(of: $0).problem == nil }!, shape: .gpu, tile: tile,
+                split: split
             )
             return TestDevice(
                 device: .openCL(opened),
@@ -58,7 +60,9 @@ package enum Devices {
     package static func lesser(
         _ title: String, shape: KernelShape? = nil, _ change: (inout CLDevice) -> Void
     ) throws -> TestDevice? {
-        guard var device = inventory.devices.first(where: { OpenCL.fitness(of: $0).problem == nil }) else { return nil }
+        guard var device = inventory.devices.first(where: { OpenCL.fitness(of: $0).problem == nil }) else {
+            return nil
+        }
         change(&device)
         let opened = try OpenCL(device, shape: shape)
         return TestDevice(
@@ -89,7 +93,9 @@ package enum Devices {
     }
 
     /// The first OpenCL device, with inputs that travel as they do to a device with memory of its own.
-    package static let copying: [TestDevice] = inventory.devices.filter { OpenCL.fitness(of: $0).problem == nil }.prefix(
+    package static let copying: [TestDevice] = inventory.devices.filter {
+        OpenCL.fitness(of: $0).problem == nil
+    }.prefix(
         1
     ).map {
         let opened = try! OpenCL($0, copies: true)

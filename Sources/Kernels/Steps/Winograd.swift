@@ -190,8 +190,10 @@ package struct Winograd: Step {
         let capacity = tiling.capacity(on: device)
         var sums = 0
         if case .openCL(let device) = device {
-            sums = parts(device).map { Convolution.sums(device, product(raw(first: $0.first, rows: $0.rows))) }
-                .max()!
+            sums = parts(device).map {
+                Convolution.sums(device, product(raw(first: $0.first, rows: $0.rows)))
+            }
+            .max()!
         }
         return [capacity * tiling.room.tile, capacity * tiling.room.product, sums]
     }
