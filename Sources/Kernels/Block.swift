@@ -49,8 +49,8 @@ package final class Block: @unchecked Sendable {
         return memory.bindMemory(to: Float.self, capacity: bytes / 4)
     }
 
-    /// The bytes, in whole pages, of a block that is mapped; nil for small ones. Large ones from `malloc` may lie in pages that it had before,
-    /// which are scattered and not large: kernels that read weights there took twice as long.
+    /// The bytes, in whole pages, of a block that is mapped; nil for small ones. From `malloc` large ones may lie in pages that it had
+    /// before, and those are small and stay so.
     private static func mapped(_ count: Int) -> Int? {
         let page = 4096 * 16  // of any system
         return count * 4 < 4 << 20 ? nil : (count * 4 + page - 1) / page * page
