@@ -304,21 +304,20 @@ package struct Network: Sendable {
         work -= tape.work
         if work < 0 { throw LimitError(excessiveWork(limits)) }
         let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
-        let executor: CPUExecutor
+        let executor: any Executor
         do {
-            executor = try CPUExecutor(tape, keeping: values, on: CPU(threads: 1))
+            executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: values)
         } catch is LimitError {
             // The end of a sentence, as of any operator.
-            _ = try limits.memory.reserve(tape.memory(arena: 0, keeping: values))
             throw LimitError("needs memory that \(limits.memory.exceeded); --memory-limit raises it")
         }
-        executor.run(tape.stage(0))
-        return results.map { result in
+        try executor.run(tape.stage(0))
+        return try results.map { result in
             switch result {
             case .host(let tensor): tensor
             case .value(let value):
                 HostTensor(
-                    tape.shape(value), .floats(tape.shape(value).rowMajor(executor.memoryOrder(value))))
+                    tape.shape(value), .floats(tape.shape(value).rowMajor(try executor.memoryOrder(value))))
             case .fused(let shape): HostTensor(shape, .floats([]))
             }
         }

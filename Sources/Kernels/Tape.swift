@@ -109,7 +109,8 @@ package struct Tape: Sendable {
     package mutating func zeros(_ count: Int) -> Value {
         if let zerosValue, sizes[storage(zerosValue)] >= count { return zerosValue }
         let size = max(count, 4096)
-        let value = weights(PackedWeights(count: size) { $0.initialize(repeating: 0, count: size) })
+        let value = weights(
+            PackedWeights(count: size, key: .zeros(size)) { $0.initialize(repeating: 0, count: size) })
         zerosValue = value
         return value
     }
@@ -150,8 +151,7 @@ package struct Tape: Sendable {
 
     // MARK: Memory
 
-    /// Where each storage that steps write lies, in floats; memory is used again once nobody reads it. It is one block, or several
-    /// where a block has a largest size.
+    /// Where storages that steps write lie, in floats. It is one block, or several where a block has a largest size.
     package struct Arena {
         package struct Place: Sendable, Hashable {
             package var block: Int, offset: Int, size: Int
@@ -164,20 +164,24 @@ package struct Tape: Sendable {
         package var size: Int { sizes.reduce(0, +) }
     }
 
-    /// Storages of `kept` values, and those that cross into a later stage, keep their memory to the end.
+    /// The memory of a tape: of the values that stay, and of those that are gone when their stage has run. In the second it is used
+    /// again once nobody reads a value, by the same tape or by any other on the device.
+    package struct Memory {
+        package var lasting = Arena(), passing = Arena()
+        /// Of both, in floats.
+        package var size: Int { lasting.size + passing.size }
+    }
+
+    /// Storages of `kept` values, and those that cross into a later stage, are the ones that stay.
     /// - Parameters:
     ///   - most: the largest size of a block. What does not fit into one gets a block of its own that is larger.
     ///   - room: of each step's workspaces.
     ///   - runs: steps that run at the same time. What they pass from one to the next needs no memory here.
     ///   - overwriting: whether outputs take the place of the values that their steps overwrite, if nobody reads those later.
-    package func arena(
+    package func memory(
         keeping kept: [Value], alignment: Int, most: Int = .max, room: (any Step) -> [Int] = { _ in [] },
         runs: [Range<Int>] = [], overwriting: Bool = false
-    ) -> Arena {
-        struct Life {
-            var storage: Int, room: Int, first: Int, last: Int
-            var size = 0  // with what alignment adds
-        }
+    ) -> Memory {
         func life(_ storage: Int, _ room: Int, _ first: Int, _ last: Int) -> Life {
             Life(
                 storage: storage, room: room, first: first, last: last,
@@ -223,134 +227,163 @@ package struct Tape: Sendable {
             }
         }
 
-        var arena = Arena()
+        let all = lives.values.sorted { ($0.first, $0.storage) < ($1.first, $1.storage) }
+        var memory = Memory(
+            lasting: Tape.arena(all.filter { $0.last == steps.count }, steps: steps.count, most: most),
+            passing: Tape.arena(all.filter { $0.last < steps.count }, steps: steps.count, most: most))
+        for (storage, old) in taken {
+            memory.lasting.places[storage] = memory.lasting.places[old]
+            memory.passing.places[storage] = memory.passing.places[old]
+        }
+        return memory
+    }
 
-        /// In the order in which they begin, each in the smallest range that is free then and large enough, else at the end.
-        func placeInOrder(_ ordered: [Life]) {
-            var free: [Arena.Place] = []
-            var ending: [[Arena.Place]] = Array(repeating: [], count: steps.count + 1)
-            var time = 0
-            func release(_ place: Arena.Place) {
-                var place = place
-                while let i = free.firstIndex(where: {
-                    $0.block == place.block
-                        && ($0.offset + $0.size == place.offset || place.offset + place.size == $0.offset)
-                }) {
-                    let other = free.remove(at: i)
-                    (place.offset, place.size) = (min(place.offset, other.offset), place.size + other.size)
-                }
-                free.append(place)
-                // So that the search stays short, the smallest is forgotten where there are many.
-                if free.count > 64, let i = free.indices.min(by: { free[$0].size < free[$1].size }) {
-                    free.remove(at: i)
-                }
+    /// The steps between which a storage holds numbers that somebody reads, and its size in floats.
+    private struct Life {
+        var storage: Int, room: Int, first: Int, last: Int
+        var size = 0  // with what alignment adds
+    }
+
+    /// - Parameter lives: in the order in which they begin.
+    private static func arena(_ lives: [Life], steps: Int, most: Int) -> Arena {
+        // No published classifier has so many that comparing each with all others takes long.
+        lives.count <= 4096
+            ? placedBySize(lives.sorted { ($0.size, $1.storage) > ($1.size, $0.storage) }, most: most)
+            : placedInOrder(lives, steps: steps, most: most)
+    }
+
+    /// In the order in which they begin, each in the smallest range that is free then and large enough, else at the end.
+    private static func placedInOrder(_ ordered: [Life], steps: Int, most: Int) -> Arena {
+        var arena = Arena()
+        var free: [Arena.Place] = []
+        var ending: [[Arena.Place]] = Array(repeating: [], count: steps + 1)
+        var time = 0
+        func release(_ place: Arena.Place) {
+            var place = place
+            while let i = free.firstIndex(where: {
+                $0.block == place.block
+                    && ($0.offset + $0.size == place.offset || place.offset + place.size == $0.offset)
+            }) {
+                let other = free.remove(at: i)
+                (place.offset, place.size) = (min(place.offset, other.offset), place.size + other.size)
             }
-            for life in ordered {
-                while time < life.first {
-                    for place in ending[time] { release(place) }
-                    time += 1
-                }
-                var place = Arena.Place(block: 0, offset: 0, size: life.size)
-                let fitting = free.indices.filter { free[$0].size >= life.size }
-                if let i = fitting.min(by: { free[$0].size < free[$1].size }) {
-                    (place.block, place.offset) = (free[i].block, free[i].offset)
-                    free[i].offset += life.size
-                    free[i].size -= life.size
-                    if free[i].size == 0 { free.remove(at: i) }
-                } else {
-                    if arena.sizes.isEmpty || arena.sizes.last! + life.size > most && arena.sizes.last! > 0 {
-                        arena.sizes.append(0)
-                    }
-                    place.block = arena.sizes.count - 1
-                    place.offset = arena.sizes[place.block]
-                    arena.sizes[place.block] += life.size
-                }
-                ending[min(life.last, steps.count)].append(place)
-                place.size = life.room
-                arena.places[life.storage] = place
+            free.append(place)
+            // So that the search stays short, the smallest is forgotten where there are many.
+            if free.count > 64, let i = free.indices.min(by: { free[$0].size < free[$1].size }) {
+                free.remove(at: i)
             }
         }
-
-        /// Largest first, each in the first block and at the lowest place where it meets nobody who lives at the same time.
-        func placeBySize(_ ordered: [Life]) {
-            var placed: [[(life: Life, offset: Int)]] = []  // in each block
-            for life in ordered {
-                func offset(in block: Int) -> Int {
-                    let neighbours = placed[block].filter {
-                        $0.life.first <= life.last && life.first <= $0.life.last
-                    }.sorted { $0.offset < $1.offset }
-                    var offset = 0
-                    for other in neighbours where offset + life.size > other.offset {
-                        offset = max(offset, other.offset + other.life.size)
-                    }
-                    return offset
-                }
-                var place = Arena.Place(block: 0, offset: 0, size: life.room)
-                while place.block < placed.count {
-                    place.offset = offset(in: place.block)
-                    if place.offset == 0 || place.offset + life.size <= most { break }
-                    (place.block, place.offset) = (place.block + 1, 0)
-                }
-                if place.block == placed.count {
-                    placed.append([])
+        for life in ordered {
+            while time < life.first {
+                for place in ending[time] { release(place) }
+                time += 1
+            }
+            var place = Arena.Place(block: 0, offset: 0, size: life.size)
+            let fitting = free.indices.filter { free[$0].size >= life.size }
+            if let i = fitting.min(by: { free[$0].size < free[$1].size }) {
+                (place.block, place.offset) = (free[i].block, free[i].offset)
+                free[i].offset += life.size
+                free[i].size -= life.size
+                if free[i].size == 0 { free.remove(at: i) }
+            } else {
+                if arena.sizes.isEmpty || arena.sizes.last! + life.size > most && arena.sizes.last! > 0 {
                     arena.sizes.append(0)
                 }
-                placed[place.block].append((life, place.offset))
-                arena.places[life.storage] = place
-                arena.sizes[place.block] = max(arena.sizes[place.block], place.offset + life.size)
+                place.block = arena.sizes.count - 1
+                place.offset = arena.sizes[place.block]
+                arena.sizes[place.block] += life.size
             }
+            ending[min(life.last, steps)].append(place)
+            place.size = life.room
+            arena.places[life.storage] = place
         }
+        return arena
+    }
 
-        // No published classifier has so many that comparing each with all others takes long.
-        if lives.count <= 4096 {
-            placeBySize(lives.values.sorted { ($0.size, $1.storage) > ($1.size, $0.storage) })
-        } else {
-            placeInOrder(lives.values.sorted { ($0.first, $0.storage) < ($1.first, $1.storage) })
+    /// Largest first, each in the first block and at the lowest place where it meets nobody who lives at the same time.
+    private static func placedBySize(_ ordered: [Life], most: Int) -> Arena {
+        var arena = Arena()
+        var placed: [[(life: Life, offset: Int)]] = []  // in each block
+        for life in ordered {
+            func offset(in block: Int) -> Int {
+                let neighbours = placed[block].filter {
+                    $0.life.first <= life.last && life.first <= $0.life.last
+                }.sorted { $0.offset < $1.offset }
+                var offset = 0
+                for other in neighbours where offset + life.size > other.offset {
+                    offset = max(offset, other.offset + other.life.size)
+                }
+                return offset
+            }
+            var place = Arena.Place(block: 0, offset: 0, size: life.room)
+            while place.block < placed.count {
+                place.offset = offset(in: place.block)
+                if place.offset == 0 || place.offset + life.size <= most { break }
+                (place.block, place.offset) = (place.block + 1, 0)
+            }
+            if place.block == placed.count {
+                placed.append([])
+                arena.sizes.append(0)
+            }
+            placed[place.block].append((life, place.offset))
+            arena.places[life.storage] = place
+            arena.sizes[place.block] = max(arena.sizes[place.block], place.offset + life.size)
         }
-        for (storage, old) in taken { arena.places[storage] = arena.places[old] }
         return arena
     }
 
     // MARK: Limits
 
-    /// Bytes of memory that the host needs to load and run it, where the arena has `arena` floats and lies in the host's memory.
-    package func memory(arena: Int, keeping kept: [Value]) -> Int {
-        var floats = arena
-        var largest = 0
-        for storage in used(keeping: kept) {
-            switch sources[storage] {
-            case .constant: floats += sizes[storage]
-            case .weights:
-                floats += (sizes[storage] + 15) / 16 * 16
-                // While they are put in order, a copy of those that they are made of.
-                largest = max(largest, sizes[storage])
-            case .input, .step, .workspace: break
+    /// The storages of the weights and constants that steps or people read, in order.
+    func weights(keeping kept: [Value]) -> [Int] {
+        used(keeping: kept).sorted().filter {
+            switch sources[$0] {
+            case .constant, .weights: true
+            case .input, .step, .workspace: false
             }
         }
-        for (storage, source) in sources.enumerated() {
-            // An input, and the two slots from which it comes.
-            if case .input = source { floats += 3 * sizes[storage] }
-        }
-        return 4 * (floats + largest)
     }
 
-    /// Counts that memory.
+    /// Bytes of weights in the host's memory, rounded to whole cache lines; and, while they are put in order, a copy of the largest.
+    func weightBytes(_ storages: [Int]) -> Int {
+        var (all, largest) = (0, 0)
+        for storage in storages {
+            all += (sizes[storage] + 15) / 16 * 16
+            if case .weights = sources[storage] { largest = max(largest, sizes[storage]) }
+        }
+        return 4 * (all + largest)
+    }
+
+    /// Bytes of the inputs: each, and the two slots from which it comes.
+    var inputBytes: Int {
+        zip(sources, sizes).reduce(0) { sum, storage in
+            if case .input = storage.0 { sum + 12 * storage.1 } else { sum }
+        }
+    }
+
+    /// Counts memory that the host needs to load and run it.
+    /// - Parameter parts: bytes; each is counted for as long as somebody has its share.
     /// - Throws: a sentence that names the node whose values are the largest.
-    package func reserveMemory(arena: Int, keeping kept: [Value]) throws -> MemoryBudget.Share {
+    func reserveMemory(_ parts: [Int], keeping kept: [Value]) throws -> [MemoryBudget.Share] {
         // Kernels count in 32 bits.
         let count = used(keeping: kept).map { sizes[$0] }.max() ?? 0
-        let bytes = memory(arena: arena, keeping: kept)
-        guard count < Int(Int32.max), let share = limits.memory.tryReserve(bytes) else {
+        var shares: [MemoryBudget.Share] = []
+        for part in parts where count < Int(Int32.max) {
+            guard let share = limits.memory.tryReserve(part) else { break }
+            shares.append(share)
+        }
+        guard shares.count == parts.count else {
+            shares = []
             let problem =
                 count < Int(Int32.max)
                 ? limits.memory.exceeded
                     + "; take a smaller batch or picture, or raise the limit with --memory-limit"
                 : "is more than kernels can address; take a smaller batch or picture"
             throw LimitError(
-                "The network takes \(MemoryBudget.mebibytes(bytes)) of memory, the largest part for "
+                "The network takes \(MemoryBudget.mebibytes(parts.reduce(0, +))) of memory, the largest part for "
                     + "\(largestLabel), which \(problem).", isMemory: true)
         }
-        return share
+        return shares
     }
 
     /// The node whose step reads or writes the largest storage, for sentences.

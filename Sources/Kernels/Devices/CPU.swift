@@ -107,95 +107,158 @@ package struct CPUFrame {
     }
 }
 
+/// The processor made ready: its threads, their scratch memory, and what tapes share.
+final class LoadedCPU {
+    let cpu: CPU
+    let working = WorkingMemory<Block>()
+    let weights = WeightStore<Weights>()
+    fileprivate let pool: OpaquePointer?  // nil for one thread
+    fileprivate let scratch: UnsafeMutablePointer<wb_scratch>  // two for each thread
+
+    /// The weights that a tape was the first to read: one block, so that large pages can serve even small layers.
+    final class Weights: WeightMemory {
+        let block: Block
+        private let share: MemoryBudget.Share
+        var bytes: Int { 4 * block.count }
+        init(_ block: Block, _ share: MemoryBudget.Share) { (self.block, self.share) = (block, share) }
+    }
+
+    init(_ cpu: CPU) {
+        self.cpu = cpu
+        pool = cpu.threads > 1 ? wb_threads_make(Int32(cpu.threads), cpu.threads <= CPU.cores) : nil
+        scratch = .allocate(capacity: 2 * cpu.threads)
+        scratch.initialize(repeating: wb_scratch(), count: 2 * cpu.threads)
+    }
+
+    deinit {
+        if let pool { wb_threads_free(pool) }
+        for i in 0..<2 * cpu.threads { wb_scratch_free(scratch + i) }
+        scratch.deallocate()
+    }
+}
+
 /// A tape in the CPU's memory.
-package final class CPUExecutor: Executor {
+final class CPUExecutor: Executor {
     private let tape: Tape
+    private let kept: [Value]
+    private let machine: LoadedCPU
+    private let memory: Tape.Memory
     private var frame: CPUFrame
-    private let blocks: [Block]  // keeps the memory
-    private let share: MemoryBudget.Share  // of the limit, for that
+    private let lasting: Block, constants: [Block], weights: [LoadedCPU.Weights]  // keep what is pointed at
+    private let share: MemoryBudget.Share  // of the limit, for what is only this tape's
     private let cascades: [Int: Cascade]  // by their first steps
     private var taken: [Int: Block] = [:]  // the input slots in use, by value
-    package let arenaBytes: Int
+    private var generation = -1  // of the working memory that the frame points into
+    var arenaBytes: Int { 4 * memory.size }
 
-    /// - Throws: `LimitError` if the tape needs more memory or work than its limits allow; nothing has been allocated then.
-    package init(_ tape: Tape, keeping kept: [Value], on cpu: CPU) throws {
-        self.tape = tape
+    init(_ tape: Tape, keeping kept: [Value], on machine: LoadedCPU) throws {
+        let cpu = machine.cpu
+        (self.tape, self.kept, self.machine) = (tape, kept, machine)
         let cascades = Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
         // Sixteen floats fill a cache line.
-        let arena = tape.arena(
+        let memory = tape.memory(
             keeping: kept, alignment: 16, room: { $0.room(on: .cpu(cpu)) }, runs: cascades.map(\.steps),
             overwriting: true)
-        // All weights lie in one block, so that large pages can serve even small layers.
-        var packed: [(storage: Int, weights: PackedWeights, offset: Int)] = []
-        var weightCount = 0
-        for storage in tape.used(keeping: kept).sorted() {
+        self.memory = memory
+        var found: [(storage: Int, weights: WeightStore<LoadedCPU.Weights>.Found)] = []
+        var new: [(storage: Int, weights: PackedWeights, offset: Int)] = []
+        var newCount = 0
+        for storage in tape.weights(keeping: kept) {
             guard case .weights(let weights) = tape.sources[storage] else { continue }
-            packed.append((storage, weights, weightCount))
-            weightCount += (weights.count + 15) / 16 * 16
-        }
-        try tape.checkWork(tape.limits.work * tape.pictures)
-        share = try tape.reserveMemory(arena: arena.size, keeping: kept)
-        let memory = try Block(workingMemory: arena.size)
-        let weights = try Block(workingMemory: weightCount)
-        var blocks = [memory, weights]
-        var pointers = [UnsafeMutablePointer<Float>?](repeating: nil, count: tape.sources.count)
-        for (storage, source) in tape.sources.enumerated() {
-            switch source {
-            case .constant(let block):
-                blocks.append(block)
-                pointers[storage] = block.pointer
-            case .input:
-                let block = Block(count: tape.sizes[storage])
-                blocks.append(block)
-                pointers[storage] = block.pointer
-            case .step, .workspace:
-                pointers[storage] = arena.places[storage].map { memory.pointer + $0.offset }
-            case .weights: break
+            if let there = machine.weights[weights.key] {
+                found.append((storage, there))
+            } else {
+                new.append((storage, weights, newCount))
+                newCount += (weights.count + 15) / 16 * 16
             }
         }
-        for part in packed {
-            let pointer = weights.pointer + part.offset
-            try part.weights.write(pointer)
-            pointers[part.storage] = pointer
+        try tape.checkWork(tape.limits.work * tape.pictures)
+        let there = Set(found.map(\.storage))
+        var shares = try tape.reserveMemory(
+            [
+                4 * memory.lasting.size + tape.inputBytes,
+                tape.weightBytes(tape.weights(keeping: kept).filter { !there.contains($0) }),
+                4 * machine.working.lacking(memory.passing.sizes),
+            ], keeping: kept)
+        try machine.working.grow(memory.passing.sizes, shares.removeLast()) {
+            try Block(workingMemory: $0)
         }
-        arenaBytes = arena.size * 4
-        self.cascades = Dictionary(uniqueKeysWithValues: cascades.map { ($0.steps.lowerBound, $0) })
-        self.blocks = blocks
-        let scratch = UnsafeMutablePointer<wb_scratch>.allocate(capacity: 2 * cpu.threads)
-        scratch.initialize(repeating: wb_scratch(), count: 2 * cpu.threads)
-        frame = CPUFrame(
-            functions: cpu.functions.pointee, threads: cpu.threads,
-            pool: cpu.threads > 1 ? wb_threads_make(Int32(cpu.threads), cpu.threads <= CPU.cores) : nil,
-            storages: tape.entries.map(\.storage), memory: pointers, scratch: scratch)
+        do {
+            let lasting = try Block(workingMemory: memory.lasting.size)
+            var pointers = [UnsafeMutablePointer<Float>?](repeating: nil, count: tape.sources.count)
+            var constants: [Block] = []
+            for (storage, source) in tape.sources.enumerated() {
+                switch source {
+                case .constant(let block):
+                    constants.append(block)
+                    pointers[storage] = block.pointer
+                case .input:
+                    let block = Block(count: tape.sizes[storage])
+                    constants.append(block)
+                    pointers[storage] = block.pointer
+                case .step, .workspace:
+                    pointers[storage] = memory.lasting.places[storage].map { lasting.pointer + $0.offset }
+                case .weights: break
+                }
+            }
+            let added = LoadedCPU.Weights(try Block(workingMemory: newCount), shares.removeLast())
+            // The largest first: with each comes a copy of what it is made of, and there is most room for that at the beginning.
+            for (storage, weights, offset) in new.sorted(by: { $0.weights.count > $1.weights.count }) {
+                try weights.write(added.block.pointer + offset)
+                pointers[storage] = added.block.pointer + offset
+            }
+            for (storage, there) in found { pointers[storage] = there.memory.block.pointer + there.place }
+            if newCount > 0 { machine.weights.add(added, new.map { ($0.weights.key, $0.offset) }) }
+            (self.lasting, self.constants) = (lasting, constants)
+            weights = [added] + found.map(\.weights.memory)
+            share = shares.removeLast()
+            self.cascades = Dictionary(uniqueKeysWithValues: cascades.map { ($0.steps.lowerBound, $0) })
+            frame = CPUFrame(
+                functions: cpu.functions.pointee, threads: cpu.threads, pool: machine.pool,
+                storages: tape.entries.map(\.storage), memory: pointers, scratch: machine.scratch)
+        } catch {
+            // What was to be worked in may be too large for whoever tries again with less.
+            machine.working.drop()
+            throw error
+        }
         // Worth to know where the host writes what they are multiplied by: it may be a 1 among zeros.
         for case let product as Convolution in tape.steps where product.isRowProduct {
             guard case .input = tape.sources[tape.storage(product.x)] else { continue }
             let storage = tape.storage(product.weights)
-            let numbers = UnsafeBufferPointer(start: pointers[storage]!, count: tape.sizes[storage])
+            let numbers = UnsafeBufferPointer(start: frame.memory[storage]!, count: tape.sizes[storage])
             if numbers.allSatisfy({ $0.isFinite }) { frame.finite.insert(storage) }
         }
     }
 
-    deinit {
-        if let pool = frame.pool { wb_threads_free(pool) }
-        for i in 0..<2 * frame.threads { wb_scratch_free(frame.scratch + i) }
-        frame.scratch.deallocate()
+    /// Points at the working memory, which may have grown since.
+    private func bind() throws {
+        guard generation != machine.working.generation else { return }
+        let lacking = machine.working.lacking(memory.passing.sizes)
+        if lacking > 0 {
+            let share = try tape.reserveMemory([4 * lacking], keeping: kept)[0]
+            try machine.working.grow(memory.passing.sizes, share) { try Block(workingMemory: $0) }
+        }
+        for (storage, place) in memory.passing.places {
+            frame.memory[storage] = machine.working.regions[place.block].pointer + place.offset
+        }
+        generation = machine.working.generation
     }
 
-    package func slot(for value: Value) -> any InputSlot { HostSlot(count: tape.shape(value).count) }
+    func slot(for value: Value) -> any InputSlot { HostSlot(count: tape.shape(value).count) }
 
     /// Steps read what lies in the slot.
-    package func take(_ slot: any InputSlot, as value: Value) {
+    func take(_ slot: any InputSlot, as value: Value) {
         precondition(slot.numbers.count == tape.shape(value).count)
         taken[value.id] = slot.numbers
         frame.memory[tape.storage(value)] = slot.numbers.pointer
     }
 
-    package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) {
+    func write(_ value: Value, from source: UnsafeBufferPointer<Float>) {
         frame.pointer(value).update(from: source.baseAddress!, count: source.count)
     }
 
-    package func run(_ steps: Range<Int>) {
+    func run(_ steps: Range<Int>) throws {
+        try bind()
         forEach(steps) {
             tape.steps[$0].run(frame)
         } cascade: {
@@ -218,11 +281,22 @@ package final class CPUExecutor: Executor {
         }
     }
 
-    package func memoryOrder(_ value: Value) -> [Float] {
-        Array(UnsafeBufferPointer(start: frame.pointer(value), count: tape.shape(value).count))
+    func copy(_ value: Value, from source: Value, of other: any Executor) throws {
+        let numbers = try (other as! CPUExecutor).numbers(source)
+        precondition(numbers.count == tape.shape(value).count)
+        frame.pointer(value).update(from: numbers.baseAddress!, count: numbers.count)
     }
 
-    package func time(_ steps: Range<Int>) -> [Double] {
+    func memoryOrder(_ value: Value) throws -> [Float] { Array(try numbers(value)) }
+
+    private func numbers(_ value: Value) throws -> UnsafeBufferPointer<Float> {
+        precondition(
+            memory.passing.places[tape.storage(value)] == nil, "A value that nobody kept may be gone.")
+        return UnsafeBufferPointer(start: frame.pointer(value), count: tape.shape(value).count)
+    }
+
+    func time(_ steps: Range<Int>) throws -> [Double] {
+        try bind()
         var times: [Double] = []
         forEach(steps) { i in
             let start = DispatchTime.now().uptimeNanoseconds

@@ -43,6 +43,8 @@ package protocol Executor: AnyObject {
     func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws
     /// Memory from which an input comes, batch after batch; for several batches on their way, several slots.
     func slot(for value: Value) throws -> any InputSlot
+    /// Writes an input with a value that another executor of the same loaded device keeps.
+    func copy(_ value: Value, from source: Value, of other: any Executor) throws
     /// Makes what lies in the slot the input's value, for steps that start afterwards. The slot is in use until results of
     /// those have been read.
     func take(_ slot: any InputSlot, as value: Value) throws
@@ -52,11 +54,11 @@ package protocol Executor: AnyObject {
     func start(_ steps: Range<Int>) throws
     /// Whether `start` returns before the steps are done.
     var runsBesideHost: Bool { get }
-    /// The numbers of a value, in memory order.
+    /// The numbers of a value that stays, in memory order.
     func memoryOrder(_ value: Value) throws -> [Float]
     /// Seconds that each step takes, run one after the other.
     func time(_ steps: Range<Int>) throws -> [Double]
-    /// Working memory, without weights.
+    /// Bytes of memory for values, without weights and inputs.
     var arenaBytes: Int { get }
 }
 
@@ -73,11 +75,9 @@ package enum Device: Sendable {
     case cpu(CPU)
     case openCL(OpenCL)
 
+    /// Loads a tape that shares nothing with others.
     package func load(_ tape: Tape, keeping kept: [Value]) throws -> any Executor {
-        switch self {
-        case .cpu(let cpu): try CPUExecutor(tape, keeping: kept, on: cpu)
-        case .openCL(let device): try OpenCLExecutor(tape, keeping: kept, on: device)
-        }
+        try LoadedDevice(self).load(tape, keeping: kept)
     }
 
     /// How many images to compute at a time where `most` are wanted. No bit depends on it. A CPU is as fast with a few images

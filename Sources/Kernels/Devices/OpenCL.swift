@@ -208,7 +208,7 @@ package final class OpenCL: Sendable {
 package struct OpenCLFrame {
     package let device: OpenCL
     fileprivate let storages: [Int]
-    fileprivate let buffers: [CLBuffer?]
+    fileprivate var buffers: [CLBuffer?]
 
     func buffer(_ value: Value) -> CLArgument { .buffer(buffers[storages[value.id]]!) }
 
@@ -298,92 +298,170 @@ private final class CopySlot: InputSlot {
     }
 }
 
-/// A tape in the memory of an OpenCL device.
-package final class OpenCLExecutor: Executor {
-    private let tape: Tape
-    private let frame: OpenCLFrame
-    package let queue: CLQueue
-    private let copies: CLQueue?
-    private let launches: [[CLLaunch]]  // of each step
-    private let share: MemoryBudget.Share  // of the limit, for what lies in the host's memory
-    package let arenaBytes: Int
+/// An OpenCL device made ready: its queues, and what tapes share.
+final class LoadedOpenCL {
+    let device: OpenCL
+    let queue: CLQueue
+    let copies: CLQueue?
+    let working = WorkingMemory<CLBuffer>()
+    let weights = WeightStore<Weights>()
 
-    /// - Throws: a `DeviceError` that is about memory if the tape needs more than the device has, before anything is allocated or
-    ///   packed; a `CLError` if the driver has less than it says.
-    package init(_ tape: Tape, keeping kept: [Value], on device: OpenCL) throws {
-        self.tape = tape
+    /// The weights of a step.
+    final class Weights: WeightMemory {
+        let buffer: CLBuffer
+        private let share: MemoryBudget.Share?
+        var bytes: Int { buffer.byteCount }
+        init(_ buffer: CLBuffer, _ share: MemoryBudget.Share?) { (self.buffer, self.share) = (buffer, share) }
+    }
+
+    init(_ device: OpenCL) throws {
+        self.device = device
         queue = try CLQueue(context: device.context)
         copies = device.copies ? try CLQueue(context: device.context) : nil
+    }
+
+    func allocate(_ floats: Int) throws -> CLBuffer {
+        let buffer = try CLBuffer(context: device.context, byteCount: floats * 4)
+        // Some drivers find the memory when it is first used, and that had better be now.
+        try queue.write([Float(0)], to: buffer)
+        return buffer
+    }
+
+    /// Numbers that no step changes, in a buffer.
+    func buffer(holding block: Block, bytes: Int) throws -> CLBuffer {
+        let memory = UnsafeMutableRawBufferPointer(start: block.pointer, count: bytes)
+        if device.device.sharesHostMemory {
+            // Such a device reads the host's memory where it lies.
+            return try CLBuffer(context: device.context, borrowing: memory, of: block, flags: .readOnly)
+        }
+        let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
+        try queue.write(UnsafeRawBufferPointer(memory), to: buffer)
+        return buffer
+    }
+}
+
+/// A tape in the memory of an OpenCL device.
+final class OpenCLExecutor: Executor {
+    private let tape: Tape
+    private let kept: [Value]
+    private let machine: LoadedOpenCL
+    private let memory: Tape.Memory
+    private let buffers: [CLBuffer?]  // of each storage that is not worked in
+    private var frame: OpenCLFrame
+    private var launches: [[CLLaunch]] = []  // of each step
+    private var generation = -1  // of the working memory that those use
+    private let weights: [LoadedOpenCL.Weights]
+    private let share: MemoryBudget.Share  // of the limit, for what lies in the host's memory and is only this tape's
+    var arenaBytes: Int { 4 * memory.size }
+    private var queue: CLQueue { machine.queue }
+
+    init(_ tape: Tape, keeping kept: [Value], on machine: LoadedOpenCL) throws {
+        (self.tape, self.kept, self.machine) = (tape, kept, machine)
+        let device = machine.device
         // Parts of buffers begin where the device can address them, and buffers hold whole parts.
         let alignment = max(64, device.device.baseAddressAlignment / 4)
-        let arena = tape.arena(
+        let memory = tape.memory(
             keeping: kept, alignment: alignment,
             most: device.device.maxAllocation / 4 / alignment * alignment,
             room: { $0.room(on: .openCL(device)) })
-        try OpenCLExecutor.check(tape, arena, device, keeping: kept)
+        self.memory = memory
+        try OpenCLExecutor.check(tape, memory, machine, keeping: kept)
         try tape.checkWork(tape.limits.work * tape.pictures)
-        // A device with memory of its own has its own limits.
-        share = try tape.reserveMemory(arena: device.device.sharesHostMemory ? arena.size : 0, keeping: kept)
-        arenaBytes = arena.size * 4
-        let blocks = try arena.sizes.map { try CLBuffer(context: device.context, byteCount: $0 * 4) }
-        // Some drivers find the memory when it is first used, and that had better be now.
-        for block in blocks { try queue.write([Float(0)], to: block) }
-        var buffers: [CLBuffer?] = []
-        let used = tape.used(keeping: kept)
-        for (storage, source) in tape.sources.enumerated() {
-            let bytes = max(4, tape.sizes[storage] * 4)
-            let constant: Block? =
-                switch source {
-                case .constant(let block): block
-                case .weights(let weights) where used.contains(storage): try Block(weights)
-                default: nil
-                }
-            switch source {
-            case .constant, .weights:
-                guard let block = constant else {
-                    buffers.append(nil)
-                    continue
-                }
-                let memory = UnsafeMutableRawBufferPointer(start: block.pointer, count: bytes)
-                if device.device.sharesHostMemory {
-                    // Such a device reads the host's memory where it lies.
-                    buffers.append(
-                        try CLBuffer(
-                            context: device.context, borrowing: memory, of: block, flags: .readOnly))
-                } else {
-                    let buffer = try CLBuffer(context: device.context, byteCount: bytes, flags: .readOnly)
-                    try queue.write(UnsafeRawBufferPointer(memory), to: buffer)
-                    buffers.append(buffer)
-                }
-            case .input: buffers.append(try CLBuffer(context: device.context, byteCount: bytes))
-            case .step, .workspace:
-                buffers.append(
-                    try arena.places[storage].map {
-                        try blocks[$0.block].part(offset: $0.offset * 4, byteCount: max(4, $0.size * 4))
-                    })
+        let shared = device.device.sharesHostMemory
+        var found: [Int: LoadedOpenCL.Weights] = [:]
+        let needed = tape.weights(keeping: kept)
+        for storage in needed {
+            if case .weights(let weights) = tape.sources[storage] {
+                found[storage] = machine.weights[weights.key]?.memory
             }
         }
-        frame = OpenCLFrame(
-            device: device, storages: tape.entries.map(\.storage), buffers: buffers)
-        let frame = frame
+        // A device with memory of its own has its own limits; what is packed for it passes through the host's.
+        let new = needed.filter { found[$0] == nil }
+        var shares = try tape.reserveMemory(
+            [
+                (shared ? 4 * memory.lasting.size : 0) + tape.inputBytes,
+                shared ? 4 * machine.working.lacking(memory.passing.sizes) : 0,
+            ] + new.map { tape.weightBytes([$0]) }, keeping: kept)
+        share = shares.removeFirst()
+        try machine.working.grow(
+            memory.passing.sizes, shares.removeFirst(), allocate: machine.allocate)
+        do {
+            let regions = try memory.lasting.sizes.map(machine.allocate)
+            let weightShares = Dictionary(uniqueKeysWithValues: zip(new, shares))
+            var weights: [LoadedOpenCL.Weights] = []
+            var buffers = [CLBuffer?](repeating: nil, count: tape.sources.count)
+            for (storage, source) in tape.sources.enumerated() {
+                let bytes = max(4, tape.sizes[storage] * 4)
+                switch source {
+                case .constant(let block):
+                    buffers[storage] = try machine.buffer(holding: block, bytes: bytes)
+                case .weights(let packed):
+                    if found[storage] == nil, let share = weightShares[storage] {
+                        let new = LoadedOpenCL.Weights(
+                            try machine.buffer(holding: Block(packed), bytes: bytes), share)
+                        machine.weights.add(new, [(packed.key, 0)])
+                        found[storage] = new
+                    }
+                    buffers[storage] = found[storage]?.buffer
+                    weights += found[storage].map { [$0] } ?? []
+                case .input: buffers[storage] = try CLBuffer(context: device.context, byteCount: bytes)
+                case .step, .workspace:
+                    buffers[storage] = try memory.lasting.places[storage].map {
+                        try OpenCLExecutor.part($0, of: regions)
+                    }
+                }
+            }
+            (self.buffers, self.weights) = (buffers, weights)
+            frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
+            try bind()
+        } catch {
+            // What was to be worked in may be too large for whoever tries again with less.
+            machine.working.drop()
+            throw error
+        }
+    }
+
+    private static func part(_ place: Tape.Arena.Place, of regions: [CLBuffer]) throws -> CLBuffer {
+        try regions[place.block].part(offset: place.offset * 4, byteCount: max(4, place.size * 4))
+    }
+
+    /// Makes the launches, anew where the working memory has grown since.
+    private func bind() throws {
+        guard generation != machine.working.generation else { return }
+        let lacking = machine.working.lacking(memory.passing.sizes)
+        if lacking > 0 {
+            let shared = machine.device.device.sharesHostMemory
+            let share = try tape.reserveMemory([shared ? 4 * lacking : 0], keeping: kept)[0]
+            try machine.working.grow(memory.passing.sizes, share, allocate: machine.allocate)
+        }
+        var buffers = buffers
+        for (storage, place) in memory.passing.places {
+            buffers[storage] = try OpenCLExecutor.part(place, of: machine.working.regions)
+        }
+        frame.buffers = buffers
         launches = try tape.steps.map { try $0.launches(frame) }
+        generation = machine.working.generation
     }
 
     /// Launches read memory that goes with this object, and OpenCL lets them go on without it.
     deinit {
         try? queue.finish()
-        try? copies?.finish()
+        try? machine.copies?.finish()
     }
 
     /// Refuses what the device says that it cannot hold: first what no smaller batch would change.
     private static func check(
-        _ tape: Tape, _ arena: Tape.Arena, _ device: OpenCL, keeping kept: [Value]
+        _ tape: Tape, _ memory: Tape.Memory, _ machine: LoadedOpenCL, keeping kept: [Value]
     ) throws {
+        let device = machine.device
         let (name, most) = ("The OpenCL device “\(device.device.name)”", device.device.maxAllocation)
         func size(_ bytes: Int) -> String {
             bytes < 16 << 20 ? "\((bytes + 1023) >> 10) KiB" : "\((bytes + (1 << 20) - 1) >> 20) MiB"
         }
-        var total = 4 * arena.size
+        let working = machine.working
+        var total =
+            4 * (memory.lasting.size + working.size + working.lacking(memory.passing.sizes))
+            + (device.device.sharesHostMemory ? 0 : machine.weights.bytes)
         var (weights, tensors): ([Int], [Int]) = ([], [])  // storages
         let used = tape.used(keeping: kept)
         for (storage, source) in tape.sources.enumerated() {
@@ -392,12 +470,16 @@ package final class OpenCLExecutor: Executor {
             case .constant, .weights:
                 guard used.contains(storage) else { continue }
                 weights.append(storage)
+                if case .weights(let packed) = source, machine.weights[packed.key] != nil { break }
                 if !device.device.sharesHostMemory { total += bytes }
             case .input:
                 tensors.append(storage)
                 // With the one that is computed, two may be on their way.
                 total += device.copies ? 3 * bytes : bytes
-            case .step: if arena.places[storage] != nil { tensors.append(storage) }
+            case .step:
+                if (memory.lasting.places[storage] ?? memory.passing.places[storage]) != nil {
+                    tensors.append(storage)
+                }
             case .workspace: break
             }
         }
@@ -411,9 +493,9 @@ package final class OpenCLExecutor: Executor {
                     + "need\(storages == tensors ? "s" : "") one of \(size(4 * tape.sizes[storage])); \(way).",
                 isMemory: storages == tensors)
         }
-        guard arena.sizes.allSatisfy({ 4 * $0 <= most }) else {
+        if let largest = (memory.lasting.sizes + memory.passing.sizes).max(), 4 * largest > most {
             throw DeviceError(
-                "\(name) gives buffers of at most \(size(most)), and a step needs one of \(size(4 * arena.sizes.max()!)) to work in; "
+                "\(name) gives buffers of at most \(size(most)), and a step needs one of \(size(4 * largest)) to work in; "
                     + "take a smaller batch or picture.", isMemory: true)
         }
         guard total <= device.device.globalMemory else {
@@ -425,16 +507,27 @@ package final class OpenCLExecutor: Executor {
 
     private func buffer(_ value: Value) -> CLBuffer { frame.buffers[frame.storages[value.id]]! }
 
-    package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws {
+    private func lasting(_ value: Value) -> CLBuffer {
+        precondition(
+            memory.passing.places[tape.storage(value)] == nil, "A value that nobody kept may be gone.")
+        return buffer(value)
+    }
+
+    func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws {
         try queue.write(UnsafeRawBufferPointer(source), to: buffer(value))
     }
 
-    package func slot(for value: Value) throws -> any InputSlot {
+    func slot(for value: Value) throws -> any InputSlot {
         let count = tape.shape(value).count
-        return if let copies { try CopySlot(count: count, copies) } else { HostSlot(count: count) }
+        return if let copies = machine.copies { try CopySlot(count: count, copies) } else { HostSlot(count: count) }
     }
 
-    package func take(_ slot: any InputSlot, as value: Value) throws {
+    func copy(_ value: Value, from source: Value, of other: any Executor) throws {
+        let from = (other as! OpenCLExecutor).lasting(source)
+        try queue.copy(from: from, to: buffer(value), byteCount: tape.shape(value).count * 4)
+    }
+
+    func take(_ slot: any InputSlot, as value: Value) throws {
         guard let slot = slot as? CopySlot else {
             return try write(
                 value, from: UnsafeBufferPointer(start: slot.numbers.pointer, count: slot.numbers.count))
@@ -444,25 +537,27 @@ package final class OpenCLExecutor: Executor {
         try queue.copy(from: slot.buffer, to: buffer(value), byteCount: slot.buffer.byteCount)
     }
 
-    package func run(_ steps: Range<Int>) throws {
+    func run(_ steps: Range<Int>) throws {
         try start(steps)
         try queue.finish()
     }
 
-    package var runsBesideHost: Bool { true }
+    var runsBesideHost: Bool { true }
 
-    package func start(_ steps: Range<Int>) throws {
+    func start(_ steps: Range<Int>) throws {
+        try bind()
         // Everything is enqueued before anything is waited for: a wait between short kernels leaves cores idle.
         for i in steps { for launch in launches[i] { try queue.enqueue(launch) } }
         try queue.flush()
     }
 
-    package func memoryOrder(_ value: Value) throws -> [Float] {
-        try queue.read(Float.self, from: buffer(value), count: tape.shape(value).count)
+    func memoryOrder(_ value: Value) throws -> [Float] {
+        try queue.read(Float.self, from: lasting(value), count: tape.shape(value).count)
     }
 
-    package func time(_ steps: Range<Int>) throws -> [Double] {
-        try steps.map { i in
+    func time(_ steps: Range<Int>) throws -> [Double] {
+        try bind()
+        return try steps.map { i in
             let start = DispatchTime.now().uptimeNanoseconds
             for launch in launches[i] { try queue.enqueue(launch) }
             try queue.finish()

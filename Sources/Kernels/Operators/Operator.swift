@@ -4,6 +4,8 @@
 // attributes, output (its shape follows from the steps), forward, gradient. Both are written as steps of a tape, so each serves
 // every device. The steps' arithmetic is in Steps/ and in kernels/.
 
+import Synchronization
+
 /// Why an operator cannot be used as a network uses it: the end of a sentence that names the node.
 package struct OperatorError: Error, Sendable, CustomStringConvertible {
     package let description: String
@@ -28,8 +30,31 @@ package struct HostTensor: Sendable {
 
     package let shape: Shape
     package let numbers: Numbers
+    /// Which numbers these are, so that who has put them in order once need not do it again.
+    package let identity: Identity
 
-    package init(_ shape: Shape, _ numbers: Numbers) { (self.shape, self.numbers) = (shape, numbers) }
+    /// - Parameter identity: of other numbers, if these are a function of those; numbers of their own if nil.
+    package init(_ shape: Shape, _ numbers: Numbers, identity: Identity? = nil) {
+        (self.shape, self.numbers, self.identity) = (shape, numbers, identity ?? Identity())
+    }
+
+    /// The numbers of a tensor, or a function of those. Two with the same identity are equal.
+    package struct Identity: Hashable, Sendable {
+        private let number: Int
+        /// What was done to them.
+        private var derivation: [Int] = []
+        private static let made = Atomic(0)
+
+        init() { number = Identity.made.add(1, ordering: .relaxed).newValue }
+
+        /// The identity of a function of the numbers.
+        /// - Parameter description: tells this function from all others.
+        func derived(_ description: [Int]) -> Identity {
+            var derived = self
+            derived.derivation += [description.count] + description
+            return derived
+        }
+    }
     package init(ints: [Int]) { self.init([ints.count], .ints(ints)) }
 
     package func floats() throws -> [Float] {
@@ -76,7 +101,9 @@ package struct HostTensor: Sendable {
     package var isInteger: Bool { if case .ints = numbers { true } else { false } }
 
     /// The same numbers under another shape.
-    package func reshaped(_ shape: Shape) -> HostTensor { HostTensor(shape, numbers) }
+    package func reshaped(_ shape: Shape) -> HostTensor {
+        HostTensor(shape, numbers, identity: identity)
+    }
 
     /// The numbers at `indices` (positions in row-major order), under a new shape.
     func picking(_ indices: [Int], shape: Shape) throws -> HostTensor {
@@ -98,8 +125,11 @@ extension Tape {
     /// A constant tensor, which is put in memory order when a device loads the tape.
     package mutating func constant(_ tensor: HostTensor) throws -> Value {
         let shape = try tensor.shape.checked()
+        let key = PackedWeights.Key.tensor(tensor.identity, layout: [0] + shape.dims, scale: nil)
         let numbers = weights(
-            PackedWeights(count: shape.count) { shape.writeMemoryOrder(try tensor.floats(), to: $0) })
+            PackedWeights(count: shape.count, key: key) {
+                shape.writeMemoryOrder(try tensor.floats(), to: $0)
+            })
         return view(numbers, as: shape)
     }
 

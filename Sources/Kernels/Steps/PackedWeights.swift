@@ -1,7 +1,7 @@
 // Weights in the order in which kernels read them.
 //
 // A tape only knows how they are made; a device that loads the tape makes them, in the memory where they stay. So planning
-// reads no weights, what no step reads is never made, and nothing is held twice.
+// reads no weights, and what no step reads is never made. All tapes on a device share them: nothing is held twice in one order.
 
 import CMicrokernels
 import Dispatch
@@ -10,11 +10,23 @@ import Dispatch
 package struct PackedWeights: Sendable {
     /// In floats.
     package let count: Int
+    /// What they are: weights with the same key are the same numbers in the same order. Nil for those that nobody else has.
+    package let key: Key?
     /// Writes all of them, also those that are zeros, with several threads.
     package let write: @Sendable (UnsafeMutablePointer<Float>) throws -> Void
 
-    package init(count: Int, write: @escaping @Sendable (UnsafeMutablePointer<Float>) throws -> Void) {
-        (self.count, self.write) = (count, write)
+    package enum Key: Hashable, Sendable {
+        /// Numbers of a tensor in the order that a layout describes, each multiplied by the scale of its channel.
+        case tensor(HostTensor.Identity, layout: [Int], scale: [Double]?)
+        /// Where the terms of a sum lie: extents and strides.
+        case offsets([Int])
+        case zeros(Int)
+    }
+
+    package init(
+        count: Int, key: Key? = nil, write: @escaping @Sendable (UnsafeMutablePointer<Float>) throws -> Void
+    ) {
+        (self.count, self.key, self.write) = (count, key, write)
     }
 
     /// - Parameters:
@@ -43,10 +55,17 @@ package struct PackedWeights: Sendable {
             tap_stride: transposed ? -1 : 1, column_scale: transposed ? 0 : 1,
             channel_scale: transposed ? 1 : 0)
         let origin = transposed ? taps - 1 : 0
+        let tile = shape.winogradTile
+        let key = Key.tensor(
+            weights.identity,
+            layout: [
+                shape.isDepthwise ? 1 : shape.isGrouped ? 2 : 3, transposed ? 1 : 0, groups, channels, columns,
+                taps, tile ?? 0,
+            ], scale: scale)
         if shape.isDepthwise {
             let all = shape.outputChannels
             (packing.columns, packing.width, packing.column_scale) = (Int32(all), Int32(all), 1)
-            self.init(count: all * taps) { [packing] to in
+            self.init(count: all * taps, key: key) { [packing] to in
                 try weights.withFloats { from in
                     withUnsafePointer(to: packing) {
                         wb_pack($0, from.baseAddress! + 4 * origin, scale, to)
@@ -59,7 +78,7 @@ package struct PackedWeights: Sendable {
             // A panel holds several groups side by side.
             let (size, side) = (taps * channels * Int(WB_PANEL), Int(WB_PANEL) / columns)
             (packing.columns, packing.pads) = (Int32(columns), 0)
-            self.init(count: groups / side * size) { [packing] to in
+            self.init(count: groups / side * size, key: key) { [packing] to in
                 try weights.withFloats { from in
                     for group in 0..<groups {
                         let from = from.baseAddress! + 4 * (group * columns * channels * taps + origin)
@@ -74,9 +93,8 @@ package struct PackedWeights: Sendable {
             return
         }
         let panels = (columns + Int(WB_PANEL) - 1) / Int(WB_PANEL)
-        let tile = shape.winogradTile
         let size = (tile.map(Winograd.positions(side:)) ?? taps) * channels * Int(WB_PANEL)
-        self.init(count: groups * panels * size) { [packing] to in
+        self.init(count: groups * panels * size, key: key) { [packing] to in
             try weights.withFloats { from in
                 // Panels are written side by side, and all else is only read.
                 nonisolated(unsafe) let (to, from) = (to, from.baseAddress!)

@@ -144,10 +144,11 @@ extension Tape {
             }
             return part
         }
+        let chosen = taps.flatMap { $0.flatMap { [-2] + $0.map { $0 ?? -1 } } }
         return HostTensor(
             Shape(dims),
             .deferred { body in
                 try weights.withFloats { try gather($0).withUnsafeBytes(body) }
-            })
+            }, identity: weights.identity.derived(dims + kernel + chosen))
     }
 }

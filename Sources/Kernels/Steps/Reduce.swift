@@ -215,7 +215,7 @@ extension Tape {
         let walked = axes.map { (extent: shape.dims[$0], stride: shape.strides[$0]) }
         let terms = walked.reduce(1) { $0 * $1.extent }
         let table = weights(
-            PackedWeights(count: terms) { to in
+            PackedWeights(count: terms, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) { to in
                 let table = UnsafeMutableRawPointer(to)
                 table.storeBytes(of: 0, as: Int32.self)
                 var count = 1
