@@ -3,6 +3,7 @@
 import Dispatch
 import Foundation
 import Imaging
+import Inference
 import Kernels
 
 /// Times of whole explanations, and of their parts.
@@ -52,7 +53,7 @@ package struct Benchmark: Sendable {
         case .explain:
             return Subject(try ExplanationSession(model, options: options), pictures: pictures)
         case .inputGradient:
-            return try Subject(try InputGradient(model, options: options), model, pictures: pictures)
+            return try Subject(inputGradient: model, options: options, pictures: pictures)
         }
     }
 
@@ -115,8 +116,8 @@ extension Benchmark {
         private let shape: [Int]
 
         fileprivate init(_ session: ExplanationSession, pictures: [Picture]) {
-            (device, tape, executor) = (session.device, session.tape, session.executor)
-            mapTitles = Set(session.methods.map { $0.title })
+            (device, tape, executor) = (session.device, session.pass.tape, session.pass.executor)
+            mapTitles = Set(session.pass.plan.spec.additions.map(\.label))
             shape = [pictures.count, session.mapsOfEach, session.model.inputHeight, session.model.inputWidth]
             compute = {
                 var (maps, decode): ([[Float]], [Double]) = ([], [])
@@ -129,9 +130,21 @@ extension Benchmark {
             }
         }
 
-        fileprivate init(_ gradient: InputGradient, _ model: Model, pictures: [Picture]) throws {
-            (device, tape, executor) = (gradient.device, gradient.tape, gradient.executor)
-            mapTitles = []
+        /// The gradient of each picture's largest logit with respect to its pixels: what gradient methods spend their time on.
+        fileprivate init(inputGradient model: Model, options: Options, pictures: [Picture]) throws {
+            let pass: Pass
+            do {
+                var spec = PassSpec(batch: pictures.count, height: model.inputHeight, width: model.inputWidth)
+                let (input, logits) = (model.network.inputName, model.network.logitsName)
+                (spec.stored, spec.gradients) = ([logits], [input])
+                let plan = try PassPlan(spec, of: model.network)
+                let opened = try options.openDevice()
+                device = opened.device.description
+                pass = try Engine(model.network, on: LoadedDevice(opened.device)).pass(plan)
+            } catch {
+                throw ExplainError(error, .model)
+            }
+            (tape, executor, mapTitles) = (pass.tape, pass.executor, [])
             shape = [pictures.count, model.channels, model.inputHeight, model.inputWidth]
             compute = {
                 var values: [Float] = []
@@ -140,7 +153,21 @@ extension Benchmark {
                     values += try model.tensor(picture)
                     return now() - start
                 }
-                return ([try gradient.compute(values)], decode)
+                do {
+                    try pass.feed(values)
+                    try pass.forward()
+                    let logits = try pass.stored(model.network.logitsName)!
+                    let classes = logits.count / pictures.count
+                    var cotangent = [Float](repeating: 0, count: logits.count)
+                    for begin in stride(from: 0, to: logits.count, by: classes) {
+                        let row = Array(logits[begin..<begin + classes])
+                        cotangent[begin + ExplanationSession.best(1, of: row)[0]] = 1
+                    }
+                    try pass.backward(cotangent)
+                    return ([try pass.gradient(model.network.inputName)!], decode)
+                } catch {
+                    throw ExplainError(error, .device)
+                }
             }
         }
 

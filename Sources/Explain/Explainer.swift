@@ -2,32 +2,15 @@
 
 import Inference
 import Kernels
+import Text
 
-/// What a method may depend on, beside the network and the picture.
-package struct MethodSettings: Sendable {
-    package var femThreshold: Float = 2
-    package init() {}
-}
-
-/// What a method is given: values on the planner's tape, [N, C, H, W] each.
-package struct MethodInputs {
-    /// The target layer's activations.
-    package let activation: Value
-    /// The gradient of the score with respect to them; nil unless the method asks for it.
-    package let gradient: Value?
-    package let settings: MethodSettings
-}
-
-/// What a method puts on the tape.
-package struct MethodOutputs {
-    /// The raw map [N, 1, H, W].
-    package var map: Value
-    /// One number for each channel [N, C, 1, 1], if the map is a sum over channels: to tell why a map is blank.
-    package var weights: Value?
-}
-
-/// A method that makes a map of a layer's activations.
+/// A method of explanation, with its settings, for certain layers of a network.
+///
+/// It asks for what it reads of the pass that all methods share, and later makes its maps of a batch: from that pass, and from any
+/// passes of its own that it has the engine run. A map of one layer takes less: see `LayerMethod` and `ClassActivationMap`.
 package protocol Explainer: Sendable {
+    associatedtype Settings: MethodSettings = NoSettings
+
     /// What people type.
     static var name: String { get }
     /// What people read.
@@ -39,20 +22,122 @@ package protocol Explainer: Sendable {
     /// Whether its map depends on a class.
     static var isClassSpecific: Bool { get }
 
-    /// Refuses a layer or settings with which every map would be blank.
-    static func check(layer shape: Shape, _ settings: MethodSettings) throws
-    /// Puts the method on the tape.
-    static func map(_ tape: inout Tape, _ inputs: MethodInputs) throws -> MethodOutputs
-    /// What is left to do to the numbers of a map.
-    static func finish(_ map: [Float]) -> [Float]
-    /// Why a map is zero everywhere.
-    static func blankReason(weights: [Float]?) -> String
+    /// - Throws: `ExplainError` of kind `method` for layers or settings with which every map would be blank.
+    init(_ settings: Settings, explaining layer: Layer) throws
+    /// What its maps lie on.
+    var grid: Attribution.Grid { get }
+    /// Adds what it reads to the pass that all methods share.
+    func request(_ spec: inout PassSpec)
+    /// The maps of a batch: of each picture one for each of its classes, or one if the method knows no class.
+    /// - Parameter classes: of each picture, each once.
+    func explain(_ batch: ExplainedBatch, _ classes: [[Int]], _ engine: Engine) throws -> [Attribution]
 }
 
-extension Explainer {
-    package static func check(layer shape: Shape, _ settings: MethodSettings) throws {}
-    package static func finish(_ map: [Float]) -> [Float] { map }
+/// A map of one picture, as a method gives it.
+package struct Attribution: Sendable {
+    /// What a map lies on.
+    package enum Grid: Hashable, Sendable {
+        /// The cells of a layer, or of several that were fused.
+        case layers([String], height: Int, width: Int)
+        /// The pixels that the network takes.
+        case pixels(height: Int, width: Int)
+
+        package var size: (height: Int, width: Int) {
+            switch self {
+            case .layers(_, let height, let width), .pixels(let height, let width): (height, width)
+            }
+        }
+        package var cells: Int { size.height * size.width }
+        /// The layer, or layers, in words.
+        package var title: String {
+            switch self {
+            case .layers(let names, _, _): names.joined(separator: ", ")
+            case .pixels: "the input"
+            }
+        }
+    }
+    /// The picture's place in the batch.
+    package let picture: Int
+    /// nil for a method that knows no class.
+    package let classIndex: Int?
+    package let grid: Grid
+    /// Row by row, in the method's own units.
+    package let values: [Float]
+    /// Why the map is 0 everywhere, if it is.
+    package let blankReason: String
+
+    package init(picture: Int, classIndex: Int?, grid: Grid, values: [Float], blankReason: String) {
+        precondition(values.count == grid.cells)
+        (self.picture, self.classIndex, self.grid) = (picture, classIndex, grid)
+        (self.values, self.blankReason) = (values, blankReason)
+    }
 }
+
+// MARK: - Settings
+
+/// What can be chosen of a method: a value of each method's own type, with defaults.
+package protocol MethodSettings: Hashable, Sendable {
+    init()
+    /// How people name each, and what it means.
+    static var list: [MethodSetting<Self>] { get }
+}
+
+/// One of a method's settings.
+package struct MethodSetting<Settings>: Sendable {
+    package let name: String
+    /// One line.
+    package let help: String
+    /// What its texts are, in words.
+    fileprivate let expected: String
+    fileprivate let read: @Sendable (String, inout Settings) -> Bool
+
+    /// A number.
+    package init(
+        _ name: String, _ path: WritableKeyPath<Settings, Float> & Sendable, _ help: String
+    ) {
+        (self.name, self.help, expected) = (name, help, "a number")
+        read = { text, settings in
+            guard let number = Float(text) else { return false }
+            settings[keyPath: path] = number
+            return true
+        }
+    }
+}
+
+/// Of a method that has none.
+package struct NoSettings: MethodSettings {
+    package init() {}
+    package static let list: [MethodSetting<NoSettings>] = []
+}
+
+extension MethodSettings {
+    /// The defaults, but for what is given.
+    /// - Parameter texts: by the names of settings.
+    fileprivate init(_ texts: [String: String], of method: String) throws {
+        self.init()
+        for (name, text) in texts.sorted(by: { $0.key < $1.key }) {
+            guard let setting = Self.list.first(where: { $0.name == name }) else {
+                let names = Self.list.map(\.name)
+                throw ExplainError(
+                    .method,
+                    "The method \(method) has no setting “\(shortened(name))”; "
+                        + (names.isEmpty ? "it has none." : "it has \(names.joined(separator: ", ")).")
+                        + didYouMean(name, among: names))
+            }
+            guard setting.read(text, &self) else {
+                throw ExplainError(
+                    .method, "The setting \(method).\(name) is “\(shortened(text))”; it must be \(setting.expected).")
+            }
+        }
+    }
+}
+
+private func didYouMean(_ name: String, among names: [String]) -> String {
+    let near = nearMatches(name, among: names)
+    return near.isEmpty ? "" : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"
+}
+
+// MARK: - The list
 
 /// The methods: `--method`, its help, the README and the tests read this list.
 package enum ExplainerList {
@@ -61,10 +146,16 @@ package enum ExplainerList {
     package static func named(_ name: String) throws -> any Explainer.Type {
         if let method = all.first(where: { $0.name == name }) { return method }
         let names = all.map { $0.name }
-        let near = nearMatches(name, among: names)
         throw ExplainError(
             .method,
             "There is no method “\(name)”; there are \(names.joined(separator: ", "))."
-                + (near.isEmpty ? "" : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"))
+                + didYouMean(name, among: names))
+    }
+}
+
+extension Explainer {
+    /// - Parameter texts: by the names of settings.
+    static func make(_ texts: [String: String], explaining layer: Layer) throws -> any Explainer {
+        try Self(Settings(texts, of: name), explaining: layer)
     }
 }

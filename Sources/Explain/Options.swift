@@ -81,7 +81,11 @@ public struct Options: Sendable {
     public var layer = "auto"
     /// FEM's k: how many standard deviations above its mean a channel must be to count; at least 0, and less
     /// than √(H W − 1) for a layer of H × W cells.
-    public var femThreshold: Float = 2
+    public var femThreshold: Float = 2 {
+        didSet { settings[FEM.name, default: [:]]["k"] = "\(femThreshold)" }
+    }
+    /// What is chosen of each method, by the names of the method and of the setting.
+    package var settings: [String: [String: String]] = [:]
     /// Where the arithmetic runs. No bit depends on it.
     public var device = DeviceChoice.auto
     /// How many pictures are computed at a time, at most: a CPU gains nothing from more than a few for each

@@ -35,12 +35,10 @@ public final class ExplanationSession {
     public var classes: Int { scores.classes }
     private let scores: ClassScores
 
-    let methods: [any Explainer.Type]
-    let input: Value, logits: Value, seed: Value?
-    private let outputs: [MethodOutputs]
-    let tape: Tape
-    let executor: any Executor
-    private let grid: (height: Int, width: Int)
+    let methods: [any Explainer]
+    private let engine: Engine
+    /// The pass that all methods share.
+    let pass: Pass
     private let targets: [ClassTarget]
     private let preparation: Preparation
     /// For the maps of a batch.
@@ -51,17 +49,18 @@ public final class ExplanationSession {
     /// The most maps of a picture: those of ImageNet's classes, and some. More are no sheet that anybody could look at.
     private static let mapLimit = 1024
 
-    /// How many maps a picture has, unless it has classes in common with others that are asked for.
-    private static func mapsOfEach(_ methods: [any Explainer.Type], _ targets: [ClassTarget]) -> Int {
-        methods.map { $0.isClassSpecific ? targets.count : 1 }.reduce(0, +)
-    }
-    var mapsOfEach: Int { Self.mapsOfEach(methods, targets) }
-
     /// How many pictures are computed at a time: `options.batch`, or fewer where the device's memory does not suffice.
-    public var batch: Int { tape.shape(input).dims[0] }
+    public var batch: Int { pass.plan.spec.batch }
 
     /// Working memory on the device for one batch, in bytes, without weights.
-    public var workingMemory: Int { executor.arenaBytes }
+    public var workingMemory: Int { pass.executor.arenaBytes }
+
+    /// How many maps a picture has, unless it has classes in common with others that are asked for.
+    var mapsOfEach: Int { methods.map { Self.maps($0, targets) }.reduce(0, +) }
+
+    private static func maps(_ method: any Explainer, _ targets: [ClassTarget]) -> Int {
+        type(of: method).isClassSpecific ? targets.count : 1
+    }
 
     /// Plans, loads the weights onto the device, and builds its programs (OpenCL: seconds the first time,
     /// then from a cache on disk).
@@ -71,23 +70,23 @@ public final class ExplanationSession {
         self.model = model
         self.options = options
         var seen: Set<String> = []
-        methods = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
+        let types = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
         let choice = try model.layer(options.layer)
         layer = (choice.layer.name, choice.layer.type, choice.layer.index, choice.reason)
-        var settings = MethodSettings()
-        settings.femThreshold = options.femThreshold
-        for method in methods { try method.check(layer: choice.layer.shape, settings) }
-        grid = (choice.layer.shape.dims[2], choice.layer.shape.dims[3])
+        let methods = try types.map {
+            try $0.make(options.settings[$0.name] ?? [:], explaining: choice.layer)
+        }
+        self.methods = methods
 
         // A device that is not there is complained of last.
         let opened = Result { try options.openDevice() }
         let wanted = (try? opened.get())?.device.batch(max(1, options.batch)) ?? 1
         do {
-            var batch = wanted
-            var plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
-            scores = plan.scores
-            targets = try options.classChoice.targets(in: model, classes: scores.classes)
-            let maps = Self.mapsOfEach(methods, targets)
+            var plan = try Self.plan(model, layer: choice.layer, methods, batch: wanted)
+            scores = ClassScores(scores: plan.logits.dims[1])
+            let targets = try options.classChoice.targets(in: model, classes: scores.classes)
+            self.targets = targets
+            let maps = methods.map { Self.maps($0, targets) }.reduce(0, +)
             guard maps <= Self.mapLimit else {
                 throw ExplainError(
                     .limit,
@@ -96,14 +95,17 @@ public final class ExplanationSession {
             }
             // Each map, as it comes from the device and as it is kept, and its heat map; and the picture as the network sees it.
             let pixels = model.inputHeight * model.inputWidth
-            let resultBytes = maps * (8 * grid.height * grid.width + 4 * pixels) + 3 * pixels
+            let resultBytes =
+                methods.map { Self.maps($0, targets) * (8 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
+                + 3 * pixels
             let opened = try opened.get()
             device = opened.device.description
-            var loaded: (executor: any Executor, slots: [any InputSlot], share: MemoryBudget.Share)
+            engine = Engine(model.network, on: try LoadedDevice(opened.device))
+            let memory = model.network.limits.memory
             while true {
+                let batch = plan.spec.batch
                 do {
-                    let executor = try opened.device.load(plan.tape, keeping: plan.kept)
-                    let memory = model.network.limits.memory
+                    let pass = try engine.pass(plan)
                     guard let share = memory.tryReserve(batch * resultBytes) else {
                         throw LimitError(
                             "The \(maps) maps of each picture take \(MemoryBudget.mebibytes(batch * resultBytes)) of memory, which "
@@ -114,102 +116,57 @@ public final class ExplanationSession {
                     guard batch == 1 || memory.left >= model.decoding.bound else {
                         throw LimitError("There is no room for the pictures of a batch.", isMemory: true)
                     }
-                    loaded = (
-                        executor, try [executor.slot(for: plan.input), executor.slot(for: plan.input)], share
-                    )
+                    (slots, self.pass, self.share) = (try [pass.slot(), pass.slot()], pass, share)
                     break
                 } catch  where batch > 1 && isOutOfMemory(error) {
-                    batch = (batch + 1) / 2
-                    plan = try Plan(model, layer: choice.layer, methods, settings, batch: batch)
+                    engine.forget(plan.spec)
+                    plan = try Self.plan(model, layer: choice.layer, methods, batch: (batch + 1) / 2)
                 }
             }
-            (executor, slots, share) = loaded
-            (input, logits, seed, outputs, tape) = (
-                plan.input, plan.logits, plan.seed, plan.outputs, plan.tape
-            )
             let notes = [
                 opened.note,
-                batch == wanted
+                plan.spec.batch == wanted
                     ? nil
-                    : "batches of \(wanted) pictures need more memory than there is, so \(batch) are computed at a time",
+                    : "batches of \(wanted) pictures need more memory than there is, so \(plan.spec.batch) are computed at a time",
             ].compactMap { $0 }
             deviceNote = notes.isEmpty ? nil : notes.joined(separator: "; ")
-            preparation = Preparation(model: model, shape: tape.shape(input))
+            preparation = Preparation(model: model, shape: plan.tape.shape(plan.input))
         } catch {
             throw ExplainError(error, .model)
         }
     }
 
-    /// What is computed for a batch.
-    private struct Plan {
-        let tape: Tape
-        let input: Value, logits: Value, seed: Value?
-        let scores: ClassScores
-        let outputs: [MethodOutputs]
-        /// What is read from the device.
-        let kept: [Value]
-
-        init(
-            _ model: Model, layer: Layer, _ methods: [any Explainer.Type], _ settings: MethodSettings,
-            batch: Int
-        ) throws {
-            let classwise = methods.contains { $0.isClassSpecific }
-            var plan = try Planner(
-                model.network, batch: batch, height: model.inputHeight, width: model.inputWidth,
-                stored: [layer.output], differentiated: classwise ? [layer.output] : [])
-            input = plan.input
-            logits = try plan.logits
-            let shape = plan.tape.shape(logits)
-            guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 })
-            else {
-                throw ExplainError(
-                    .unsupportedModel,
-                    "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture."
-                )
-            }
-            scores = ClassScores(scores: shape.dims[1])
-            try model.checkLabels(scores)
-            if scores.isBinary, let end = model.network.ending.first(where: { $0.hasSuffix("Softmax") }) {
-                throw ExplainError(
-                    .unsupportedModel,
-                    "\(model.path): The network ends in a \(end) over a single score, which says the same of every picture; a "
-                        + "classifier of two classes has two scores, or one and a Sigmoid.")
-            }
-            let activation = try plan.value(layer.output)
-            let found = plan.tape.shape(activation).dims
-            guard found == [batch] + layer.shape.dims.dropFirst() else {
-                throw ExplainError(
-                    .layer,
-                    "\(model.path): The layer “\(shortened(layer.name))” has the shape \(Shape(found)) for \(batch) pictures, which is not one grid of "
-                        + "cells for each picture, so no map can be made of it.")
-            }
-
-            // First what needs no class, with the forward pass; then, once for each class, what does.
-            var outputs: [MethodOutputs?] = methods.map { _ in nil }
-            for (i, method) in methods.enumerated() where !method.isClassSpecific {
-                plan.tape.label = method.title
-                outputs[i] = try method.map(
-                    &plan.tape, MethodInputs(activation: activation, gradient: nil, settings: settings))
-            }
-            if classwise {
-                plan.tape.beginStage()
-                let seed = plan.tape.input(shape)
-                let gradient = try plan.gradients(seed: seed, of: [layer.output])[layer.output]!
-                for (i, method) in methods.enumerated() where method.isClassSpecific {
-                    plan.tape.label = method.title
-                    outputs[i] = try method.map(
-                        &plan.tape,
-                        MethodInputs(activation: activation, gradient: gradient, settings: settings))
-                }
-                self.seed = seed
-            } else {
-                seed = nil
-            }
-            self.outputs = outputs.map { $0! }
-            kept = [logits] + self.outputs.flatMap { [$0.map] + ($0.weights.map { [$0] } ?? []) }
-            plan.tape.dropDeadSteps(keeping: kept)
-            tape = plan.tape
+    /// What all methods read of a batch.
+    private static func plan(_ model: Model, layer: Layer, _ methods: [any Explainer], batch: Int) throws
+        -> PassPlan
+    {
+        var spec = PassSpec(batch: batch, height: model.inputHeight, width: model.inputWidth)
+        spec.stored = [model.network.logitsName]
+        for method in methods { method.request(&spec) }
+        let shapes = try model.network.shapes(of: [model.network.logitsName, layer.output], in: spec)
+        let (shape, found) = (shapes[0], shapes[1])
+        guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 })
+        else {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture."
+            )
         }
+        let scores = ClassScores(scores: shape.dims[1])
+        try model.checkLabels(scores)
+        if scores.isBinary, let end = model.network.ending.first(where: { $0.hasSuffix("Softmax") }) {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(model.path): The network ends in a \(end) over a single score, which says the same of every picture; a "
+                    + "classifier of two classes has two scores, or one and a Sigmoid.")
+        }
+        guard found.dims == [batch] + layer.shape.dims.dropFirst() else {
+            throw ExplainError(
+                .layer,
+                "\(model.path): The layer “\(shortened(layer.name))” has the shape \(found) for \(batch) pictures, which is not one grid of "
+                    + "cells for each picture, so no map can be made of it.")
+        }
+        return try PassPlan(spec, of: model.network)
     }
 
     /// Explains one picture. It takes as long as a whole batch: make a session with `batch = 1` for single
@@ -243,8 +200,8 @@ public final class ExplanationSession {
         var start: UInt64?  // when the forward pass of `next` was started
         func launch(_ batch: Preparation.Batch) throws {
             start = DispatchTime.now().uptimeNanoseconds
-            try executor.take(batch.slot, as: input)
-            try executor.start(tape.stage(0))
+            try pass.feed(batch.slot)
+            try pass.forward()
         }
         // Nothing goes on after this call, whatever ends it.
         defer { _ = next?.wait() }
@@ -259,7 +216,7 @@ public final class ExplanationSession {
                 next = begin(number + 1)
                 computed = try finish(Array(pictures[part]), prepared, since: since) {
                     // Where the device goes on by itself, what is left to do here is done meanwhile.
-                    guard executor.runsBesideHost, let next, next.isReady else { return }
+                    guard pass.executor.runsBesideHost, let next, next.isReady else { return }
                     try launch(next)
                 }
             } catch {
@@ -271,50 +228,17 @@ public final class ExplanationSession {
 
     // MARK: Computing
 
-    /// What a method left on the device.
-    private struct Numbers {
-        let method: any Explainer.Type
-        let classes: [Int?]?  // of each picture; nil for one that has fewer classes
-        let maps: [Float], weights: [Float]?
-    }
-
     /// Explains a batch whose forward pass runs. When all is read from the device it calls `release`: the device is free then.
     private func finish(
         _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], since start: UInt64,
         release: () throws -> Void
     ) throws -> [Result<ImageExplanation, ExplainError>] {
-        let (count, numbersOfScores) = (scores.scores, try executor.memoryOrder(logits))
-        let rows = pictures.indices.map {
-            scores.logits(Array(numbersOfScores[$0 * count..<($0 + 1) * count]))
-        }
-
-        var numbers: [Numbers] = []
-        func read(_ method: any Explainer.Type, _ output: MethodOutputs, classes: [Int?]?) throws {
-            numbers.append(
-                Numbers(
-                    method: method, classes: classes, maps: try executor.memoryOrder(output.map),
-                    weights: try output.weights.map(executor.memoryOrder)))
-        }
-        for (method, output) in zip(methods, outputs) where !method.isClassSpecific {
-            try read(method, output, classes: nil)
-        }
-        if let seed {
-            let wanted = rows.map(targets.classes)
-            for round in 0..<(wanted.map(\.count).max() ?? 0) {
-                // A picture that has fewer classes than others repeats its first, and nobody looks.
-                let targets = wanted.map { round < $0.count ? $0[round] : $0[0] }
-                var cotangent = [Float](repeating: 0, count: batch * count)
-                for (i, target) in targets.enumerated() {
-                    let seed = scores.seed(target)
-                    cotangent[i * count + seed.score] = seed.cotangent
-                }
-                try cotangent.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
-                try executor.start(tape.stage(1))
-                for (method, output) in zip(methods, outputs) where method.isClassSpecific {
-                    try read(
-                        method, output, classes: wanted.map { round < $0.count ? $0[round] : nil })
-                }
-            }
+        let batch = try ExplainedBatch(pass, pictures: pictures.count, scores: scores)
+        let rows = batch.logits
+        let classes = rows.map(targets.classes)
+        // In the order in which the methods were asked for, and of the classes.
+        let found = try methods.flatMap { method in
+            try method.explain(batch, classes, engine).map { (type(of: method), $0) }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         try release()
@@ -323,7 +247,6 @@ public final class ExplanationSession {
         results.withUnsafeMutableBufferPointer { results in
             // Each picture writes its own result, and only reads the rest.
             nonisolated(unsafe) let (results, session) = (results, self)
-            let numbers = numbers
             DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
                 let ready: PreparedPicture
                 switch prepared[i] {
@@ -338,13 +261,8 @@ public final class ExplanationSession {
                     results[i] = .failure(session.notANumber(pictures[i].name, rows[i], unknown))
                     return
                 }
-                // In the order in which the methods were asked for, and of the classes.
-                let explanations = session.methods.flatMap { method in
-                    numbers.filter {
-                        $0.method.name == method.name && ($0.classes == nil || $0.classes![i] != nil)
-                    }.map {
-                        session.explanation($0, picture: i, probabilities)
-                    }
+                let explanations = found.filter { $0.1.picture == i }.map {
+                    session.explanation($0.1, by: $0.0, probabilities)
                 }
                 results[i] = .success(
                     ImageExplanation(
@@ -371,31 +289,26 @@ public final class ExplanationSession {
     }
 
     /// What one method says about one picture.
-    private func explanation(_ numbers: Numbers, picture i: Int, _ probabilities: [Float]) -> Explanation {
-        let method = numbers.method
-        let cells = grid.height * grid.width
-        let values = method.finish(Array(numbers.maps[i * cells..<(i + 1) * cells]))
+    private func explanation(
+        _ found: Attribution, by method: any Explainer.Type, _ probabilities: [Float]
+    ) -> Explanation {
+        let (grid, values) = (found.grid.size, found.values)
         let plane = Plane(width: grid.width, height: grid.height, values: values)
         let scaled = plane.normalised()
         var blank: String?
         if scaled.notFinite > 0 {
             blank =
-                "\(scaled.notFinite) of \(cells) cells are not finite numbers: the network overflows on this picture"
+                "\(scaled.notFinite) of \(values.count) cells are not finite numbers: the network overflows on this picture"
         } else if values.allSatisfy({ $0 == 0 }) {
-            blank = method.blankReason(
-                weights: numbers.weights.map { all in
-                    let channels = all.count / batch
-                    return Array(all[i * channels..<(i + 1) * channels])
-                })
+            blank = found.blankReason
         } else if scaled.isConstant {
             blank = "the map has the same value, \(values[0]), everywhere"
         }
         let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
-        let target = numbers.classes.flatMap { $0[i] }
         return Explanation(
-            method: method.name, title: method.title, classIndex: target, label: target.map(model.label),
-            probability: target.map { probabilities[$0] }, layer: layer.name,
-            map: Grid2D(width: grid.width, height: grid.height, values: values),
+            method: method.name, title: method.title, classIndex: found.classIndex,
+            label: found.classIndex.map(model.label), probability: found.classIndex.map { probabilities[$0] },
+            layer: found.grid.title, map: Grid2D(width: grid.width, height: grid.height, values: values),
             heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank)
     }
 

@@ -17,9 +17,17 @@ package struct ClassScores: Sendable {
     /// The logits of all classes, from a row of scores.
     package func logits(_ row: [Float]) -> [Float] { isBinary ? [-row[0], row[0]] : row }
 
-    /// Where the cotangent of the scores is not zero, and what it is there, if the logit of a class is differentiated.
-    package func seed(_ index: Int) -> (score: Int, cotangent: Float) {
-        isBinary ? (0, index == 1 ? 1 : -1) : (index, 1)
+    /// The cotangent of the scores of several pictures, if the logit of one class of each is differentiated.
+    package func cotangent(_ classes: [Int]) -> [Float] {
+        var cotangent = [Float](repeating: 0, count: classes.count * scores)
+        for (i, index) in classes.enumerated() {
+            if isBinary {
+                cotangent[i] = index == 1 ? 1 : -1
+            } else {
+                cotangent[i * scores + index] = 1
+            }
+        }
+        return cotangent
     }
 }
 

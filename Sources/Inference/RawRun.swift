@@ -49,56 +49,43 @@ extension Network {
         let asked = names ?? [outputName]
         let wanted = try asked.map(valueName)
         let source = try valueName(target ?? inputName)
-        var plan = try Planner(
-            self, batch: batch, height: height, width: width, stored: Set(wanted),
-            differentiated: gradient == nil ? [] : [source])
-        var results: [(name: String, value: Value)] = []
-        var folded: [NamedTensor] = []
-        for (name, own) in zip(wanted, asked) {
-            if let constant = constants[name] {
-                folded.append(NamedTensor(name: own, shape: constant.shape, values: try constant.floats()))
-            } else if let value = try? plan.value(name) {
-                results.append((own, value))
-            }
-        }
-        var seedValues: [Float] = []
-        var seed: Value?
+        var spec = PassSpec(batch: batch, height: height, width: width)
+        spec.stored = Set(wanted.filter { constants[$0] == nil })
+        if gradient != nil { spec.gradients = [source] }
+        let plan = try PassPlan(spec, of: self)
+        var cotangent: [Float] = []
         if let gradient {
-            let logits = plan.tape.shape(try plan.logits)
-            let scores = ClassScores(scores: logits.count / batch)
+            let scores = ClassScores(scores: plan.logits.count / batch)
             guard gradient >= 0, gradient < scores.classes else {
                 throw NetworkError(
                     .input,
                     "There is no class \(gradient): the network has the classes 0 to \(scores.classes - 1).")
             }
-            plan.tape.beginStage()
-            seed = plan.tape.input(logits)
-            seedValues = Array(repeating: 0, count: logits.count)
-            let own = scores.seed(gradient)
-            for i in 0..<batch { seedValues[i * scores.scores + own.score] = own.cotangent }
-            results.append(("gradient", try plan.gradients(seed: seed!, of: [source])[source]!))
+            cotangent = scores.cotangent(Array(repeating: gradient, count: batch))
         }
-        plan.tape.dropDeadSteps(keeping: results.map(\.value))
-        let executor = try device.load(plan.tape, keeping: results.map(\.value))
+        let pass = try Engine(self, on: LoadedDevice(device)).pass(plan)
         // All values stay until they are given back; the last is copied into rows, and to its file.
-        let counts = results.map { plan.tape.shape($0.value).count }
+        let counts = plan.kept.map { plan.tape.shape($0).count }
         do {
             try limits.memory.check(4 * (counts.reduce(0, +) + 3 * (counts.max() ?? 0)))
         } catch {
             throw LimitError("\(model.path): Giving back what it computes \(error).")
         }
-        try shape.memoryOrder(values).withUnsafeBufferPointer { try executor.write(plan.input, from: $0) }
-        try executor.run(plan.tape.stage(0))
-        if let seed {
-            try seedValues.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
-            try executor.run(plan.tape.stage(1))
-        }
-        return try folded
-            + results.map { name, value in
-                let shape = plan.tape.shape(value)
-                return NamedTensor(
-                    name: name, shape: shape, values: shape.rowMajor(try executor.memoryOrder(value)))
+        try pass.feed(values)
+        try pass.forward()
+        if gradient != nil { try pass.backward(cotangent) }
+        var (folded, results): ([NamedTensor], [NamedTensor]) = ([], [])
+        for (name, own) in zip(wanted, asked) {
+            if let constant = constants[name] {
+                folded.append(NamedTensor(name: own, shape: constant.shape, values: try constant.floats()))
+            } else if let shape = plan.shape(name), let values = try pass.stored(name) {
+                results.append(NamedTensor(name: own, shape: shape, values: values))
             }
+        }
+        if let value = plan.gradients[source], let values = try pass.gradient(source) {
+            results.append(NamedTensor(name: "gradient", shape: plan.tape.shape(value), values: values))
+        }
+        return folded + results
     }
 
     /// The value of that name, or else the first that the node of that name makes.

@@ -36,7 +36,7 @@ extension Network {
         _ values: [Float], batch: Int, height: Int?, width: Int?, on devices: [Device],
         report: (Verification, Device) throws -> Void = { _, _ in }
     ) throws -> Verification {
-        let (plan, seed, watched) = try verificationPlan(batch: batch, height: height, width: width)
+        let (plan, watched) = try verificationPlan(batch: batch, height: height, width: width)
         let shape = plan.tape.shape(plan.input)
         guard values.count == shape.count else {
             throw NetworkError(
@@ -44,33 +44,29 @@ extension Network {
                 "The pictures have \(values.count) numbers; the network takes \(shape), which is \(shape.count)."
             )
         }
-        let memory = shape.memoryOrder(values)
-        let logits = try plan.logits
-        var seedValues: [Float] = []
+        var cotangent: [Float] = []
         var reference: [[Float]] = []
         var numbers = 0
         var firstDifference: Difference?
         for (d, device) in devices.enumerated() {
-            let executor = try device.load(plan.tape, keeping: watched.map(\.value))
-            try memory.withUnsafeBufferPointer { try executor.write(plan.input, from: $0) }
-            try executor.run(plan.tape.stage(0))
+            let pass = try Engine(self, on: LoadedDevice(device)).pass(plan)
+            try pass.feed(values)
+            try pass.forward()
             if d == 0 {
                 // Every device explains the class that the first one finds.
-                let scores = try executor.memoryOrder(logits)
+                let scores = try pass.stored(logitsName)!
                 let classes = scores.count / batch
-                seedValues = Array(repeating: 0, count: scores.count)
+                cotangent = Array(repeating: 0, count: scores.count)
                 for i in 0..<batch {
                     let row = scores[i * classes..<(i + 1) * classes]
-                    let best = row.indices.max { row[$0] < row[$1] } ?? row.startIndex
-                    seedValues[best] = 1
+                    cotangent[row.indices.max { row[$0] < row[$1] } ?? row.startIndex] = 1
                 }
             }
-            try seedValues.withUnsafeBufferPointer { try executor.write(seed, from: $0) }
-            try executor.run(plan.tape.stage(1))
+            try pass.backward(cotangent)
             var own = 0
             var difference: Difference?
             for (k, item) in watched.enumerated() {
-                let found = try executor.memoryOrder(item.value)
+                let found = try pass.executor.memoryOrder(item.value)
                 own += found.count
                 if d == 0 {
                     reference.append(found)
@@ -111,26 +107,22 @@ extension Network {
     /// A plan that stores everything, so that the first difference can be named.
     private func verificationPlan(
         batch: Int, height: Int?, width: Int?
-    ) throws -> (plan: Planner, seed: Value, watched: [(name: String, value: Value)]) {
-        var plan = try Planner(
-            self, batch: batch, height: height, width: width, stored: Set(valueNames),
-            differentiated: [inputName])
-        var watched: [(name: String, value: Value)] = []
-        for name in valueNames {
-            if let value = try? plan.value(name) { watched.append((name, value)) }
-        }
-        plan.tape.beginStage()
-        let seed = plan.tape.input(plan.tape.shape(try plan.logits))
+    ) throws -> (plan: PassPlan, watched: [(name: String, value: Value)]) {
         let path = path(from: [inputName])
         let targets =
             [inputName]
             + path.filter { nodes[$0].mergedInto == nil }.flatMap { nodes[$0].outputs }
             .filter { $0 != logitsName }
         let reachable = Set(path.flatMap { nodes[$0].inputs })
-        let gradients = try plan.gradients(seed: seed, of: targets.filter { reachable.contains($0) })
-        for name in targets.reversed() {
-            if let value = gradients[name] { watched.append(("gradient with respect to \(name)", value)) }
-        }
-        return (plan, seed, watched)
+        var spec = PassSpec(batch: batch, height: height, width: width)
+        spec.stored = Set(valueNames + [logitsName])
+        spec.gradients = targets.filter { reachable.contains($0) }
+        let plan = try PassPlan(spec, of: self)
+        let watched =
+            valueNames.compactMap { name in plan.stored[name].map { (name, $0) } }
+            + targets.reversed().compactMap { name in
+                plan.gradients[name].map { ("gradient with respect to \(name)", $0) }
+            }
+        return (plan, watched)
     }
 }

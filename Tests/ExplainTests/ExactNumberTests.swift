@@ -119,9 +119,9 @@ func oneConvNetwork() -> ONNXBuilder {
 
     /// A layer of negative means: scaling keeps the order of the cells.
     @Test func femScaling() {
-        #expect(FEM.finish([-4, -2, -8]) == [-2, -1, -4])
-        #expect(FEM.finish([0, 2, -1]) == [0, 1, -0.5])
-        #expect(FEM.finish([0, -2]) == [0, -2])
+        #expect(FEM.scaled([-4, -2, -8]) == [-2, -1, -4])
+        #expect(FEM.scaled([0, 2, -1]) == [0, 1, -0.5])
+        #expect(FEM.scaled([0, -2]) == [0, -2])
     }
 
     /// Channels [[1, 1], [1, 1]] and [[0, 0], [0, 4]] with k = 1: a strict comparison lets only the second fire.

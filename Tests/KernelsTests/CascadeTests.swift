@@ -76,13 +76,13 @@ import Testing
         }
 
         func run(on cpu: CPU, keeping kept: [Value]) throws -> [[UInt32]] {
-            let executor = try CPUExecutor(tape, keeping: kept, on: cpu)
-            tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
-                executor.write(input, from: $0)
+            let executor = try Device.cpu(cpu).load(tape, keeping: kept)
+            try tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
+                try executor.write(input, from: $0)
             }
             // Twice, so that nothing of the first run may matter.
-            for _ in 0..<2 { executor.run(0..<tape.steps.count) }
-            return self.kept.map { executor.memoryOrder($0).map(\.bitPattern) }
+            for _ in 0..<2 { try executor.run(0..<tape.steps.count) }
+            return try self.kept.map { try executor.memoryOrder($0).map(\.bitPattern) }
         }
     }
 
@@ -156,9 +156,9 @@ import Testing
     @Test func arenas() {
         let (tape, kept) = block { _, values in [values[3]] }
         let size = 8 * 64 * 64
-        #expect(tape.arena(keeping: kept, alignment: 16).size == 3 * size)
-        #expect(tape.arena(keeping: kept, alignment: 16, overwriting: true).size == 3 * size)
-        #expect(tape.arena(keeping: kept, alignment: 16, runs: [1..<4], overwriting: true).size == 2 * size)
-        #expect(tape.arena(keeping: kept, alignment: 16, runs: [2..<4], overwriting: true).size == 2 * size)
+        #expect(tape.memory(keeping: kept, alignment: 16).size == 3 * size)
+        #expect(tape.memory(keeping: kept, alignment: 16, overwriting: true).size == 3 * size)
+        #expect(tape.memory(keeping: kept, alignment: 16, runs: [1..<4], overwriting: true).size == 2 * size)
+        #expect(tape.memory(keeping: kept, alignment: 16, runs: [2..<4], overwriting: true).size == 2 * size)
     }
 }

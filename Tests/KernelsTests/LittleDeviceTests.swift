@@ -100,10 +100,10 @@ import Testing
         var tape = Tape()
         let weights = HostTensor([40, 40, 1, 1], .floats([Float](repeating: 1, count: 1600)))
         let y = tape.convolution(tape.input(shape.input), shape, PackedWeights(weights, for: shape))
-        _ = try OpenCLExecutor(tape, keeping: [y], on: OpenCL(device, shape: .gpu, tile: tile))
+        _ = try Device.openCL(OpenCL(device, shape: .gpu, tile: tile)).load(tape, keeping: [y])
         device.localMemory = tile.localMemory - 1
         #expect(throws: (any Error).self) {
-            _ = try OpenCLExecutor(tape, keeping: [y], on: OpenCL(device, shape: .gpu, tile: tile))
+            _ = try Device.openCL(OpenCL(device, shape: .gpu, tile: tile)).load(tape, keeping: [y])
         }
     }
 
@@ -138,10 +138,9 @@ import Testing
         let x = tape.input([1 << 22])
         var y = tape.map(WB_MAP_exp, x)
         for _ in 0..<20 { y = tape.map(WB_MAP_exp, y) }
-        guard case .openCL(let opened) = device.device else { return }
-        var executor: OpenCLExecutor? = try OpenCLExecutor(tape, keeping: [y], on: opened)
-        let queue = executor!.queue
-        try executor!.start(0..<tape.steps.count)
+        var executor = try device.device.load(tape, keeping: [y]) as? OpenCLExecutor
+        let queue = try #require(executor?.queue)
+        try executor?.start(0..<tape.steps.count)
         let marker = try queue.marker()
         try queue.flush()
         executor = nil

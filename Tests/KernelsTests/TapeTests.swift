@@ -42,9 +42,9 @@ import Testing
         }
         for k in 0..<3 { kept.append((values[k].last!, numbers[k].last!)) }
         #expect(tape.steps.count == 7500)
-        let arena = tape.arena(keeping: kept.map(\.value), alignment: 64)
+        let arena = tape.memory(keeping: kept.map(\.value), alignment: 64).passing
         #expect(arena.size < 1500 * 192, "Memory is used again.")
-        let parts = tape.arena(keeping: kept.map(\.value), alignment: 64, most: 4096)
+        let parts = tape.memory(keeping: kept.map(\.value), alignment: 64, most: 4096).passing
         #expect(parts.sizes.allSatisfy { $0 <= 4096 && $0 > 0 } && parts.size < 2 * arena.size)
         let executor = try Devices.all[0].device.load(tape, keeping: kept.map(\.value))
         for (input, numbers) in zip(inputs, start) { try write(executor, tape, input, numbers) }
@@ -140,15 +140,15 @@ import Testing
             values.append(y)
         }
         let kept = [values[10], values[40], values.last!]
-        let whole = tape.arena(keeping: kept, alignment: 64)
+        let whole = tape.memory(keeping: kept, alignment: 64).passing
         #expect(whole.sizes.count == 1)
         let largest = values.map { tape.shape($0).count }.max()!
         for most in [largest + 64, 2 * largest, 4 * largest] {
-            let arena = tape.arena(keeping: kept, alignment: 64, most: most)
+            let arena = tape.memory(keeping: kept, alignment: 64, most: most).passing
             #expect(arena.sizes.allSatisfy { $0 <= most && $0 > 0 } && arena.sizes.count > 1)
             #expect(arena.size < 2 * whole.size)
         }
-        #expect(tape.arena(keeping: kept, alignment: 64, most: whole.size).sizes == whole.sizes)
+        #expect(tape.memory(keeping: kept, alignment: 64, most: whole.size).passing.sizes == whole.sizes)
     }
 
     @Test(arguments: devices)

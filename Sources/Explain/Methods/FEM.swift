@@ -11,39 +11,52 @@ import Kernels
 ///
 /// The paper's layers come after a ReLU, where S is nowhere negative. Elsewhere max S may be, and dividing by it would turn the map
 /// upside down; so it is divided by |max S|, which keeps the order of the cells.
-package enum FEM: Explainer {
+package struct FEM: LayerMethod {
     package static let name = "fem"
     package static let title = "FEM"
     package static let formula = "S / |max S|, S = sum over channels of mean(A) [A > mean(A) + k sd(A)]"
     package static let source = "Fuad et al. 2020"
     package static let isClassSpecific = false
 
-    package static func check(layer shape: Shape, _ settings: MethodSettings) throws {
-        let cells = shape.dims[2] * shape.dims[3]
-        let k = settings.femThreshold
+    package struct Settings: MethodSettings {
+        package var k: Float = 2
+        package init() {}
+        package static let list = [
+            MethodSetting<Settings>(
+                "k", \.k, "how many standard deviations above its mean a channel must be to count")
+        ]
+    }
+    package let layer: TargetLayer
+    private let k: Float
+
+    package init(_ settings: Settings, explaining layer: Layer) throws {
+        (self.layer, k) = (TargetLayer(layer), settings.k)
+        let (height, width) = (self.layer.height, self.layer.width)
         guard k.isFinite, k >= 0 else {
             throw ExplainError(.method, "FEM's k is \(k); it must be a number of at least 0.")
         }
         // No element of n can lie more than √(n − 1) standard deviations above their mean.
-        guard Double(k) * Double(k) < Double(cells - 1) else {
+        guard Double(k) * Double(k) < Double(height * width - 1) else {
             throw ExplainError(
                 .method,
-                "FEM with k = \(k) is blank on every picture: in a layer of \(shape.dims[2])×\(shape.dims[3]) cells no value can exceed the mean by "
-                    + "√(\(cells) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--fem-k)."
+                "FEM with k = \(k) is blank on every picture: in a layer of \(height)×\(width) cells no value can exceed the mean by "
+                    + "√(\(height * width) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--fem-k)."
             )
         }
     }
 
-    package static func map(_ tape: inout Tape, _ inputs: MethodInputs) -> MethodOutputs {
-        MethodOutputs(map: tape.femMap(inputs.activation, k: inputs.settings.femThreshold))
+    package func map(_ tape: inout Tape, activation: Value, gradient: Value?) -> LayerMap {
+        LayerMap(map: tape.femMap(activation, k: k))
     }
 
-    package static func finish(_ map: [Float]) -> [Float] {
+    package func scaled(_ map: [Float]) -> [Float] { FEM.scaled(map) }
+
+    package static func scaled(_ map: [Float]) -> [Float] {
         guard let largest = map.max(), largest != 0 else { return map }
         return map.map { $0 / abs(largest) }
     }
 
-    package static func blankReason(weights: [Float]?) -> String {
+    package func blankReason(weights: [Float]?) -> String {
         "no channel of the layer exceeds its threshold anywhere"
     }
 }

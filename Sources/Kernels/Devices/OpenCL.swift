@@ -341,7 +341,7 @@ final class LoadedOpenCL {
 }
 
 /// A tape in the memory of an OpenCL device.
-final class OpenCLExecutor: Executor {
+package final class OpenCLExecutor: Executor {
     private let tape: Tape
     private let kept: [Value]
     private let machine: LoadedOpenCL
@@ -352,8 +352,8 @@ final class OpenCLExecutor: Executor {
     private var generation = -1  // of the working memory that those use
     private let weights: [LoadedOpenCL.Weights]
     private let share: MemoryBudget.Share  // of the limit, for what lies in the host's memory and is only this tape's
-    var arenaBytes: Int { 4 * memory.size }
-    private var queue: CLQueue { machine.queue }
+    package var arenaBytes: Int { 4 * memory.size }
+    package var queue: CLQueue { machine.queue }
 
     init(_ tape: Tape, keeping kept: [Value], on machine: LoadedOpenCL) throws {
         (self.tape, self.kept, self.machine) = (tape, kept, machine)
@@ -513,21 +513,21 @@ final class OpenCLExecutor: Executor {
         return buffer(value)
     }
 
-    func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws {
+    package func write(_ value: Value, from source: UnsafeBufferPointer<Float>) throws {
         try queue.write(UnsafeRawBufferPointer(source), to: buffer(value))
     }
 
-    func slot(for value: Value) throws -> any InputSlot {
+    package func slot(for value: Value) throws -> any InputSlot {
         let count = tape.shape(value).count
         return if let copies = machine.copies { try CopySlot(count: count, copies) } else { HostSlot(count: count) }
     }
 
-    func copy(_ value: Value, from source: Value, of other: any Executor) throws {
+    package func copy(_ value: Value, from source: Value, of other: any Executor) throws {
         let from = (other as! OpenCLExecutor).lasting(source)
         try queue.copy(from: from, to: buffer(value), byteCount: tape.shape(value).count * 4)
     }
 
-    func take(_ slot: any InputSlot, as value: Value) throws {
+    package func take(_ slot: any InputSlot, as value: Value) throws {
         guard let slot = slot as? CopySlot else {
             return try write(
                 value, from: UnsafeBufferPointer(start: slot.numbers.pointer, count: slot.numbers.count))
@@ -537,25 +537,25 @@ final class OpenCLExecutor: Executor {
         try queue.copy(from: slot.buffer, to: buffer(value), byteCount: slot.buffer.byteCount)
     }
 
-    func run(_ steps: Range<Int>) throws {
+    package func run(_ steps: Range<Int>) throws {
         try start(steps)
         try queue.finish()
     }
 
-    var runsBesideHost: Bool { true }
+    package var runsBesideHost: Bool { true }
 
-    func start(_ steps: Range<Int>) throws {
+    package func start(_ steps: Range<Int>) throws {
         try bind()
         // Everything is enqueued before anything is waited for: a wait between short kernels leaves cores idle.
         for i in steps { for launch in launches[i] { try queue.enqueue(launch) } }
         try queue.flush()
     }
 
-    func memoryOrder(_ value: Value) throws -> [Float] {
+    package func memoryOrder(_ value: Value) throws -> [Float] {
         try queue.read(Float.self, from: lasting(value), count: tape.shape(value).count)
     }
 
-    func time(_ steps: Range<Int>) throws -> [Double] {
+    package func time(_ steps: Range<Int>) throws -> [Double] {
         try bind()
         return try steps.map { i in
             let start = DispatchTime.now().uptimeNanoseconds

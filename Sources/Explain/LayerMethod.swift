@@ -1,0 +1,109 @@
+// Methods that make a map of one layer's activations on the device, in the pass that all methods share.
+
+import Inference
+import Kernels
+
+/// A layer, as methods see it.
+package struct TargetLayer: Hashable, Sendable {
+    package let name: String
+    /// The value that it makes.
+    package let output: String
+    package let height: Int, width: Int
+
+    package init(_ layer: Layer) {
+        (name, output) = (layer.name, layer.output)
+        (height, width) = (layer.shape.dims[2], layer.shape.dims[3])
+    }
+}
+
+/// What a layer's method puts on the tape.
+package struct LayerMap {
+    /// The raw map [N, 1, H, W].
+    package var map: Value
+    /// One number for each channel [N, C, 1, 1], if the map is a sum over channels: to tell why a map is blank.
+    package var weights: Value?
+    package init(map: Value, weights: Value? = nil) { (self.map, self.weights) = (map, weights) }
+}
+
+/// A method whose map is computed from the activations [N, C, H, W] of one layer and, if it knows classes, from the gradient of a
+/// class's logit with respect to them.
+package protocol LayerMethod: Explainer, PassAddition {
+    var layer: TargetLayer { get }
+
+    /// Puts the method on the tape.
+    /// - Parameter gradient: of the shape of the activations; nil for a method that knows no class.
+    func map(_ tape: inout Tape, activation: Value, gradient: Value?) throws -> LayerMap
+    /// What is left to do to the numbers of a map.
+    func scaled(_ map: [Float]) -> [Float]
+    /// Why a map is zero everywhere.
+    func blankReason(weights: [Float]?) -> String
+}
+
+extension LayerMethod {
+    package var grid: Attribution.Grid { .layers([layer.name], height: layer.height, width: layer.width) }
+    package var label: String { Self.title }
+    package var layers: [String] { [layer.output] }
+    package var readsGradients: Bool { Self.isClassSpecific }
+
+    package func scaled(_ map: [Float]) -> [Float] { map }
+    package func request(_ spec: inout PassSpec) { spec.add(self) }
+
+    package func add(to tape: inout Tape, activations: [Value], gradients: [Value]) throws -> [Value] {
+        let found = try map(&tape, activation: activations[0], gradient: gradients.first)
+        return [found.map] + (found.weights.map { [$0] } ?? [])
+    }
+
+    package func explain(_ batch: ExplainedBatch, _ classes: [[Int]], _ engine: Engine) throws
+        -> [Attribution]
+    {
+        guard Self.isClassSpecific else {
+            let outputs = try batch.outputs(of: self)
+            return batch.pictures.map { attribution(outputs, batch, picture: $0, nil) }
+        }
+        return try (0..<(classes.map(\.count).max() ?? 0)).flatMap { round in
+            // A picture that has fewer classes than others repeats its first, and nobody looks.
+            let outputs = try batch.outputs(
+                of: self, classes: classes.map { round < $0.count ? $0[round] : $0[0] })
+            return batch.pictures.filter { round < classes[$0].count }.map {
+                attribution(outputs, batch, picture: $0, classes[$0][round])
+            }
+        }
+    }
+
+    private func attribution(
+        _ outputs: [[Float]], _ batch: ExplainedBatch, picture: Int, _ classIndex: Int?
+    ) -> Attribution {
+        func part(_ output: [Float]) -> [Float] {
+            let size = output.count / batch.size
+            return Array(output[picture * size..<(picture + 1) * size])
+        }
+        return Attribution(
+            picture: picture, classIndex: classIndex, grid: grid, values: scaled(part(outputs[0])),
+            blankReason: blankReason(weights: outputs.count > 1 ? part(outputs[1]) : nil))
+    }
+}
+
+/// A method whose map is the sum of a layer's channels, each with one weight, and of that what is above 0.
+package protocol ClassActivationMap: LayerMethod {
+    /// What it means that all weights are 0, for sentences.
+    static var zeroWeights: String { get }
+    /// The weights [N, C, 1, 1].
+    func weights(_ tape: inout Tape, activation: Value, gradient: Value) throws -> Value
+}
+
+extension ClassActivationMap {
+    package static var isClassSpecific: Bool { true }
+    package static var zeroWeights: String { "the weight of every channel is zero" }
+
+    package func map(_ tape: inout Tape, activation: Value, gradient: Value?) throws -> LayerMap {
+        let weights = try weights(&tape, activation: activation, gradient: gradient!)
+        return LayerMap(
+            map: tape.channelMap(activation, weights: weights, clip: true), weights: weights)
+    }
+
+    package func blankReason(weights: [Float]?) -> String {
+        weights?.allSatisfy { $0 == 0 } ?? false
+            ? Self.zeroWeights
+            : "no cell of the layer speaks for the class: the weighted sum of its channels is nowhere above zero"
+    }
+}

@@ -1,0 +1,122 @@
+// A pass of a network: what it is to compute, and its steps on a tape.
+
+import Kernels
+
+/// Steps that somebody adds to a pass, from values of the network: a method's map, say.
+package protocol PassAddition: Hashable, Sendable {
+    /// What its steps are for, in tables.
+    var label: String { get }
+    /// The values of the network that it reads, by name.
+    var layers: [String] { get }
+    /// Whether it also reads the gradients of the score with respect to them. Then it is computed anew for each score.
+    var readsGradients: Bool { get }
+
+    /// - Parameters:
+    ///   - activations: of each of the layers.
+    ///   - gradients: with respect to each of the layers; none unless they are read.
+    /// - Returns: what can be read when the pass has run.
+    func add(to tape: inout Tape, activations: [Value], gradients: [Value]) throws -> [Value]
+}
+
+/// What a pass computes. Everything in it is decided before a device is chosen.
+package struct PassSpec: Hashable, Sendable {
+    package var batch: Int
+    /// Extents of the input where the file leaves them open.
+    package var height: Int?, width: Int?
+    /// Values that can be read when the pass has run, by name. To store a value changes no other's bits.
+    package var stored: Set<String> = []
+    /// Values with respect to which a score is differentiated, in a second stage that begins with the cotangent of the logits and may
+    /// run several times.
+    package var gradients: [String] = []
+    private var adding: [Added] = []
+
+    package var additions: [any PassAddition] { adding.map(\.addition) }
+    package mutating func add(_ addition: any PassAddition) { adding.append(Added(addition: addition)) }
+
+    /// Compares what types of their own compare.
+    private struct Added: Hashable, Sendable {
+        let addition: any PassAddition
+        static func == (a: Added, b: Added) -> Bool { AnyHashable(a.addition) == AnyHashable(b.addition) }
+        func hash(into hasher: inout Hasher) { AnyHashable(addition).hash(into: &hasher) }
+    }
+
+    package init(batch: Int, height: Int? = nil, width: Int? = nil) {
+        (self.batch, self.height, self.width) = (batch, height, width)
+    }
+}
+
+/// A pass on a tape: one stage forward and, if anything is differentiated, one back.
+package struct PassPlan: Sendable {
+    package let network: Network
+    package let spec: PassSpec
+    package let tape: Tape
+    /// What is fed.
+    package let input: Value
+    /// The cotangent of the logits, which is fed before the second stage.
+    package let seed: Value?
+    /// Of `spec.stored`, those that are computed at all: a value that is known before any picture has no steps.
+    package let stored: [String: Value]
+    /// By the values with respect to which they are.
+    package let gradients: [String: Value]
+    /// What each of `spec.additions` returned.
+    package let additions: [[Value]]
+    /// All that can be read when the pass has run.
+    package let kept: [Value]
+    private let logitsValue: Value
+
+    package var logits: Shape { tape.shape(logitsValue) }
+    package func shape(_ name: String) -> Shape? { stored[name].map(tape.shape) }
+
+    package init(_ spec: PassSpec, of network: Network) throws {
+        (self.network, self.spec) = (network, spec)
+        let layers = spec.additions.flatMap(\.layers)
+        let differentiated =
+            spec.gradients + spec.additions.filter(\.readsGradients).flatMap(\.layers)
+        var plan = try Planner(
+            network, batch: spec.batch, height: spec.height, width: spec.width,
+            stored: spec.stored.union(layers), differentiated: Set(differentiated))
+        input = plan.input
+        logitsValue = try plan.logits
+        stored = Dictionary(
+            uniqueKeysWithValues: spec.stored.compactMap { name in (try? plan.value(name)).map { (name, $0) } })
+
+        // First what needs no score, with the forward pass; then, once for each score, what does.
+        var additions = [[Value]](repeating: [], count: spec.additions.count)
+        var gradients: [String: Value] = [:]
+        func add(readingGradients: Bool) throws {
+            for (i, addition) in spec.additions.enumerated()
+            where addition.readsGradients == readingGradients {
+                plan.tape.label = addition.label
+                additions[i] = try addition.add(
+                    to: &plan.tape, activations: addition.layers.map { try plan.value($0) },
+                    gradients: readingGradients ? addition.layers.map { gradients[$0]! } : [])
+            }
+        }
+        try add(readingGradients: false)
+        if differentiated.isEmpty {
+            seed = nil
+        } else {
+            plan.tape.beginStage()
+            let seed = plan.tape.input(plan.tape.shape(logitsValue))
+            var seen: Set<String> = []
+            gradients = try plan.gradients(
+                seed: seed, of: differentiated.filter { seen.insert($0).inserted })
+            try add(readingGradients: true)
+            self.seed = seed
+        }
+        self.gradients = gradients.filter { spec.gradients.contains($0.key) }
+        self.additions = additions
+        kept = Array(stored.values) + Array(self.gradients.values) + additions.flatMap(\.self)
+        plan.tape.dropDeadSteps(keeping: kept)
+        tape = plan.tape
+    }
+}
+
+extension Network {
+    /// The shapes that values have in a pass.
+    package func shapes(of names: [String], in spec: PassSpec) throws -> [Shape] {
+        let plan = try Planner(
+            self, batch: spec.batch, height: spec.height, width: spec.width, stored: Set(names), sketch: true)
+        return try names.map { plan.tape.shape(try plan.value($0)) }
+    }
+}
