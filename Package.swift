@@ -11,7 +11,6 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         // Nothing of its default traits is used; and since their order on the compiler's command line differs from build to build,
         // with them half of everything would be compiled anew each time.
@@ -22,12 +21,13 @@ let package = Package(
         .target(name: "COpenCL"),
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
+        .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
         .systemLibrary(
             name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
 
         // Swift, from the machine up to the user.
-        .target(name: "Text"),
+        .target(name: "Text", dependencies: ["CNettle"]),
         .target(name: "CLRuntime", dependencies: ["COpenCL"]),
         .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
         .target(
@@ -36,10 +36,7 @@ let package = Package(
         .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG", "Text"]),
         .target(
             name: "Explain",
-            dependencies: [
-                "Inference", "Imaging", "CMicrokernels", "Text",
-                .product(name: "Crypto", package: "swift-crypto"),
-            ]),
+            dependencies: ["Inference", "Imaging", "CMicrokernels", "Text"]),
         .executableTarget(
             name: "app",
             dependencies: [
@@ -67,8 +64,7 @@ let package = Package(
             name: "InferenceTests",
             dependencies: [
                 "Explain", "FuzzTargets", "Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks",
-                "TestSupport",
-                .product(name: "Crypto", package: "swift-crypto"),
+                "TestSupport", "Text",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ], exclude: ["numerics-1.txt"]),
         .testTarget(

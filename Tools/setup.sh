@@ -10,6 +10,7 @@ packages=(
     pocl-opencl-icd # OpenCL on the CPU: every machine has one device to test on
     libpng-dev
     libturbojpeg0-dev
+    nettle-dev # SHA-256
     pkg-config
     python3-h5py # these three for the model tool
     python3-numpy

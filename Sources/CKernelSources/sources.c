@@ -45,7 +45,9 @@ static const char reduce_formulas[] = {
 static const char reduce[] = {
 #embed "../../kernels/reduce.cl"
     , 0};
-
+static const char reverse_product[] = {
+#embed "../../kernels/reverse_product.cl"
+    , 0};
 static const char winograd_formulas[] = {
 #embed "../../kernels/winograd.clh"
     , 0};
@@ -70,6 +72,7 @@ static const struct {
     {"probe.cl", probe},
     {"reduce.clh", reduce_formulas},
     {"reduce.cl", reduce},
+    {"reverse_product.cl", reverse_product},
     {"winograd.clh", winograd_formulas},
     {"winograd.cl", winograd},
 };

@@ -1,6 +1,5 @@
 // What a file holds, in a number.
 
-import Crypto
 import Dispatch
 import Foundation
 import ONNX
@@ -47,8 +46,8 @@ final class FileDigest: Sendable {
         for start in stride(from: 0, to: bytes.count, by: part.count) {
             let read = UnsafeMutableRawBufferPointer(rebasing: part[..<min(part.count, bytes.count - start)])
             try bytes.read(read, from: start)
-            hash.update(bufferPointer: UnsafeRawBufferPointer(read))
+            hash.update(UnsafeRawBufferPointer(read))
         }
-        return hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return hash.digits()
     }
 }

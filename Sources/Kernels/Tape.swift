@@ -58,6 +58,7 @@ package struct Tape: Sendable {
     /// Steps [stages[i], stages[i + 1]) are one stage: they run together, and a later stage may run several times.
     package private(set) var stages: [Int] = [0]
     private var zerosValue: Value?
+    private var weightValues: [PackedWeights.Key: Value] = [:]
     /// The label of the steps that are added next.
     package var label = ""
 
@@ -102,7 +103,10 @@ package struct Tape: Sendable {
 
     /// Weights, in the order in which a kernel reads them.
     package mutating func weights(_ weights: PackedWeights) -> Value {
-        add([weights.count], .weights(weights), size: weights.count)
+        if let key = weights.key, let value = weightValues[key] { return value }
+        let value = add([weights.count], .weights(weights), size: weights.count)
+        if let key = weights.key { weightValues[key] = value }
+        return value
     }
 
     /// At least `count` zeros.

@@ -3,7 +3,6 @@
 // `WHITEBOX_RECORD_NUMERICS=yes swift test … --filter NumericsTests` writes what it finds to the file instead of comparing. That is
 // for new cases, and for whoever changes a bit on purpose: raise `Whitebox.numerics` first, and say why in Documentation/Determinism.md.
 
-import Crypto
 import Explain
 import Foundation
 import Imaging
@@ -11,6 +10,7 @@ import Inference
 import Kernels
 import TestSupport
 import Testing
+import Text
 
 /// Of one network: the SHA-256 of numbers, as little-endian binary32 in row-major order, by what they are.
 private typealias Digests = [String: String]
@@ -35,8 +35,8 @@ private typealias Digests = [String: String]
         var hash = SHA256()
         // The payload of a NaN is not specified.
         let bits = numbers.map { ($0.isNaN ? 0x7fc0_0000 : $0.bitPattern).littleEndian }
-        bits.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        return hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        bits.withUnsafeBytes { hash.update($0) }
+        return hash.digits()
     }
 
     private func compare(_ name: String, _ found: Digests) throws {

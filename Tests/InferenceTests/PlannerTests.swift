@@ -338,7 +338,7 @@ import Testing
         let seed = plan.tape.input(plan.tape.shape(try plan.logits))
         _ = try plan.gradients(seed: seed, of: [last])
         // Through the fully connected layer, and spread over the pool's cells.
-        #expect(plan.tape.steps.dropFirst(forward).map(\.kernel) == ["convolution", "scale"])
+        #expect(plan.tape.steps.dropFirst(forward).map(\.kernel) == ["reverse_product", "scale"])
     }
 
     @Test func aFixedBatchInTheFileIsNotMeant() throws {

@@ -143,7 +143,7 @@ import Testing
         let whole = tape.memory(keeping: kept, alignment: 64).passing
         #expect(whole.sizes.count == 1)
         let largest = values.map { tape.shape($0).count }.max()!
-        for most in [largest + 64, 2 * largest, 4 * largest] {
+        for most in [largest + 64, largest * 3 / 2, 2 * largest] {
             let arena = tape.memory(keeping: kept, alignment: 64, most: most).passing
             #expect(arena.sizes.allSatisfy { $0 <= most && $0 > 0 } && arena.sizes.count > 1)
             #expect(arena.size < 2 * whole.size)

@@ -222,7 +222,7 @@ final class CPUExecutor: Executor {
             throw error
         }
         // Worth to know where the host writes what they are multiplied by: it may be a 1 among zeros.
-        for case let product as Convolution in tape.steps where product.isRowProduct {
+        for case let product as ReverseProduct in tape.steps {
             guard case .input = tape.sources[tape.storage(product.x)] else { continue }
             let storage = tape.storage(product.weights)
             let numbers = UnsafeBufferPointer(start: frame.memory[storage]!, count: tape.sizes[storage])

@@ -340,6 +340,10 @@ struct RowProduct {
 
     /// [rows, columns] to [rows, terms].
     func gradient(_ tape: inout Tape, _ dy: Value) -> Value {
+        if rows <= ReverseProduct.mostRows {
+            return tape.reverseProduct(
+                tape.view(dy, as: [rows, columns]), weights(for: shape, asStored: isTransposed), terms: terms)
+        }
         let back = shape.transposed
         let dx = tape.convolution(
             tape.view(dy, as: back.input), back, weights(for: back, asStored: !isTransposed))

@@ -102,7 +102,6 @@ package struct Convolution: Step {
     }
 
     package func run(_ cpu: CPUFrame) {
-        if cpu.isFinite(weights), isRowProduct, selectRows(cpu) { return }
         let raw = raw
         let operands = wb_conv_operands(
             x: cpu.pointer(x), weights: cpu.pointer(weights),

@@ -1,0 +1,22 @@
+// A number that tells whether bytes are the same.
+
+import CNettle
+
+/// SHA-256 of bytes that come one part after the other (FIPS 180-4).
+package struct SHA256: ~Copyable {
+    private var state = sha256_ctx()
+
+    package init() { nettle_sha256_init(&state) }
+
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        guard let start = bytes.baseAddress else { return }
+        nettle_sha256_update(&state, bytes.count, start.assumingMemoryBound(to: UInt8.self))
+    }
+
+    /// 64 hexadecimal digits.
+    package consuming func digits() -> String {
+        var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_SIZE))
+        nettle_sha256_digest(&state, digest.count, &digest)
+        return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+}
