@@ -54,7 +54,7 @@ def variants() -> list[tuple[str, str, list[str]]]:
 
 
 def source(family: str) -> str:
-    names = ["types.clh", "common.clh", "math.clh", "epilogue.clh", f"{family}.clh", f"{family}.cl"]
+    names = ["types.clh", "common.clh", "math.clh", "epilogue.clh", "grid.clh", "window.clh", f"{family}.clh", f"{family}.cl"]
     return "\n".join((KERNELS / name).read_text() for name in names if (KERNELS / name).exists())
 
 

@@ -8,32 +8,13 @@
 // Activations are channels-last. Weights are packed in panels of 32 output channels, [group][panel][K][32], biases
 // likewise, with zeros where a group's last panel is not full. Narrow groups have kernels of their own (depthwise.cl).
 
-WB_FN float conv_finish(
-    const wb_conv *s, float t, global const float *bias, int at_bias, global const float *residual, int at)
-{
-    WB_EPILOGUE(float, *s, t, bias[at_bias], residual[at])
-    return t;
-}
-
-// Where tap (ky, kx) of an output whose window starts at (top, left) reads: the pixel's index in its image, or -1.
-WB_FN int conv_source(const wb_conv *s, int top, int left, int ky, int kx)
-{
-    const int iy = top + ky * s->dilation_h, ix = left + kx * s->dilation_w;
-    return iy >= 0 && iy < s->h && ix >= 0 && ix < s->w ? iy * s->w + ix : -1;
-}
-
 #ifdef WB_CPU_SHAPE
 
 // One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8, 7 or 4, by one panel of 32 columns, in two float16
 // sums a row.
 // Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
-#if WB_TILE_ROWS == 8
-#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
-#elif WB_TILE_ROWS == 7
-#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6)
-#else
-#define ROWS(F) F(0) F(1) F(2) F(3)
-#endif
+#define EACH_ROW WB_EACH(r, WB_TILE_ROWS)
+#define EACH_SUM EACH_ROW WB_EACH(v, 2)
 
 // Asks for memory that is needed soon. OpenCL's own prefetch() does nothing on PoCL, and what does something is no OpenCL: the host
 // says where the compiler is known to take it.
@@ -52,7 +33,7 @@ kernel void convolution(
 {
     const int channels = s.c / s.groups, taps = s.kh * s.kw, terms = taps * channels;
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
-    const int pixels = s.oh * s.ow, rows = s.n * pixels;
+    const int rows = s.n * s.oh * s.ow;
 
     // Work-items run in the order of their places, dimension 0 first. So within a group, places go through blocks of
     // tiles whose input stays in the second-level cache, for every panel through the tiles of the block.
@@ -71,7 +52,6 @@ kernel void convolution(
     const bool half_panel = columns <= WB_PANEL / 2; // the other half is zeros
 
     // Rows past the last are the last once more.
-#define ROW(r) min(r, last)
     const int last = min(WB_TILE_ROWS, rows - row0) - 1;
 
     // Rows whose windows lie in a line and clear of padding read at equal distances. Those of others are found tap by tap.
@@ -84,22 +64,18 @@ kernel void convolution(
     if (clear) {
         origin += row0 * s.x_pixel;
     } else {
-        int image = row0 / pixels, oy = (row0 - image * pixels) / s.ow, ox = row0 - image * pixels - oy * s.ow;
-        const int top0 = oy * s.stride_h - s.pad_h, left0 = ox * s.stride_w - s.pad_w;
-        clear = ox + last < s.ow && top0 >= 0 && top0 + (s.kh - 1) * s.dilation_h < s.h && left0 >= 0
-            && left0 + last * s.stride_w + (s.kw - 1) * s.dilation_w < s.w;
+        wb_window window = wb_window_of(&s, row0);
+        const int last_left = window.left + last * s.stride_w;
+        clear = last_left < s.ow * s.stride_w - s.pad_w && window.top >= 0 && window.top + (s.kh - 1) * s.dilation_h < s.h
+            && window.left >= 0 && last_left + (s.kw - 1) * s.dilation_w < s.w;
         if (clear) {
-            origin += ((image * s.h + top0) * s.w + left0) * s.x_pixel;
+            origin += ((window.image * s.h + window.top) * s.w + window.left) * s.x_pixel;
         } else {
             for (int r = 0; r < WB_TILE_ROWS; r++) {
-                base[r] = origin + image * s.h * s.w * s.x_pixel;
-                top[r] = oy * s.stride_h - s.pad_h;
-                left[r] = ox * s.stride_w - s.pad_w;
+                base[r] = origin + window.image * s.h * s.w * s.x_pixel;
+                top[r] = window.top, left[r] = window.left;
                 runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
-                if (r < last && ++ox == s.ow) {
-                    ox = 0;
-                    if (++oy == s.oh) oy = 0, image++;
-                }
+                if (r < last) window = wb_window_after(&s, window);
             }
         }
     }
@@ -119,36 +95,28 @@ kernel void convolution(
     const int step = terms < 128 || block_tiles == 1 ? 0 : (WB_PANEL + block_tiles - 1) / block_tiles;
     global const float *soon = weights + (panel + 1) * terms * WB_PANEL + inside_tile * step * terms;
 
-    float16 total[WB_TILE_ROWS][2];
-#define SUMS(r) float16 u##r = 0.0f, v##r = 0.0f;
-    ROWS(SUMS)
+    float16 total[WB_TILE_ROWS][2], sum[WB_TILE_ROWS][2];
+    EACH_SUM sum[r][v] = 0.0f;
     global const float *b = weights + panel * terms * WB_PANEL;
     int ky = 0, kx = 0, c = 0;
     for (int k0 = 0; k0 < terms; k0 += WB_CHUNK) {
         const int k1 = min(k0 + WB_CHUNK, terms);
         for (int k = k0; k < k1;) {
             const int count = min(run - c, k1 - k);
-#define POINTER(r) global const float *a##r;
-            ROWS(POINTER)
+            global const float *a[WB_TILE_ROWS];
             if (clear) {
                 global const float *tap = origin + (ky * s.dilation_h * s.w + kx * s.dilation_w) * s.x_pixel + c;
-#define POINT(r) a##r = tap + ROW(r) * distance;
-                ROWS(POINT)
-#undef POINT
+                EACH_ROW a[r] = tap + min(r, last) * distance;
             } else {
-#define POINT(r)                                                          \
-    const int source##r = conv_source(&s, top[r], left[r], ky, kx);       \
-    a##r = (source##r < 0 ? zeros : base[r] + source##r * s.x_pixel) + c;
-                ROWS(POINT)
-#undef POINT
+                EACH_ROW
+                {
+                    const int source = wb_source(&s, top[r], left[r], ky, kx);
+                    a[r] = (source < 0 ? zeros : base[r] + source * s.x_pixel) + c;
+                }
             }
             // A little of what comes next every 16 terms, so that requests do not come in a crowd.
             for (int i0 = 0; i0 < count; i0 += 16) {
-                if (ahead) {
-#define AHEAD(r) SOON(a##r + i0 + ahead);
-                    ROWS(AHEAD)
-#undef AHEAD
-                }
+                if (ahead) EACH_ROW SOON(a[r] + i0 + ahead);
                 for (int q = 0; q < 2 && asked < WB_TILE_ROWS && k1 == terms; q++, asked++) {
                     const int at = (row0 + asked + asked_from) * s.y_pixel + column;
                     SOON_WRITTEN(y + at);
@@ -162,10 +130,8 @@ kernel void convolution(
                 if (half_panel) {
                     for (int i = i0; i < i1; i++, b += WB_PANEL) {
                         SOON(b + 8 * WB_PANEL);
-                        const float16 b0 = vload16(0, b);
-#define STEP(r) u##r = fma((float16)(a##r[i]), b0, u##r);
-                        ROWS(STEP)
-#undef STEP
+                        const float16 w = vload16(0, b);
+                        EACH_ROW sum[r][0] = fma((float16)(a[r][i]), w, sum[r][0]);
                     }
                     continue;
                 }
@@ -174,12 +140,8 @@ kernel void convolution(
                     soon += step;
                     SOON(b + 8 * WB_PANEL);
                     SOON(b + 8 * WB_PANEL + 16);
-                    const float16 b0 = vload16(0, b), b1 = vload16(1, b);
-#define STEP(r)                                    \
-    u##r = fma((float16)(a##r[i]), b0, u##r);      \
-    v##r = fma((float16)(a##r[i]), b1, v##r);
-                    ROWS(STEP)
-#undef STEP
+                    const float16 w[2] = {vload16(0, b), vload16(1, b)};
+                    EACH_SUM sum[r][v] = fma((float16)(a[r][i]), w[v], sum[r][v]);
                 }
             }
             k += count;
@@ -192,63 +154,35 @@ kernel void convolution(
                 }
             }
         }
-        if (k0 > 0) {
-#define JOIN(r) u##r = total[r][0] + u##r, v##r = total[r][1] + v##r;
-            ROWS(JOIN)
-        }
-        if (k1 < terms) {
-#define KEEP(r) total[r][0] = u##r, total[r][1] = v##r, u##r = 0.0f, v##r = 0.0f;
-            ROWS(KEEP)
-        }
+        if (k0 > 0) EACH_SUM sum[r][v] = total[r][v] + sum[r][v];
+        if (k1 < terms) EACH_SUM total[r][v] = sum[r][v], sum[r][v] = 0.0f;
     }
 
-    // The epilogue, each question once for all sums.
-#define AT(r) ((row0 + ROW(r)) * s.y_pixel + column)
+#define AT(r) ((row0 + min(r, last)) * s.y_pixel + column)
     bias += panel * WB_PANEL;
     if (columns < 16) {
-#define STORE(r)                                                                                                       \
-    {                                                                                                                  \
-        float t[16];                                                                                                   \
-        vstore16(u##r, 0, t);                                                                                          \
-        for (int j = 0; j < columns && r <= last; j++)                                                                 \
-            y[AT(r) + j] = conv_finish(&s, t[j], bias, j, residual, AT(r) + j);                                        \
-    }
-        ROWS(STORE)
-#undef STORE
+        EACH_ROW
+        {
+            float t[16];
+            vstore16(sum[r][0], 0, t);
+            for (int j = 0; j < columns && r <= last; j++)
+                y[AT(r) + j] = wb_conv_finish(&s, t[j], bias + j, residual + AT(r) + j);
+        }
         return;
     }
     // Where the second vector of a row begins: in a panel that is not full it covers some columns once more.
     const int second = columns - 16;
-    if (columns < WB_PANEL) {
-#define ALIGN(r)                                   \
-    {                                              \
-        float t[WB_PANEL];                         \
-        vstore16(u##r, 0, t);                      \
-        vstore16(v##r, 1, t);                      \
-        v##r = vload16(0, t + second);             \
-    }
-        ROWS(ALIGN)
-    }
-    if (s.bias) {
-        const float16 b0 = vload16(0, bias), b1 = vload16(0, bias + second);
-#define BIAS(r) u##r = u##r + b0, v##r = v##r + b1;
-        ROWS(BIAS)
-    }
-    if (s.residual) {
-#define RESIDUAL(r) \
-    u##r = u##r + vload16(0, residual + AT(r)), v##r = v##r + vload16(0, residual + AT(r) + second);
-        ROWS(RESIDUAL)
-    }
-    if (s.clip) {
-#define LOW(r) WB_CLIP_LOW(float16, s, u##r) WB_CLIP_LOW(float16, s, v##r)
-        ROWS(LOW)
-        if (s.hi < INFINITY) {
-#define HIGH(r) WB_CLIP_HIGH(float16, s, u##r) WB_CLIP_HIGH(float16, s, v##r)
-            ROWS(HIGH)
+    if (columns < WB_PANEL)
+        EACH_ROW
+        {
+            float t[WB_PANEL];
+            vstore16(sum[r][0], 0, t);
+            vstore16(sum[r][1], 1, t);
+            sum[r][1] = vload16(0, t + second);
         }
-    }
-#define STORE(r) wb_store16(u##r, y + AT(r)), wb_store16(v##r, y + AT(r) + second);
-    ROWS(STORE)
+    WB_EPILOGUE(
+        float16, s, EACH_SUM, sum[r][v], WB_LOAD(bias + v * second), WB_LOAD(residual + AT(r) + v * second))
+    EACH_SUM WB_STORE(sum[r][v], y + AT(r) + v * second);
 }
 #endif
 
@@ -263,11 +197,6 @@ kernel void convolution(
 // Work: work-groups of ITEMS; dimension 0 counts tiles of columns, 1 tiles of rows, 2 chunks.
 #define STEP 8
 #define ITEMS (WB_ROWS * WB_COLUMNS / 64)
-#ifdef WB_ROLLED // a CPU that runs this shape for a test would spend its time compiling
-#define UNROLLED _Pragma("nounroll")
-#else
-#define UNROLLED _Pragma("unroll")
-#endif
 
 #ifdef WB_KERNEL_convolution
 #define ROW_FOURS (WB_ROWS / 4)
@@ -290,7 +219,7 @@ kernel void convolution(
         const float4 a0 = la[copy][k][ty ^ (k & 4)], a1 = la[copy][k][(ROW_FOURS / 2 + ty) ^ (k & 4)]; \
         const float4 b0 = lb[copy][k][tx], b1 = lb[copy][k][COLUMN_FOURS / 2 + tx];                    \
         const float a[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};                           \
-        UNROLLED for (int i = 0; i < 8; i++) {                                                         \
+        WB_EACH(i, 8) {                                                                                \
             sum[i][0] = fma((float4)(a[i]), b0, sum[i][0]);                                            \
             sum[i][1] = fma((float4)(a[i]), b1, sum[i][1]);                                            \
         }                                                                                              \
@@ -306,17 +235,16 @@ WB_FN void conv_keep(
         float4 t = sum;
         if (!first) t = *(global float4 *)y + t;
 #ifndef WB_SPLIT
-        if (last) WB_EPILOGUE(float4, *s, t, *(global const float4 *)bias, *(global const float4 *)residual)
+        if (last) WB_EPILOGUE(float4, *s, , t, *(global const float4 *)bias, *(global const float4 *)residual)
 #endif
         *(global float4 *)y = t;
     } else {
         const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
-        UNROLLED
-        for (int j = 0; j < 4; j++)
+        WB_EACH(j, 4)
             if (j < count) {
                 float t = first ? sums[j] : y[j] + sums[j];
 #ifndef WB_SPLIT
-                if (last) t = conv_finish(s, t, bias, j, residual, j);
+                if (last) t = wb_conv_finish(s, t, bias + j, residual + j);
 #endif
                 y[j] = t;
             }
@@ -333,7 +261,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
     const int group_tiles = (group_columns + WB_COLUMNS - 1) / WB_COLUMNS;
     const int group = (int)get_group_id(0) / group_tiles, tile = (int)get_group_id(0) - group * group_tiles;
-    const int pixels = s.oh * s.ow, rows = s.n * pixels, row0 = (int)get_group_id(1) * WB_ROWS;
+    const int rows = s.n * s.oh * s.ow, row0 = (int)get_group_id(1) * WB_ROWS;
     // Neighbouring work-items, WIDTH by as many rows as that makes of a warp, share what they read.
     const int item = (int)get_local_id(0);
     const int tx = item % WIDTH + item / (WIDTH * WB_ROWS / 8) * WIDTH, ty = item / WIDTH % (WB_ROWS / 8);
@@ -347,10 +275,10 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
 
     // The pixel that each row's window starts at.
     for (int r = item; r < WB_ROWS; r += ITEMS) {
-        const int row = row0 + r, image = row / pixels, pixel = row - image * pixels;
-        base[r] = image * s.h * s.w * s.x_pixel + group * s.x_group;
-        top[r] = row < rows ? pixel / s.ow * s.stride_h - s.pad_h : -0x40000000;
-        left[r] = pixel % s.ow * s.stride_w - s.pad_w;
+        const wb_window window = wb_window_of(&s, row0 + r);
+        base[r] = window.image * s.h * s.w * s.x_pixel + group * s.x_group;
+        top[r] = row0 + r < rows ? window.top : -0x40000000;
+        left[r] = window.left;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 
@@ -370,55 +298,47 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
 
     float4 next_a[A_LOADS], next_b[B_LOADS];
     float4 sum[8][2];
-    UNROLLED
-    for (int i = 0; i < 8; i++) sum[i][0] = sum[i][1] = 0.0f;
+    WB_EACH(i, 8) sum[i][0] = sum[i][1] = 0.0f;
 
     int copy = 1;
     for (int k0 = first - STEP; k0 < last; k0 += STEP) {
         const int k_next = k0 + STEP;
         if (k_next < last) {
             if (whole_inputs) {
-                UNROLLED
-                for (int l = 0; l < A_LOADS; l++) {
+                WB_EACH(l, A_LOADS) {
                     const int r = my_row + l * (ITEMS / 2);
                     const bool real = k_next + my_k < last;
-                    const int source = real ? conv_source(&s, top[r], left[r], ky, kx) : -1;
+                    const int source = real ? wb_source(&s, top[r], left[r], ky, kx) : -1;
                     next_a[l] = source < 0 ? (float4)(real ? 0.0f : -0.0f)
                                            : *(global const float4 *)(x + base[r] + source * s.x_pixel + c);
                 }
                 ADVANCE(STEP)
             } else {
                 float v[A_LOADS][4];
-                UNROLLED
-                for (int i = 0; i < 4; i++) {
-                    UNROLLED
-                    for (int l = 0; l < A_LOADS; l++) {
+                WB_EACH(i, 4) {
+                    WB_EACH(l, A_LOADS) {
                         const int r = my_row + l * (ITEMS / 2);
                         const bool real = k_next + my_k + i < last;
-                        const int source = real ? conv_source(&s, top[r], left[r], ky, kx) : -1;
+                        const int source = real ? wb_source(&s, top[r], left[r], ky, kx) : -1;
                         v[l][i] = source < 0 ? (real ? 0.0f : -0.0f) : x[base[r] + source * s.x_pixel + c];
                     }
                     ADVANCE(i < 3 ? 1 : STEP - 3)
                 }
-                UNROLLED
-                for (int l = 0; l < A_LOADS; l++) next_a[l] = vload4(0, v[l]);
+                WB_EACH(l, A_LOADS) next_a[l] = vload4(0, v[l]);
             }
-            UNROLLED
-            for (int l = 0; l < B_LOADS; l++) {
+            WB_EACH(l, B_LOADS) {
                 const int k = k_next + my_term + l * (STEP / B_LOADS);
                 next_b[l] = k < last && my_panel < group_panels ? b[k * (WB_PANEL / 4)] : (float4)(0.0f);
             }
         }
         if (k0 >= first) {
-            UNROLLED
-            for (int k = 0; k < STEP; k++) TERM(k)
+            WB_EACH(k, STEP) TERM(k)
             if (k_next % WB_CHUNK == 0 || k_next >= last) {
                 // Nothing, but not to a compiler: one that saw that the places of the outputs stay the same would work
                 // them out before the loop, and keep them all in registers, which are needed for sums.
                 const int nothing = k0 >> 30;
                 const int row1 = row0 + ty * 4 + nothing, inside1 = tile * WB_COLUMNS + tx * 4 + nothing;
-                UNROLLED
-                for (int i = 0; i < 16; i++) {
+                WB_EACH(i, 16) {
                     const int row = row1 + i / 8 * (WB_ROWS / 2) + i / 2 % 4;
                     const int inside = inside1 + i % 2 * (WB_COLUMNS / 2);
                     if (row < rows && inside < group_columns) {
@@ -438,8 +358,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
         }
         copy ^= 1;
         if (k_next < last) {
-            UNROLLED
-            for (int l = 0; l < A_LOADS; l++) {
+            WB_EACH(l, A_LOADS) {
                 const int r = my_row + l * (ITEMS / 2);
                 local float *column = (local float *)&la[copy][my_k][0] + (r ^ (my_k * 4));
                 column[0] = next_a[l].x;
@@ -447,8 +366,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
                 column[WB_ROWS * 2] = next_a[l].z;
                 column[WB_ROWS * 3] = next_a[l].w;
             }
-            UNROLLED
-            for (int l = 0; l < B_LOADS; l++) lb[copy][my_term + l * (STEP / B_LOADS)][my_column] = next_b[l];
+            WB_EACH(l, B_LOADS) lb[copy][my_term + l * (STEP / B_LOADS)][my_column] = next_b[l];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -469,7 +387,7 @@ kernel void join_chunks(
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
     const int row = i / s.oc, column = i - row * s.oc, group = column / group_columns;
     const int inside = column - group * group_columns, at = row * s.y_pixel + group * s.y_group + inside;
-    y[at] = conv_finish(&s, total, bias, group * group_panels * WB_PANEL + inside, residual, at);
+    y[at] = wb_conv_finish(&s, total, bias + group * group_panels * WB_PANEL + inside, residual + at);
 }
 #endif
 

@@ -4,61 +4,43 @@
 // The order of the terms is the contract of convolution.cl. Depthwise weights are [tap][c]. Grouped weights are
 // [panel][tap][i][32]: a panel holds the columns of several groups, and i counts the channels of each.
 
-WB_FN float narrow_finish(
-    const wb_conv *s, float t, global const float *bias, int c, global const float *residual, int at)
-{
-    WB_EPILOGUE(float, *s, t, bias[c], residual[at])
-    return t;
-}
-
-// The pixel that a tap of the window at (top, left) reads, or zeros. `image` points at the image's first channel.
-WB_FN global const float *narrow_source(
-    const wb_conv *s, global const float *image, global const float *zeros, int top, int left, int ky, int kx)
-{
-    const int iy = top + ky * s->dilation_h, ix = left + kx * s->dilation_w;
-    return iy >= 0 && iy < s->h && ix >= 0 && ix < s->w ? image + (iy * s->w + ix) * s->x_pixel : zeros;
-}
-
 #ifdef WB_CPU_SHAPE
 
 // One work-item computes all channels of 8 neighbouring output pixels, sixteen at a time. For every tap and pixel there is a
 // pointer to what is read, which serves all channels; pointers are found for RUN taps at a time.
 #define RUN 64
-#define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#define EACH_ROW WB_EACH(r, 8)
 
 // `table[(tap - tap0) * 8 + r]` for taps [tap0, tap1) of pixels row0 + r; pixels that are not there read zeros.
 WB_FN void tap_pointers(
     const wb_conv *s, global const float *x, global const float *zeros, int row0, int tap0, int tap1,
     global const float **table)
 {
-    const int pixels = s->oh * s->ow, rows = s->n * pixels;
-    for (int r = 0; r < 8; r++) {
-        const int row = row0 + r, image = row / pixels, pixel = row - image * pixels, oy = pixel / s->ow;
-        global const float *base = x + image * s->h * s->w * s->x_pixel;
-        const int top = row < rows ? oy * s->stride_h - s->pad_h : -0x40000000;
-        const int left = (pixel - oy * s->ow) * s->stride_w - s->pad_w;
+    wb_window window = wb_window_of(s, row0);
+    for (int r = 0; r < 8; r++, window = wb_window_after(s, window)) {
+        global const float *image = x + window.image * s->h * s->w * s->x_pixel;
         int ky = tap0 / s->kw, kx = tap0 - ky * s->kw;
         for (int tap = tap0; tap < tap1; tap++) {
-            table[(tap - tap0) * 8 + r] = narrow_source(s, base, zeros, top, left, ky, kx);
+            const int source = window.image < s->n ? wb_source(s, window.top, window.left, ky, kx) : -1;
+            table[(tap - tap0) * 8 + r] = source < 0 ? zeros : image + source * s->x_pixel;
             if (++kx == s->kw) kx = 0, ky++;
         }
     }
 }
 
-WB_FN void finish16(
-    const wb_conv *s, float16 t, global const float *bias, int c, global const float *residual, global float *y, int at)
-{
-    WB_EPILOGUE(float16, *s, t, vload16(0, bias + c), vload16(0, residual + at))
-    wb_store16(t, y + at);
-}
-#define FINISH(r) \
-    if (row0 + r < rows) finish16(&s, total[r], bias, c, residual, y, (row0 + r) * s.y_pixel + c);
+// The sums of pixels row0 + r, channels c ... c + 15, on their way to `y`.
+#define FINISH                                                                                                              \
+    {                                                                                                                       \
+        const int at = row0 * s.y_pixel + c, last = min(8, rows - row0) - 1;                                                \
+        WB_EPILOGUE(                                                                                                        \
+            float16, s, EACH_ROW, sum[r], WB_LOAD(bias + c), WB_LOAD(residual + at + min(r, last) * s.y_pixel))             \
+        EACH_ROW if (r <= last) WB_STORE(sum[r], y + at + r * s.y_pixel);                                                   \
+    }
 
 // The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_TAPS high, WB_STRIDE 1 or 2, at least 16 channels. A
 // tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by all
 // the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
 #if defined(WB_KERNEL_depthwise) && defined(WB_LINE)
-#define UNROLLED _Pragma("unroll")
 #define INPUTS (7 * WB_STRIDE + WB_LINE)
 kernel void depthwise(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
@@ -67,7 +49,7 @@ kernel void depthwise(
     const int line = (int)get_global_id(1), image = line / s.oh, top = (line - image * s.oh) * s.stride_h - s.pad_h;
     const int parts = (int)get_global_size(0), part = (int)get_global_id(0), tiles = (s.ow + 7) / 8;
     for (int tile = tiles * part / parts; tile < tiles * (part + 1) / parts; tile++) {
-        const int ox = tile * 8, count = min(s.ow - ox, 8), left = ox * WB_STRIDE - s.pad_w;
+        const int ox = tile * 8, row0 = line * s.ow + ox, rows = (line + 1) * s.ow, left = ox * WB_STRIDE - s.pad_w;
         // Input pixel j of each kernel row's, or zeros where it is padding.
         global const float *table[WB_MOST_TAPS * INPUTS];
         for (int ky = 0; ky < s.kh; ky++) {
@@ -80,36 +62,23 @@ kernel void depthwise(
         for (int next = 0; next < s.c; next += 16) {
             const int c = min(next, s.c - 16); // the last vector may cover some channels once more
             float16 sum[8];
-            UNROLLED
-            for (int r = 0; r < 8; r++) sum[r] = 0.0f;
+            EACH_ROW sum[r] = 0.0f;
             global const float *w = weights + c;
             for (int ky = 0; ky < s.kh; ky++) {
                 float16 weight[WB_LINE];
-                UNROLLED
-                for (int kx = 0; kx < WB_LINE; kx++, w += s.c) weight[kx] = vload16(0, w);
-                UNROLLED
-                for (int j = 0; j < INPUTS; j++) {
+                WB_EACH(kx, WB_LINE) weight[kx] = vload16(0, w + kx * s.c);
+                w += WB_LINE * s.c;
+                WB_EACH(j, INPUTS)
+                {
                     const float16 pixel = vload16(0, table[ky * INPUTS + j] + c);
-                    UNROLLED
-                    for (int kx = 0; kx < WB_LINE; kx++) {
+                    WB_EACH(kx, WB_LINE)
+                    {
                         const int r = (j - kx) / WB_STRIDE;
                         if (j >= kx && (j - kx) % WB_STRIDE == 0 && r < 8) sum[r] = fma(pixel, weight[kx], sum[r]);
                     }
                 }
             }
-            // The epilogue, each question once for all sums.
-            const int at = (line * s.ow + ox) * s.y_pixel + c;
-#define FOR_ALL UNROLLED for (int r = 0; r < 8; r++)
-            if (s.bias) {
-                const float16 b = vload16(0, bias + c);
-                FOR_ALL sum[r] = sum[r] + b;
-            }
-            if (s.residual) FOR_ALL if (r < count) sum[r] = sum[r] + vload16(0, residual + at + r * s.y_pixel);
-            if (s.clip) {
-                FOR_ALL WB_CLIP_LOW(float16, s, sum[r])
-                FOR_ALL WB_CLIP_HIGH(float16, s, sum[r])
-            }
-            FOR_ALL if (r < count) wb_store16(sum[r], y + at + r * s.y_pixel);
+            FINISH
         }
     }
 }
@@ -122,31 +91,26 @@ kernel void depthwise(
     global const float *table[RUN * 8];
     for (int next = 0; next < s.c && s.c >= 16; next += 16) {
         const int c = min(next, s.c - 16); // the last vector may cover some channels once more
-        float16 total[8];
-#define START(r) float16 u##r = 0.0f;
-        ROWS(START)
+        float16 total[8], sum[8];
+        EACH_ROW sum[r] = 0.0f;
         for (int tap0 = 0; tap0 < taps; tap0 += RUN) {
             const int run = min(taps - tap0, RUN);
             if (next == 0 || taps > RUN) tap_pointers(&s, x, zeros, row0, tap0, tap0 + run, table);
-            if (tap0 > 0 && tap0 % WB_CHUNK == 0) {
-#define JOIN(r) total[r] = tap0 == WB_CHUNK ? u##r : total[r] + u##r, u##r = 0.0f;
-                ROWS(JOIN)
-            }
+            if (tap0 > 0 && tap0 % WB_CHUNK == 0)
+                EACH_ROW total[r] = tap0 == WB_CHUNK ? sum[r] : total[r] + sum[r], sum[r] = 0.0f;
             for (int tap = 0; tap < run; tap++) {
                 const float16 w = vload16(0, weights + (tap0 + tap) * s.c + c);
-#define STEP(r) u##r = fma(vload16(0, table[tap * 8 + r] + c), w, u##r);
-                ROWS(STEP)
+                EACH_ROW sum[r] = fma(vload16(0, table[tap * 8 + r] + c), w, sum[r]);
             }
         }
-#define LAST(r) total[r] = taps > WB_CHUNK ? total[r] + u##r : u##r;
-        ROWS(LAST)
-        ROWS(FINISH)
+        if (taps > WB_CHUNK) EACH_ROW sum[r] = total[r] + sum[r];
+        FINISH
     }
     // Fewer channels than a vector has.
     for (int c = 0; c < s.c && s.c < 16; c++)
         for (int row = row0; row < min(row0 + 8, rows); row++) {
-            const int image = row / (s.oh * s.ow), pixel = row - image * s.oh * s.ow, oy = pixel / s.ow;
-            const int top = oy * s.stride_h - s.pad_h, left = (pixel - oy * s.ow) * s.stride_w - s.pad_w;
+            const wb_window window = wb_window_of(&s, row);
+            global const float *image = x + window.image * s.h * s.w * s.x_pixel;
             float total = 0.0f, sum = 0.0f;
             for (int tap = 0, ky = 0; ky < s.kh; ky++)
                 for (int kx = 0; kx < s.kw; kx++, tap++) {
@@ -154,12 +118,11 @@ kernel void depthwise(
                         total = tap == WB_CHUNK ? sum : total + sum;
                         sum = 0.0f;
                     }
-                    global const float *from =
-                        narrow_source(&s, x + image * s.h * s.w * s.x_pixel, zeros, top, left, ky, kx);
-                    sum = fma(from[c], weights[tap * s.c + c], sum);
+                    const int source = wb_source(&s, window.top, window.left, ky, kx);
+                    sum = fma(source < 0 ? 0.0f : image[source * s.x_pixel + c], weights[tap * s.c + c], sum);
                 }
             const int at = row * s.y_pixel + c;
-            y[at] = narrow_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
+            y[at] = wb_conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias + c, residual + at);
         }
 }
 #endif
@@ -188,29 +151,25 @@ kernel void grouped(
     global const float *table[RUN * 8];
     for (int c = 0; c < s.oc; c += 16) {
         global const float *w = weights + c / WB_PANEL * taps * WB_WIDTH * WB_PANEL + c % WB_PANEL;
-        float16 total[8];
+        float16 sum[8];
         for (int tap0 = 0; tap0 < taps; tap0 += chunk) {
             const int run = min(taps - tap0, chunk);
             if (c == 0 || taps > chunk) tap_pointers(&s, x, zeros, row0, tap0, tap0 + run, table);
-#define START(r) float16 u##r = 0.0f;
-            ROWS(START)
+            float16 part[8];
+            EACH_ROW part[r] = 0.0f;
             for (int tap = 0; tap < run; tap++, w += WB_WIDTH * WB_PANEL) {
-#define LOAD(r) const float16 a##r = vload16(0, table[tap * 8 + r] + c);
-                ROWS(LOAD)
+                float16 a[8];
+                EACH_ROW a[r] = vload16(0, table[tap * 8 + r] + c);
 #define TERM(i, SPREAD)                                         \
     {                                                           \
         const float16 b = vload16(0, w + i * WB_PANEL);         \
-        u0 = fma(a0.SPREAD, b, u0), u1 = fma(a1.SPREAD, b, u1); \
-        u2 = fma(a2.SPREAD, b, u2), u3 = fma(a3.SPREAD, b, u3); \
-        u4 = fma(a4.SPREAD, b, u4), u5 = fma(a5.SPREAD, b, u5); \
-        u6 = fma(a6.SPREAD, b, u6), u7 = fma(a7.SPREAD, b, u7); \
+        EACH_ROW part[r] = fma(a[r].SPREAD, b, part[r]);        \
     }
                 TERMS(TERM)
             }
-#define JOIN(r) total[r] = tap0 == 0 ? u##r : total[r] + u##r;
-            ROWS(JOIN)
+            EACH_ROW sum[r] = tap0 == 0 ? part[r] : sum[r] + part[r];
         }
-        ROWS(FINISH)
+        FINISH
     }
 }
 #endif
@@ -230,11 +189,10 @@ kernel void KERNEL(
     global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
 {
     const int item = (int)get_global_id(0), row = item / s.oc, c = item - row * s.oc, at = row * s.y_pixel + c;
-    const int pixels = s.oh * s.ow, image = row / pixels, pixel = row - image * pixels, oy = pixel / s.ow;
-    if (image >= s.n) return;
-    const int top = oy * s.stride_h - s.pad_h, left = (pixel - oy * s.ow) * s.stride_w - s.pad_w;
+    const wb_window window = wb_window_of(&s, row);
+    if (window.image >= s.n) return;
     const int terms = s.kh * s.kw * WB_WIDTH;
-    global const float *base = x + image * s.h * s.w * s.x_pixel;
+    global const float *image = x + window.image * s.h * s.w * s.x_pixel + c / WB_WIDTH * WB_WIDTH;
 #if WB_WIDTH == 1
     global const float *w = weights + c;
     const int next = s.c;
@@ -251,11 +209,11 @@ kernel void KERNEL(
                 total = k == WB_CHUNK ? sum : total + sum;
                 sum = 0.0f;
             }
-            global const float *from =
-                narrow_source(&s, base, zeros, top, left, ky, kx) + c / WB_WIDTH * WB_WIDTH;
+            const int source = wb_source(&s, window.top, window.left, ky, kx);
+            global const float *from = source < 0 ? zeros : image + source * s.x_pixel;
             for (int i = 0; i < WB_WIDTH; i++, k++, w += next) sum = fma(from[i], *w, sum);
         }
-    y[at] = narrow_finish(&s, terms > WB_CHUNK ? total + sum : sum, bias, c, residual, at);
+    y[at] = wb_conv_finish(&s, terms > WB_CHUNK ? total + sum : sum, bias + c, residual + at);
 }
 #endif
 

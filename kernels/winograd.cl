@@ -7,20 +7,13 @@
 
 #ifdef WB_CPU_SHAPE
 // A work-item takes a tile, sixteen channels at a time.
-typedef float16 lanes;
-#define LOAD(p) vload16(0, p)
-#define STORE(v, p) wb_store16(v, p)
-#define CHANNELS(c, n) for (int c = 0; c < n; c += 16)
+#define CHANNELS(c, n) for (int c = 0; c < n; c += WB_VW)
 #define TILE ((int)get_global_id(0))
 #else
 // A work-item takes a channel of a tile; neighbours are neighbouring channels.
-typedef float lanes;
-#define LOAD(p) (*(p))
-#define STORE(v, p) (*(p) = (v))
 #define CHANNELS(c, n) const int c = (int)get_global_id(0); if (c < n)
 #define TILE ((int)get_global_id(1))
 #endif
-#define UNROLLED _Pragma("unroll") // registers have no index
 
 #ifdef WB_KERNEL_winograd_input
 kernel void winograd_input(global const float *restrict x, global float *restrict v, wb_winograd s)
@@ -32,26 +25,22 @@ kernel void winograd_input(global const float *restrict x, global float *restric
     global const float *from = x + image * s.h * s.w * s.c;
     CHANNELS(c, s.c)
     {
-        lanes lines[LINE * LINE];
-        UNROLLED
-        for (int j = 0; j < LINE; j++) {
-            lanes d[LINE];
-            UNROLLED
-            for (int i = 0; i < LINE; i++) {
+        wb_vec lines[LINE * LINE];
+        WB_EACH(j, LINE) {
+            wb_vec d[LINE];
+            WB_EACH(i, LINE) {
                 const int iy = top + i, ix = left + j;
                 const bool inside = iy >= 0 && iy < s.h && ix >= 0 && ix < s.w;
-                d[i] = inside ? LOAD(from + (iy * s.w + ix) * s.c + c) : (lanes)(0.0f);
+                d[i] = inside ? WB_LOAD(from + (iy * s.w + ix) * s.c + c) : (wb_vec)(0.0f);
             }
-            lanes *line = lines + j;
-            WB_WINOGRAD_INPUT(WB_TILE, lanes, fma, d, 1, line, LINE)
+            wb_vec *line = lines + j;
+            WB_WINOGRAD_INPUT(WB_TILE, wb_vec, fma, d, 1, line, LINE)
         }
-        UNROLLED
-        for (int i = 0; i < LINE; i++) {
-            const lanes *line = lines + i * LINE;
-            lanes out[LINE];
-            WB_WINOGRAD_INPUT(WB_TILE, lanes, fma, line, 1, out, 1)
-            UNROLLED
-            for (int j = 0; j < LINE; j++) STORE(out[j], v + ((i * LINE + j) * s.rows + t) * s.c + c);
+        WB_EACH(i, LINE) {
+            const wb_vec *line = lines + i * LINE;
+            wb_vec out[LINE];
+            WB_WINOGRAD_INPUT(WB_TILE, wb_vec, fma, line, 1, out, 1)
+            WB_EACH(j, LINE) WB_STORE(out[j], v + ((i * LINE + j) * s.rows + t) * s.c + c);
         }
     }
 }
@@ -69,28 +58,24 @@ kernel void winograd_output(
     const int height = min(s.oh - top, WB_TILE), width = min(s.ow - left, WB_TILE);
     CHANNELS(c, s.oc)
     {
-        lanes lines[WB_TILE * LINE];
-        UNROLLED
-        for (int j = 0; j < LINE; j++) {
-            lanes d[LINE];
-            UNROLLED
-            for (int i = 0; i < LINE; i++) d[i] = LOAD(m + ((i * LINE + j) * s.rows + t) * s.m_pixel + c);
-            lanes *line = lines + j;
-            WB_WINOGRAD_OUTPUT(WB_TILE, lanes, fma, d, 1, line, LINE)
+        wb_vec lines[WB_TILE * LINE];
+        WB_EACH(j, LINE) {
+            wb_vec d[LINE];
+            WB_EACH(i, LINE) d[i] = WB_LOAD(m + ((i * LINE + j) * s.rows + t) * s.m_pixel + c);
+            wb_vec *line = lines + j;
+            WB_WINOGRAD_OUTPUT(WB_TILE, wb_vec, fma, d, 1, line, LINE)
         }
-        UNROLLED
-        for (int i = 0; i < WB_TILE; i++) {
+        WB_EACH(i, WB_TILE) {
             if (i >= height) break;
-            const lanes *line = lines + i * LINE;
-            lanes out[WB_TILE];
-            WB_WINOGRAD_OUTPUT(WB_TILE, lanes, fma, line, 1, out, 1)
+            const wb_vec *line = lines + i * LINE;
+            wb_vec out[WB_TILE];
+            WB_WINOGRAD_OUTPUT(WB_TILE, wb_vec, fma, line, 1, out, 1)
             const int at = ((image * s.oh + top + i) * s.ow + left) * s.oc + c;
-            UNROLLED
-            for (int j = 0; j < WB_TILE; j++) {
+            WB_EACH(j, WB_TILE) {
                 if (j >= width) break;
-                lanes r = out[j];
-                WB_EPILOGUE(lanes, s, r, LOAD(bias + c), LOAD(residual + at + j * s.oc))
-                STORE(r, y + at + j * s.oc);
+                wb_vec r = out[j];
+                WB_EPILOGUE(wb_vec, s, , r, WB_LOAD(bias + c), WB_LOAD(residual + at + j * s.oc))
+                WB_STORE(r, y + at + j * s.oc);
             }
         }
     }

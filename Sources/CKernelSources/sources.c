@@ -15,6 +15,12 @@ static const char math[] = {
 static const char epilogue[] = {
 #embed "../../kernels/epilogue.clh"
     , 0};
+static const char grid[] = {
+#embed "../../kernels/grid.clh"
+    , 0};
+static const char window[] = {
+#embed "../../kernels/window.clh"
+    , 0};
 static const char elementwise_formulas[] = {
 #embed "../../kernels/elementwise.clh"
     , 0};
@@ -62,6 +68,8 @@ static const struct {
     {"common.clh", common},
     {"math.clh", math},
     {"epilogue.clh", epilogue},
+    {"grid.clh", grid},
+    {"window.clh", window},
     {"elementwise.clh", elementwise_formulas},
     {"elementwise.cl", elementwise},
     {"convolution.cl", convolution},

@@ -7,11 +7,10 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #define WB_SET "AVX2"
-#define WB_NAME(f) f##_avx2
+#define WB_FUNCTIONS functions_avx2
 #define WB_VW 8
 #define WB_NV 2
 #define WB_MR 6
-typedef int index_avx2 __attribute__((ext_vector_type(8)));
 #define WB_PERMUTE(x, index) _mm256_permutevar8x32_ps((__m256)(x), (__m256i)(index))
 #include "microkernels.inc"
 #pragma clang attribute pop

@@ -7,11 +7,10 @@
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
 #define WB_SET "AVX-512"
-#define WB_NAME(f) f##_avx512
+#define WB_FUNCTIONS functions_avx512
 #define WB_VW 16
 #define WB_NV 2
 #define WB_MR 8
-typedef int index_avx512 __attribute__((ext_vector_type(16)));
 #define WB_PERMUTE(x, index) _mm512_permutexvar_ps((__m512i)(index), (__m512)(x))
 #include "microkernels.inc"
 #pragma clang attribute pop

@@ -5,7 +5,7 @@
 #include "CMicrokernels.h"
 
 #define WB_SET "baseline"
-#define WB_NAME(f) f##_baseline
+#define WB_FUNCTIONS functions_baseline
 #define WB_VW 4
 #define WB_NV 4
 #define WB_MR 4

@@ -131,9 +131,10 @@ package final class OpenCL: Sendable {
 
     /// The source of a family of kernels, with all that it needs in front.
     package static func source(_ family: String) -> String {
-        ["types.clh", "common.clh", "math.clh", "epilogue.clh", "\(family).clh", "\(family).cl"].map(text)
-            .joined(
-                separator: "\n")
+        [
+            "types.clh", "common.clh", "math.clh", "epilogue.clh", "grid.clh", "window.clh", "\(family).clh",
+            "\(family).cl",
+        ].map(text).joined(separator: "\n")
     }
 
     /// A kernel of `kernels/FAMILY.cl`, built with `options`. Each program holds one kernel, so that nothing is compiled that does
