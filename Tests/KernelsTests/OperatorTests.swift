@@ -104,7 +104,7 @@ import Testing
         }
     }
 
-    /// Groups of 32, 16 KiB of local memory, no extension of OpenCL 1.2.
+    /// One case of each operator, and all convolutions but the longest, on devices that have what OpenCL 1.2 asks for and no more.
     @Test(arguments: Devices.little)
     func devicesWithLittle(_ device: TestDevice) throws {
         var seen: Set<String> = []

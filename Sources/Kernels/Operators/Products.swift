@@ -480,7 +480,7 @@ package struct MatMul: Operator {
             return (all[0], all[1], all[2], all[3])
         }
         tape.add(
-            Product(
+            MatrixProduct(
                 product: wb_product(
                     batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k), a_m: Int32(p.row),
                     a_k: Int32(p.column),

@@ -1,7 +1,7 @@
 // Weights in the order in which kernels read them.
 //
-// A tape only knows how they are made; a device that loads the tape makes them, in the memory where they stay. So planning
-// reads no weights, what no step reads is never made, and nothing is held twice.
+// A tape only knows how they are made; a device that loads the tape makes them: where they stay, or on their way to memory of its
+// own. So planning reads no weights (biases aside), and what no step reads is never made.
 
 import CMicrokernels
 import Dispatch
