@@ -2,7 +2,7 @@
 
 package enum OperatorList {
     package static let all: [any Operator.Type] = [
-        // Products.swift
+        // Conv.swift, BatchNormalization.swift, MatrixProducts.swift
         Conv.self, BatchNormalization.self, Gemm.self, MatMul.self,
         // Activation.swift
         Relu.self, LeakyRelu.self, PRelu.self, Clip.self, Sigmoid.self, HardSigmoid.self, HardSwish.self,
