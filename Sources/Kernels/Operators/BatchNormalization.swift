@@ -1,9 +1,11 @@
 // Batch normalisation at inference: an affine map of each channel.
 
 /// y = γ (x − μ) / √(σ² + ε) + β for each channel, as y = x·scale + shift.
-package struct BatchNormalization: FusingOperator {
+package struct BatchNormalization: FusingOperator, UnaryOperator {
     package static let name = "BatchNormalization"
     package static let formula = "y = scale (x - mean) / sqrt(variance + epsilon) + bias, for each channel"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 5, outputs: opset >= 14 ? 3 : 5) }
+    package var role: Role { .normalises(affine: affine) }
     private let epsilon: Double
     /// Whether mean and variance are those of the input itself: of constants, as networks with standardised weights have it.
     private let isTraining: Bool
@@ -72,8 +74,7 @@ package struct BatchNormalization: FusingOperator {
         return [.value(try forward(&tape, inputs, residual: nil, clip: nil))]
     }
 
-    /// The factor and the term of each channel, in double precision.
-    package func affine(_ inputs: [Operand?]) throws -> (scale: [Double], shift: [Double]) {
+    private func affine(_ inputs: [Operand?]) throws -> ChannelAffine {
         try checkInference()
         let parts = try (1...4).map { index in
             guard let part = try constant(inputs, index, ["scale", "bias", "mean", "variance"][index - 1])
@@ -86,7 +87,8 @@ package struct BatchNormalization: FusingOperator {
             throw OperatorError("has parameters of different lengths")
         }
         let scale = parts[0].indices.map { parts[0][$0] / (parts[3][$0] + epsilon).squareRoot() }
-        return (scale, scale.indices.map { parts[1][$0] - parts[2][$0] * scale[$0] })
+        return ChannelAffine(
+            scale: scale, shift: scale.indices.map { parts[1][$0] - parts[2][$0] * scale[$0] })
     }
 
     /// A convolution with one weight for each channel.
@@ -122,12 +124,13 @@ package struct BatchNormalization: FusingOperator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
         -> Value
     {
-        let (scale, shift) = try affine(inputs)
+        let affine = try affine(inputs)
         return try apply(
-            &tape, tape.value(required(inputs, 0, "X")), scale, shift, residual: residual, clip: clip)
+            &tape, tape.value(required(inputs, 0, "X")), affine.scale, affine.shift, residual: residual,
+            clip: clip)
     }
 
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try apply(&tape, node.cotangent, affine(node.inputs).scale, nil)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try apply(&tape, dy, affine(node.inputs).scale, nil)
     }
 }

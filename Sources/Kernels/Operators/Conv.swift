@@ -1,29 +1,27 @@
 // Convolutions of images with constant weights.
 
 /// y[n,o,p] = b[o] + Σ w[o,c,k] x[n,c,p·stride − pad + k·dilation]
-package struct Conv: FusingOperator {
+package struct Conv: FusingOperator, UnaryOperator {
     package static let name = "Conv"
     package static let formula =
         "y[n,o,p] = b[o] + sum over k and c of w[o,c,k] x[n,c,p*stride - pad + k*dilation]"
-
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
+    /// One that is followed by an affine map takes no other: it would overwrite the first.
+    package var role: Role { affine == nil ? .convolves(followedBy: followed) : .computes }
     private let window: Window
     private let groups: Int
-    /// y scale + shift for each output channel, from a batch normalisation that was merged into this convolution.
-    private var scale: [Double]?, shift: [Double]?
+    /// What its output channels go through afterwards: a batch normalisation that was merged into this convolution.
+    private var affine: ChannelAffine?
 
     package init(_ attributes: Attributes) throws {
         window = try Window(attributes)
         groups = try attributes.int("group", default: 1)
     }
 
-    /// Whether a normalisation is part of it.
-    package var isMerged: Bool { scale != nil }
-
     /// This convolution followed by an affine map of its channels, as one convolution.
-    package func merging(scale: [Double], shift: [Double]) -> Conv {
-        precondition(!isMerged, "a convolution is merged with one normalisation")
+    private func followed(by affine: ChannelAffine) -> Conv {
         var merged = self
-        (merged.scale, merged.shift) = (scale, shift)
+        merged.affine = affine
         return merged
     }
 
@@ -72,17 +70,19 @@ package struct Conv: FusingOperator {
         if let bias, bias.count != shape.outputChannels {
             throw OperatorError("has \(bias.count) biases for \(shape.outputChannels) output channels")
         }
-        if let scale, let shift {
-            bias = shift.indices.map { Float(Double(bias?[$0] ?? 0) * scale[$0] + shift[$0]) }
+        if let affine {
+            bias = affine.shift.indices.map {
+                Float(Double(bias?[$0] ?? 0) * affine.scale[$0] + affine.shift[$0])
+            }
         }
         return tape.convolution(
-            x, shape, PackedWeights(weights, for: shape, scale: scale),
+            x, shape, PackedWeights(weights, for: shape, scale: affine?.scale),
             Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let weights = try weights(node.inputs)
         let shape = try shape(tape.shape(required(node.inputs, 0, "X")), weights: weights.shape)
-        return try tape.convolutionGradient(node.cotangent, shape, weights, scale: scale)
+        return try tape.convolutionGradient(dy, shape, weights, scale: affine?.scale)
     }
 }

@@ -46,6 +46,7 @@ struct RowProduct {
 package struct Gemm: FusingOperator {
     package static let name = "Gemm"
     package static let formula = "y = alpha A B + beta C; B is constant"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
     private let alpha: Float, beta: Float, transA: Bool, transB: Bool
 
     package init(_ attributes: Attributes) throws {
@@ -112,16 +113,21 @@ package struct Gemm: FusingOperator {
         return product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        if input == 2 {
-            let term = beta == 1 ? node.cotangent : tape.map(WB_MAP_scale, node.cotangent, a: beta)
-            return tape.sum(term, to: tape.shape(try required(node.inputs, 2, "C")))
-        }
-        guard input == 0 else {
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        guard !wanted.contains(1) else {
             throw OperatorError(unsupported: "has no gradient with respect to its weights")
         }
-        let da = try product(tape, node.inputs).gradient(&tape, node.cotangent)
-        return transA ? tape.transpose(da, [1, 0]) : da
+        let dy = cotangents[0]!
+        return try node.each(wanted) { input in
+            if input == 2 {
+                let term = beta == 1 ? dy : tape.map(WB_MAP_scale, dy, a: beta)
+                return tape.sum(term, to: tape.shape(try required(node.inputs, 2, "C")))
+            }
+            let da = try product(tape, node.inputs).gradient(&tape, dy)
+            return transA ? tape.transpose(da, [1, 0]) : da
+        }
     }
 }
 
@@ -129,6 +135,7 @@ package struct Gemm: FusingOperator {
 package struct MatMul: Operator {
     package static let name = "MatMul"
     package static let formula = "y = A B over the last two dimensions"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
 
@@ -210,29 +217,28 @@ package struct MatMul: Operator {
         return [.value(tape.reshape(y, to: plan.output))]
     }
 
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
         let (a, b) = (try required(node.inputs, 0, "A"), try required(node.inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
-        if input == 0, let rows = try rows(tape, node.inputs) {
-            let dx = rows.gradient(&tape, tape.reshape(node.cotangent, to: [rows.rows, rows.columns]))
-            return tape.reshape(dx, to: tape.shape(a))
-        }
-        let dy = tape.reshape(node.cotangent, to: Shape(plan.batch + [plan.m, plan.n]))
-        let d: Value
-        let full: Shape
-        let matrix: Shape
-        if input == 0 {
-            let z = tape.reshape(try tape.value(b), to: plan.b)
-            d = product(
-                &tape, dy, z, transA: false, transB: true, batch: plan.batch, m: plan.m, k: plan.n, n: plan.k)
-            (full, matrix) = (Shape(plan.batch + [plan.m, plan.k]), plan.a)
-        } else {
+        let (batch, m, k, n) = (plan.batch, plan.m, plan.k, plan.n)
+        return try node.each(wanted) { input in
+            if input == 0, let rows = try rows(tape, node.inputs) {
+                let dx = rows.gradient(&tape, tape.reshape(cotangents[0]!, to: [rows.rows, rows.columns]))
+                return tape.reshape(dx, to: tape.shape(a))
+            }
+            let dy = tape.reshape(cotangents[0]!, to: Shape(batch + [m, n]))
+            if input == 0 {
+                let z = tape.reshape(try tape.value(b), to: plan.b)
+                let da = product(&tape, dy, z, transA: false, transB: true, batch: batch, m: m, k: n, n: k)
+                let sum = tape.sum(tape.reshape(da, to: Shape(batch + [m, k])), to: plan.a)
+                return tape.reshape(sum, to: tape.shape(a))
+            }
             let x = tape.reshape(try tape.value(a), to: plan.a)
-            d = product(
-                &tape, x, dy, transA: true, transB: false, batch: plan.batch, m: plan.k, k: plan.m, n: plan.n)
-            (full, matrix) = (Shape(plan.batch + [plan.k, plan.n]), plan.b)
+            let db = product(&tape, x, dy, transA: true, transB: false, batch: batch, m: k, k: m, n: n)
+            let sum = tape.sum(tape.reshape(db, to: Shape(batch + [k, n])), to: plan.b)
+            return tape.reshape(sum, to: tape.shape(b))
         }
-        let sum = tape.sum(tape.reshape(d, to: full), to: matrix)
-        return tape.reshape(sum, to: tape.shape(input == 0 ? a : b))
     }
 }
