@@ -154,7 +154,7 @@ public final class ExplanationSession {
         }
         let scores = ClassScores(scores: shape.dims[1])
         try model.checkLabels(scores)
-        if scores.isBinary, let end = model.network.ending.first(where: { $0.hasSuffix("Softmax") }) {
+        if scores.isBinary, let end = model.network.softmax {
             throw ExplainError(
                 .unsupportedModel,
                 "\(model.path): The network ends in a \(end) over a single score, which says the same of every picture; a "

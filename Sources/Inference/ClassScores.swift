@@ -32,15 +32,14 @@ package struct ClassScores: Sendable {
 }
 
 extension Network {
-    /// The operators between the logits and the output of the network, first the last.
-    package var ending: [String] {
-        var types: [String] = []
+    /// The softmax between the logits and the output of the network, the last if there are several: its operator's name.
+    package var softmax: String? {
         var name = outputName
         while name != logitsName, let i = producers[name], let source = nodes[i].inputs.first {
-            types.append(nodes[i].type)
+            if case .softmax = nodes[i].operation.role { return nodes[i].type }
             name = source
         }
-        return types
+        return nil
     }
 
     /// Softmax of the logits, or their sigmoid if that is how the network ends, or if there is one score only. Sums run in

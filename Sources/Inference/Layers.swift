@@ -14,6 +14,8 @@ package struct Layer: Sendable {
     /// For a batch of one.
     package let shape: Shape
     package let parameters: Int
+    /// Whether it is no other layer's activation, pooled or passed on.
+    let isActivation: Bool
 
     /// Whether it is [N, C, H, W]: what maps can be made of.
     package var isSpatial: Bool { shape.rank == 4 }
@@ -37,19 +39,10 @@ extension Network {
             layers.append(
                 Layer(
                     index: layers.count, name: node.name, type: node.type, output: output, shape: shape,
-                    parameters: node.parameters))
+                    parameters: node.parameters, isActivation: node.operation.role.makesActivation))
         }
         return layers
     }
-
-    /// Operators whose output is no activation of its own: they pool it, or pass it on in another shape.
-    private static let passing: Set<String> = [
-        "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "LRN",
-        "Dropout", "Identity",
-        "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Pad", "Cast", "Slice", "Split", "Gather",
-        "Softmax",
-        "LogSoftmax",
-    ]
 
     /// The layer that `auto` takes: the last activation with a grid larger than 1×1 on the way to the score.
     package func automaticLayer(_ layers: [Layer]) throws -> LayerChoice {
@@ -64,7 +57,7 @@ extension Network {
         guard
             let layer = layers.last(where: {
                 $0.isSpatial && $0.shape.dims[2] * $0.shape.dims[3] > 1 && ancestors.contains($0.output)
-                    && fromInput.contains($0.output) && !Network.passing.contains($0.type)
+                    && fromInput.contains($0.output) && $0.isActivation
             })
         else {
             throw NetworkError(

@@ -17,10 +17,15 @@ package struct NetworkNode: Sendable {
     let outputs: [String]
     /// Numbers that were trained.
     package let parameters: Int
-    /// The normalisation that this convolution is merged into, if it only runs when its own output is asked for.
-    var mergedInto: Int?
-    /// That normalisation, for the gradient of this node's own output.
-    var normalisation: BatchNormalization?
+    /// Of a convolution that only runs when its own output is asked for: what it became one with.
+    var merged: Merged?
+
+    struct Merged {
+        /// The node that does the work of both.
+        let into: Int
+        /// The normalisation that was there, for the gradient of the convolution's own output.
+        let normalisation: any Operator, inputs: [String]
+    }
 
     /// How sentences begin that are about it.
     var label: String { "The node “\(shortened(name))” (\(shortened(type)))" }
@@ -127,7 +132,7 @@ package struct Network: Sendable {
                         "has the attribute “\(shortened(unknown))”, which \(node.opType) does not have in operator set \(model.opset)"
                     )
                 }
-                let most = OperatorList.most(node.opType, opset: model.opset)
+                let most = operatorType.arity(opset: model.opset)
                 let inputs = given(node.inputs)
                 // How many parts there are is said by how many outputs there are.
                 let outputs = most.outputs == nil ? node.outputs : given(node.outputs)
@@ -193,19 +198,21 @@ package struct Network: Sendable {
 
         // The score is the logit: a softmax at the end is not part of what is explained.
         var logits = outputName
-        while let i = producers[logits] {
+        var isSigmoid = false
+        walk: while let i = producers[logits] {
             let node = nodes[i]
-            guard
-                ["Softmax", "LogSoftmax", "Identity", "Dropout"].contains(node.type)
-                    || (node.type == "Sigmoid" && logits == outputName)
-            else { break }
+            switch node.operation.role {
+            case .softmax, .passes: break
+            case .sigmoid where logits == outputName: isSigmoid = true
+            default: break walk
+            }
             guard let source = node.inputs.first, !source.isEmpty else {
                 throw fail(.invalid, "\(node.label) lacks its input.")
             }
             logits = source
         }
         logitsName = logits
-        scoreIsSigmoid = producers[outputName].map { nodes[$0].type == "Sigmoid" } ?? false
+        scoreIsSigmoid = isSigmoid
         guard producers[logits] != nil || logits == inputName else {
             throw fail(.invalid, "The output “\(shortened(outputName))” does not depend on the input.")
         }
@@ -336,23 +343,22 @@ package struct Network: Sendable {
             for output in node.outputs { makers[output] = i }
         }
         for (i, node) in nodes.enumerated() {
-            guard let normalisation = node.operation as? BatchNormalization, node.outputs.count == 1,
+            guard case .normalises(let affine) = node.operation.role, node.outputs.count == 1,
                 let source = node.inputs.first, let from = makers[source],
                 // A convolution takes one normalisation: the next one would overwrite its scale and shift.
-                let convolution = nodes[from].operation as? Conv, nodes[from].mergedInto == nil,
-                !convolution.isMerged,
+                case .convolves(let followedBy) = nodes[from].operation.role, nodes[from].merged == nil,
                 nodes[from].inputs.count > 1,
                 readers[source] == 1, !kept.contains(source),
                 nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),
-                let affine = try? normalisation.affine(node.inputs.map { constants[$0].map(Operand.host) }),
+                let affine = try? affine(node.inputs.map { constants[$0].map(Operand.host) }),
                 let weights = constants[nodes[from].inputs[1]], weights.shape.dims.first == affine.scale.count
             else { continue }
             nodes[i] = NetworkNode(
                 name: node.name, type: node.type,
-                operation: convolution.merging(scale: affine.scale, shift: affine.shift),
+                operation: followedBy(affine),
                 inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
-            nodes[from].mergedInto = i
-            nodes[from].normalisation = normalisation
+            nodes[from].merged = NetworkNode.Merged(
+                into: i, normalisation: node.operation, inputs: node.inputs)
         }
     }
 }

@@ -76,7 +76,7 @@ package struct Planner {
         self.readers = readers
 
         if let own = network.inputDims[0], own != batch,
-            network.nodes.contains(where: { $0.operation is Reshape })
+            network.nodes.contains(where: { if case .reshapes = $0.operation.role { true } else { false } })
         {
             let plan = try Planner(
                 network, batch: own, height: height, width: width, stored: stored,
@@ -116,15 +116,14 @@ package struct Planner {
 
     private mutating func lowerUnchecked(_ node: NetworkNode) throws {
         // A clip joins the convolution before it.
-        if let waiting = pending[node.inputs.first ?? ""],
-            let bounds = try node.operation.clip(node.inputs.map { operand($0) })
-        {
+        if let waiting = pending[node.inputs.first ?? ""], case .clips(let bounds) = node.operation.role {
+            let clip = try bounds(node.inputs.map(operand))
             pending[node.inputs[0]] = nil
             operands[node.inputs[0]] = .fused(waiting.shape)
-            return try finish(node, [.value(try layOut(waiting, clip: bounds))])
+            return try finish(node, [.value(try layOut(waiting, clip: clip))])
         }
         // So does the sum with a tensor that is there already.
-        if node.operation is Add, node.inputs.count == 2, node.inputs[0] != node.inputs[1] {
+        if case .adds = node.operation.role, node.inputs.count == 2, node.inputs[0] != node.inputs[1] {
             for side in [1, 0] {
                 let name = node.inputs[side]
                 let other = node.inputs[1 - side]
@@ -183,9 +182,12 @@ package struct Planner {
         guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]],
             all.count == 1
         else { return false }
-        let reader = network.nodes[all[0]]
-        return reader.operation is Relu || reader.operation is Clip
-            || (reader.operation is Add && !(node.operation is Add))
+        return switch (node.operation.role, network.nodes[all[0]].operation.role) {
+        // One term is all that a product takes.
+        case (.adds, .adds): false
+        case (_, .adds), (_, .clips): true
+        default: false
+        }
     }
 
     private mutating func finish(_ node: NetworkNode, _ results: [Operand]) throws {
@@ -219,7 +221,7 @@ package struct Planner {
     /// is not meant. The pictures must stay as they lie: the same elements around all of them, the same within each.
     /// - Returns: nil if the node means what it says.
     private mutating func reshapeBatch(_ node: NetworkNode, _ inputs: [Operand?]) throws -> [Operand]? {
-        guard let reshape = node.operation as? Reshape, let own = network.inputDims[0],
+        guard case .reshapes(let written) = node.operation.role, let own = network.inputDims[0],
             case .value(let x)?? = inputs.first, let before = fixed[node.inputs[0]],
             let after = fixed[node.outputs[0]]
         else { return nil }
@@ -238,7 +240,7 @@ package struct Planner {
         var result: Shape?
         if axis == 0 {
             result = scaled(after, 0)
-        } else if let axis, let literal = try? reshape.shape(shape, inputs),
+        } else if let axis, let literal = try? written(shape, inputs),
             after.dims.indices.contains(where: {
                 around(after, $0) == around(before, axis) && scaled(after, $0) == literal
             })
@@ -285,26 +287,20 @@ package struct Planner {
         }
         for i in path.reversed() {
             let node = network.nodes[i]
-            guard running[i], node.mergedInto == nil else { continue }
+            let arrived = node.outputs.map { cotangents[$0] }
+            guard running[i], node.merged == nil, arrived.contains(where: { $0 != nil }) else { continue }
+            let wanted = node.inputs.indices.filter { active.contains(node.inputs[$0]) }
+            let lowered = LoweredNode(
+                inputs: node.inputs.map(operand), outputs: node.outputs.map(operand))
             tape.label = "gradient of " + shortened(node.name)
             do {
-                for (part, output) in node.outputs.enumerated() {
-                    guard let dy = cotangents[output] else { continue }
-                    let lowered = LoweredNode(
-                        inputs: node.inputs.map { operand($0) }, output: operands[output]!, cotangent: dy)
-                    for (k, name) in node.inputs.enumerated() where active.contains(name) {
-                        let dx =
-                            if let split = node.operation as? Split {
-                                try split.gradient(&tape, lowered, part: part, of: node.outputs.count)
-                            } else {
-                                try node.operation.gradient(&tape, lowered, input: k)
-                            }
-                        // An operator may be given more inputs than it knows.
-                        guard tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
-                            throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")
-                        }
-                        add(dx, to: name)
+                let found = try node.operation.vjp(
+                    &tape, lowered, cotangents: arrived, wanted: Set(wanted))
+                for k in wanted {
+                    guard let dx = found[k], tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
+                        throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")
                     }
+                    add(dx, to: node.inputs[k])
                 }
             } catch let problem as OperatorError {
                 throw error(node, problem)
@@ -314,15 +310,13 @@ package struct Planner {
         var result: [String: Value] = [:]
         for target in targets {
             // The output of a convolution that was merged with the normalisation after it.
-            if let i = network.producers[target], let into = network.nodes[i].mergedInto,
-                let normalisation = network.nodes[i].normalisation,
-                let dy = cotangents[network.nodes[into].outputs[0]]
+            if let merged = network.producers[target].flatMap({ network.nodes[$0].merged }),
+                let dy = cotangents[network.nodes[merged.into].outputs[0]]
             {
-                let inputs = network.normalisationInputs(of: i).map {
-                    network.constants[$0].map(Operand.host)
-                }
-                result[target] = try normalisation.gradient(
-                    &tape, LoweredNode(inputs: inputs, output: .value(dy), cotangent: dy), input: 0)
+                let inputs = merged.inputs.map { network.constants[$0].map(Operand.host) }
+                let node = LoweredNode(inputs: inputs, outputs: [.value(dy)])
+                result[target] = try merged.normalisation.vjp(
+                    &tape, node, cotangents: [dy], wanted: [0])[0]
             } else if let dy = cotangents[target] {
                 result[target] = dy
             } else {
@@ -368,7 +362,7 @@ extension Network {
         for name in names { reached.formUnion(mergedOutputs(of: name)) }
         // The shape of a value does not change with its numbers, so no way leads through Shape.
         for (i, node) in nodes.enumerated()
-        where node.mergedInto == nil && type(of: node.operation).hasGradient
+        where node.merged == nil && type(of: node.operation).hasGradient
             && node.inputs.contains(where: reached.contains)
         {
             reached.formUnion(node.makes)
@@ -385,13 +379,7 @@ extension Network {
 
     /// A merged convolution's output lives on as that of the normalisation.
     fileprivate func mergedOutputs(of name: String) -> [String] {
-        producers[name].flatMap { nodes[$0].mergedInto }.map { nodes[$0].makes } ?? []
-    }
-
-    /// The inputs of the batch normalisation that node `index` was merged with.
-    func normalisationInputs(of index: Int) -> [String] {
-        guard let into = nodes[index].mergedInto else { return [] }
-        return model.graph.nodes.first { $0.outputs.first == nodes[into].outputs[0] }?.inputs ?? []
+        producers[name].flatMap { nodes[$0].merged }.map { nodes[$0.into].makes } ?? []
     }
 
     package func unknownValue(_ name: String) -> String {

@@ -111,7 +111,7 @@ extension Network {
         let path = path(from: [inputName])
         let targets =
             [inputName]
-            + path.filter { nodes[$0].mergedInto == nil }.flatMap { nodes[$0].outputs }
+            + path.filter { nodes[$0].merged == nil }.flatMap { nodes[$0].outputs }
             .filter { $0 != logitsName }
         let reachable = Set(path.flatMap { nodes[$0].inputs })
         var spec = PassSpec(batch: batch, height: height, width: width)

@@ -15,6 +15,9 @@ package protocol Step: Sendable {
     var writes: [Value] { get }
     /// Floating-point operations, a fused multiply-add counted as two.
     var operations: Int { get }
+    /// How long an operation takes, against one of a convolution that fills vectors. What waits for memory instead of
+    /// computing, as most steps do, has 16.
+    var weight: Double { get }
     /// A value whose every element is read where that of the first output is written, just before, so that on the CPU both may
     /// have the same memory.
     var overwrites: Value? { get }
@@ -30,6 +33,7 @@ package protocol Step: Sendable {
 
 extension Step {
     package var operations: Int { 0 }
+    package var weight: Double { 16 }
     package var overwrites: Value? { nil }
     package var workspaces: [Value] { [] }
     package func room(on device: Device) -> [Int] { [] }
@@ -409,17 +413,7 @@ package struct Tape: Sendable {
     /// the others wait for memory.
     package var work: Double { steps.reduce(0) { $0 + Tape.work($1) } }
 
-    private static func work(_ step: any Step) -> Double {
-        let weight: Double =
-            switch step {
-            case let step as Convolution: step.kind == .convolution ? 1 : 4
-            case is Winograd: 1
-            case is Product: 4
-            case let step as Pool: step.weight
-            default: 16
-            }
-        return weight * Double(step.operations)
-    }
+    private static func work(_ step: any Step) -> Double { step.weight * Double(step.operations) }
 
     /// - Parameter most: the work that is allowed.
     /// - Throws: a sentence that names the node with the most work.

@@ -32,11 +32,16 @@ import Testing
         let d = try gemm.forward(&tape, weights, outputs: 1)[0]
         let e = try relu.forward(&tape, [d], outputs: 1)[0]
 
-        let gd = try relu.gradient(&tape, LoweredNode(inputs: [d], output: e, cotangent: seed), input: 0)
-        let gc = try gemm.gradient(&tape, LoweredNode(inputs: weights, output: d, cotangent: gd), input: 0)
-        let gb = try flatten.gradient(&tape, LoweredNode(inputs: [b], output: c, cotangent: gc), input: 0)
-        let ga = try relu.gradient(&tape, LoweredNode(inputs: [a], output: b, cotangent: gb), input: 0)
-        let gx = try conv.gradient(&tape, LoweredNode(inputs: inputs[0], output: a, cotangent: ga), input: 0)
+        /// The cotangent of the first input.
+        func back(_ op: any Operator, _ inputs: [Operand?], _ output: Operand, _ dy: Value) throws -> Value {
+            let node = LoweredNode(inputs: inputs, outputs: [output])
+            return try #require(try op.vjp(&tape, node, cotangents: [dy], wanted: [0])[0])
+        }
+        let gd = try back(relu, [d], e, seed)
+        let gc = try back(gemm, weights, d, gd)
+        let gb = try back(flatten, [b], c, gc)
+        let ga = try back(relu, [a], b, gb)
+        let gx = try back(conv, inputs[0], a, ga)
 
         let (va, vb, ve) = (try tape.value(a), try tape.value(b), try tape.value(e))
         let atConv = tape.spatialMean(ga)

@@ -118,8 +118,9 @@ struct PreparedCase {
     var residual: Value?
     var outputs: [Operand] = []
     var cotangents: [Value] = []
-    /// Gradients, with the output whose cotangent they come from and the input that they belong to.
-    var gradients: [(output: Int, input: Int, value: Value)] = []
+    /// Gradients, with the output whose cotangent they come from, or nil where they come from all, and the input that they
+    /// belong to.
+    var gradients: [(output: Int?, input: Int, value: Value)] = []
 
     init(_ test: OperatorCase, images: Int? = nil) throws {
         let type = try #require(OperatorList[test.name])
@@ -165,24 +166,28 @@ struct PreparedCase {
         outputs = try op.forward(&tape, operands, outputs: test.outputs)
         try #require(outputs.count == test.outputs)
         guard type.hasGradient else { return }
-        for (o, output) in outputs.enumerated() {
-            guard case .value(let y) = output else { continue }
-            let cotangent = tape.input(tape.shape(y))
-            cotangents.append(cotangent)
-            written.append(cotangent)
+        for case .value(let y) in outputs {
+            cotangents.append(tape.input(tape.shape(y)))
             fills.append(.uniform())
-            let node = LoweredNode(inputs: operands, output: output, cotangent: cotangent)
-            for input in activations {
-                let value =
-                    if let split = op as? Split {
-                        try split.gradient(&tape, node, part: o, of: outputs.count)
-                    } else {
-                        try op.gradient(&tape, node, input: input)
-                    }
+        }
+        written += cotangents
+        guard !cotangents.isEmpty else { return }
+        let node = LoweredNode(inputs: operands, outputs: outputs)
+        // Of one output and one input at a time, and of all at once.
+        var ways = cotangents.indices.flatMap { output in
+            activations.map { (output: Int?(output), wanted: Set([$0])) }
+        }
+        if ways.count > 1 { ways.append((nil, Set(activations))) }
+        for (output, wanted) in ways {
+            let arrived = cotangents.indices.map { output ?? $0 == $0 ? cotangents[$0] : nil }
+            let found = try op.vjp(&tape, node, cotangents: arrived, wanted: wanted)
+            #expect(found.indices.filter { found[$0] != nil } == wanted.sorted(), "\(test.testDescription)")
+            for input in wanted.sorted() {
+                let value = try #require(found[input])
                 #expect(
                     tape.shape(value) == tape.shape(operands[input]!),
                     "\(test.testDescription): gradient's shape")
-                gradients.append((o, input, value))
+                gradients.append((output, input, value))
             }
         }
     }

@@ -3,7 +3,7 @@
 import CMicrokernels
 
 /// What the activations share: one element-wise operation, one for the gradient.
-protocol Activation: Operator {
+protocol Activation: UnaryOperator {
     var operation: MapOperation { get }
     /// The operation of the gradient: of the input, or of the output where `gradientNeeds` says so.
     var gradientOperation: MapOperation { get }
@@ -17,38 +17,45 @@ extension Activation {
         let x = try tape.value(required(inputs, 0, "X"))
         return [.value(tape.map(operation, x, a: constants.a, b: constants.b))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let source = gradientNeeds.contains(.output) ? node.output : try required(node.inputs, 0, "X")
         return tape.map(
-            gradientOperation, try tape.value(source), node.cotangent, a: constants.a, b: constants.b)
+            gradientOperation, try tape.value(source), dy, a: constants.a, b: constants.b)
     }
 }
 
 /// A clip to constant bounds. The gradient is 0 where the result is on a bound.
-private func clipGradient(_ tape: inout Tape, _ node: LoweredNode, _ bounds: Bounds) throws -> Value {
-    tape.map(
-        WB_MAP_clip_vjp_of_output, try tape.value(node.output), node.cotangent, a: bounds.low, b: bounds.high)
+protocol Clipping: UnaryOperator {
+    func bounds(_ inputs: [Operand?]) throws -> Bounds
 }
 
-package struct Relu: Operator {
+extension Clipping {
+    package var role: Role { .clips(bounds: bounds) }
+    package var gradientNeeds: GradientNeeds { .output }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let bounds = try bounds(inputs)
+        let x = try tape.value(required(inputs, 0, "X"))
+        return [.value(tape.map(WB_MAP_clip, x, a: bounds.low, b: bounds.high))]
+    }
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let bounds = try bounds(node.inputs)
+        let y = try tape.value(node.output)
+        return tape.map(WB_MAP_clip_vjp_of_output, y, dy, a: bounds.low, b: bounds.high)
+    }
+}
+
+package struct Relu: Clipping {
     package static let name = "Relu"
     package static let formula = "y = max(x, 0); gradient 0 at 0"
     package init(_ attributes: Attributes) throws {}
-    package let gradientNeeds: GradientNeeds = .output
-    package func clip(_ inputs: [Operand?]) throws -> Bounds? { .relu }
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        [.value(tape.map(WB_MAP_clip, try tape.value(required(inputs, 0, "X")), a: 0, b: .infinity))]
-    }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try clipGradient(&tape, node, .relu)
-    }
+    func bounds(_ inputs: [Operand?]) throws -> Bounds { .relu }
 }
 
-package struct Clip: Operator {
+package struct Clip: Clipping {
     package static let name = "Clip"
     package static let formula = "y = min(max(x, low), high); gradient 0 on the bounds"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 11 ? 3 : 1) }
     private let low: Float, high: Float, boundsAreInputs: Bool
-    package let gradientNeeds: GradientNeeds = .output
 
     package init(_ attributes: Attributes) throws {
         boundsAreInputs = attributes.opset >= 11
@@ -56,7 +63,7 @@ package struct Clip: Operator {
         high = boundsAreInputs ? .infinity : try attributes.float("max", default: .infinity)
     }
 
-    package func clip(_ inputs: [Operand?]) throws -> Bounds? {
+    func bounds(_ inputs: [Operand?]) throws -> Bounds {
         guard boundsAreInputs else { return Bounds(low, high) }
         func bound(_ index: Int, _ fallback: Float) throws -> Float {
             guard let tensor = try constant(inputs, index, index == 1 ? "min" : "max") else {
@@ -68,18 +75,6 @@ package struct Clip: Operator {
             return try tensor.floats()[0]
         }
         return Bounds(try bound(1, -.infinity), try bound(2, .infinity))
-    }
-
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        let bounds = try clip(inputs)!
-        return [
-            .value(
-                tape.map(WB_MAP_clip, try tape.value(required(inputs, 0, "X")), a: bounds.low, b: bounds.high)
-            )
-        ]
-    }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try clipGradient(&tape, node, clip(node.inputs)!)
     }
 }
 
@@ -108,6 +103,7 @@ package struct Elu: Activation {
 package struct PRelu: Operator {
     package static let name = "PRelu"
     package static let formula = "y = x if x >= 0, else slope x"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -118,19 +114,22 @@ package struct PRelu: Operator {
         }
         return [.value(tape.map(WB_MAP_prelu, try tape.value(x), try tape.value(slope)))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        guard input == 0 else {
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        guard !wanted.contains(1) else {
             throw OperatorError(unsupported: "has no gradient with respect to its slopes")
         }
         let x = try tape.value(required(node.inputs, 0, "X"))
         let slope = try tape.value(required(node.inputs, 1, "slope"))
-        return tape.map(WB_MAP_multiply, tape.map(WB_MAP_prelu_slope, x, slope), node.cotangent)
+        return [tape.map(WB_MAP_multiply, tape.map(WB_MAP_prelu_slope, x, slope), cotangents[0]!), nil]
     }
 }
 
 package struct Sigmoid: Activation {
     package static let name = "Sigmoid"
     package static let formula = "y = 1 / (1 + exp(-x))"
+    package let role: Role = .sigmoid
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .output
     var operation: MapOperation { WB_MAP_sigmoid }
@@ -216,14 +215,14 @@ package struct Abs: Activation {
     var gradientOperation: MapOperation { WB_MAP_abs_vjp }
 }
 
-package struct Neg: Operator {
+package struct Neg: UnaryOperator {
     package static let name = "Neg"
     package static let formula = "y = -x"
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.value(tape.map(WB_MAP_scale, try tape.value(required(inputs, 0, "X")), a: -1))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        tape.map(WB_MAP_scale, node.cotangent, a: -1)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        tape.map(WB_MAP_scale, dy, a: -1)
     }
 }

@@ -6,9 +6,13 @@ import CMicrokernels
 protocol Arithmetic: Operator {
     var operation: MapOperation { get }
     func onInts(_ a: Int, _ b: Int) throws -> Int
+    /// The cotangent of an input, before it is summed over what was broadcast.
+    func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value
 }
 
 extension Arithmetic {
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+
     func operands(_ tape: Tape, _ inputs: [Operand?]) throws -> (Operand, Operand) {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
         guard inputs.count == 2 else {
@@ -23,6 +27,15 @@ extension Arithmetic {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let (a, b) = try operands(tape, inputs)
         return [.value(tape.map(operation, try tape.value(a), try tape.value(b)))]
+    }
+
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        try node.each(wanted) { input in
+            let dx = try cotangent(&tape, node, cotangents[0]!, input: input)
+            return tape.sum(dx, to: tape.shape(try required(node.inputs, input, "input")))
+        }
     }
 
     /// Integers only: those are the arithmetic of shapes.
@@ -53,12 +66,11 @@ private func checked(_ result: (partialValue: Int, overflow: Bool)) throws -> In
 package struct Add: Arithmetic {
     package static let name = "Add"
     package static let formula = "y = a + b"
+    package let role: Role = .adds
     package init(_ attributes: Attributes) throws {}
     var operation: MapOperation { WB_MAP_add }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.addingReportingOverflow(b)) }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        tape.sum(node.cotangent, to: tape.shape(try required(node.inputs, input, "input")))
-    }
+    func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value { dy }
 }
 
 package struct Sub: Arithmetic {
@@ -67,9 +79,8 @@ package struct Sub: Arithmetic {
     package init(_ attributes: Attributes) throws {}
     var operation: MapOperation { WB_MAP_subtract }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.subtractingReportingOverflow(b)) }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        let term = input == 0 ? node.cotangent : tape.map(WB_MAP_scale, node.cotangent, a: -1)
-        return tape.sum(term, to: tape.shape(try required(node.inputs, input, "input")))
+    func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value {
+        input == 0 ? dy : tape.map(WB_MAP_scale, dy, a: -1)
     }
 }
 
@@ -80,10 +91,8 @@ package struct Mul: Arithmetic {
     package let gradientNeeds: GradientNeeds = .inputs
     var operation: MapOperation { WB_MAP_multiply }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.multipliedReportingOverflow(by: b)) }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        let other = try tape.value(required(node.inputs, 1 - input, "input"))
-        let term = tape.map(WB_MAP_multiply, node.cotangent, other)
-        return tape.sum(term, to: tape.shape(try required(node.inputs, input, "input")))
+    func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value {
+        tape.map(WB_MAP_multiply, dy, try tape.value(required(node.inputs, 1 - input, "input")))
     }
 }
 
@@ -98,19 +107,18 @@ package struct Div: Arithmetic {
         return try checked(a.dividedReportingOverflow(by: b))
     }
     /// da = dy / b, db = −dy y / b
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        let b = try tape.value(required(node.inputs, 1, "B"))
-        var term = tape.map(WB_MAP_divide, node.cotangent, b)
-        if input == 1 {
-            term = tape.map(WB_MAP_scale, tape.map(WB_MAP_multiply, term, try tape.value(node.output)), a: -1)
-        }
-        return tape.sum(term, to: tape.shape(try required(node.inputs, input, "input")))
+    func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value {
+        let quotient = tape.map(WB_MAP_divide, dy, try tape.value(required(node.inputs, 1, "B")))
+        if input == 0 { return quotient }
+        return tape.map(
+            WB_MAP_scale, tape.map(WB_MAP_multiply, quotient, try tape.value(node.output)), a: -1)
     }
 }
 
 package struct Sum: Operator {
     package static let name = "Sum"
     package static let formula = "y = a + b + ..., added from left to right"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         var sum = try tape.value(required(inputs, 0, "data_0"))
@@ -123,7 +131,11 @@ package struct Sum: Operator {
         }
         return [.value(sum)]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        tape.sum(node.cotangent, to: tape.shape(try required(node.inputs, input, "input")))
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        try node.each(wanted) {
+            tape.sum(cotangents[0]!, to: tape.shape(try required(node.inputs, $0, "input")))
+        }
     }
 }

@@ -3,6 +3,7 @@
 package struct Constant: Operator {
     package static let name = "Constant"
     package static let formula = "a tensor that the node carries"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 0) }
     package static let hasGradient = false
     private let tensor: HostTensor
 

@@ -2,9 +2,10 @@
 
 import CMicrokernels
 
-package struct LRN: Operator {
+package struct LRN: UnaryOperator {
     package static let name = "LRN"
     package static let formula = "y = x (bias + alpha / size * sum of x^2 over size channels)^-beta"
+    package let role: Role = .pools
     private let size: Int, alpha: Float, beta: Float, bias: Float
     package let gradientNeeds: GradientNeeds = .inputs
 
@@ -35,8 +36,8 @@ package struct LRN: Operator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.value(try step(&tape, [try tape.value(required(inputs, 0, "X"))]))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try step(&tape, [try tape.value(required(node.inputs, 0, "X")), node.cotangent])
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try step(&tape, [try tape.value(required(node.inputs, 0, "X")), dy])
     }
 }
 
@@ -74,30 +75,32 @@ private struct SoftmaxRows: Sendable {
     }
 }
 
-package struct SoftmaxOperator: Operator {
+package struct SoftmaxOperator: UnaryOperator {
     package static let name = "Softmax"
     package static let formula = "y = exp(x - max x) / sum of exp(x - max x)"
+    package let role: Role = .softmax
     private let rows: SoftmaxRows
     package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
     package let gradientNeeds: GradientNeeds = .output
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.value(try rows.apply(&tape, [try tape.value(required(inputs, 0, "input"))], logarithm: false))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try rows.apply(&tape, [try tape.value(node.output), node.cotangent], logarithm: false)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try rows.apply(&tape, [try tape.value(node.output), dy], logarithm: false)
     }
 }
 
-package struct LogSoftmax: Operator {
+package struct LogSoftmax: UnaryOperator {
     package static let name = "LogSoftmax"
     package static let formula = "y = (x - max x) - log(sum of exp(x - max x))"
+    package let role: Role = .softmax
     private let rows: SoftmaxRows
     package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
     package let gradientNeeds: GradientNeeds = .output
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.value(try rows.apply(&tape, [try tape.value(required(inputs, 0, "input"))], logarithm: true))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try rows.apply(&tape, [try tape.value(node.output), node.cotangent], logarithm: true)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try rows.apply(&tape, [try tape.value(node.output), dy], logarithm: true)
     }
 }

@@ -235,13 +235,19 @@ package final class Attributes {
 
 /// A node whose forward steps are on the tape: what its gradient can use.
 package struct LoweredNode {
-    package let inputs: [Operand?]
-    package let output: Operand
-    /// The gradient of the score with respect to the output.
-    package let cotangent: Value
+    /// nil where one is left out.
+    package let inputs: [Operand?], outputs: [Operand?]
 
-    package init(inputs: [Operand?], output: Operand, cotangent: Value) {
-        (self.inputs, self.output, self.cotangent) = (inputs, output, cotangent)
+    package init(inputs: [Operand?], outputs: [Operand?]) {
+        (self.inputs, self.outputs) = (inputs, outputs)
+    }
+
+    /// The first output, which is there if a cotangent arrives at it.
+    var output: Operand { outputs[0]! }
+
+    /// For each input what `cotangent` gives, if it is wanted.
+    func each(_ wanted: Set<Int>, _ cotangent: (_ input: Int) throws -> Value?) rethrows -> [Value?] {
+        try inputs.indices.map { wanted.contains($0) ? try cotangent($0) : nil }
     }
 }
 
@@ -262,20 +268,43 @@ package protocol Operator: Sendable {
     static var opsets: ClosedRange<Int> { get }
     /// Whether activations can have a gradient through it.
     static var hasGradient: Bool { get }
+    /// One input and one output if it does not say otherwise.
+    static func arity(opset: Int) -> Arity
 
     init(_ attributes: Attributes) throws
 
+    var role: Role { get }
     var gradientNeeds: GradientNeeds { get }
-    /// The bounds, if all that it does is to clip its only input.
-    func clip(_ inputs: [Operand?]) throws -> Bounds?
 
     /// Computes on the host if all inputs are constants; nil if that is not worth code of its own. Memory is asked for before
     /// anything is made.
     func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]?
     /// Puts the forward computation on the tape.
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand]
-    /// Puts the cotangent of input `input` on the tape.
-    func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value
+    /// Puts the vector-Jacobian product on the tape: the cotangents of inputs from those of the outputs.
+    /// - Parameters:
+    ///   - cotangents: the gradient of the score with respect to each output; nil where nothing arrives, but not everywhere.
+    ///   - wanted: the inputs whose cotangents are asked for.
+    /// - Returns: one for each input; nil where it is not wanted, or where there is none.
+    func vjp(_ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>) throws
+        -> [Value?]
+}
+
+/// An operator of one output, which has a gradient with respect to its first input; all others are constants.
+package protocol UnaryOperator: Operator {
+    /// Puts the cotangent of the first input on the tape.
+    /// - Parameter dy: the cotangent of the output.
+    func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value
+}
+
+extension UnaryOperator {
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        try node.each(wanted) { input in
+            try input == 0 ? cotangents[0].map { try vjp(&tape, node, $0) } : nil
+        }
+    }
 }
 
 /// An operator whose last step can also add a tensor and clip.
@@ -293,12 +322,13 @@ extension FusingOperator {
 extension Operator {
     package static var opsets: ClosedRange<Int> { 7...22 }
     package static var hasGradient: Bool { true }
+    package static func arity(opset: Int) -> Arity { Arity() }
+    package var role: Role { .computes }
     package var gradientNeeds: GradientNeeds { [] }
-    package func clip(_ inputs: [Operand?]) throws -> Bounds? { nil }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        throw OperatorError(unsupported: "has no gradient with respect to its input \(input)")
-    }
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] { node.inputs.map { _ in nil } }
 }
 
 /// Input `index`, which must be there.

@@ -45,9 +45,11 @@ private struct Pooling: Sendable {
     }
 }
 
-package struct MaxPool: Operator {
+package struct MaxPool: UnaryOperator {
     package static let name = "MaxPool"
     package static let formula = "y = largest of a window; the gradient goes to the first of equals"
+    package static func arity(opset: Int) -> Arity { Arity(outputs: 2) }
+    package let role: Role = .pools
     private let pooling: Pooling
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package let gradientNeeds: GradientNeeds = .inputs
@@ -57,30 +59,31 @@ package struct MaxPool: Operator {
         }
         return try pooling.forward(&tape, .maxPool, inputs)
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let x = try tape.value(required(node.inputs, 0, "X"))
-        let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(node.cotangent)))
+        let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(dy)))
         let raw = try pooling.raw(tape.shape(x)).window
         tape.add(Pool(kind: .maxPoolTaken, pooling: raw, inputs: [x], output: taken))
-        tape.add(Pool(kind: .maxPoolVJP, pooling: raw, inputs: [taken, node.cotangent], output: dx))
+        tape.add(Pool(kind: .maxPoolVJP, pooling: raw, inputs: [taken, dy], output: dx))
         return dx
     }
 }
 
-package struct AveragePool: Operator {
+package struct AveragePool: UnaryOperator {
     package static let name = "AveragePool"
     package static let formula = "y = mean of a window"
+    package let role: Role = .pools
     private let pooling: Pooling
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try pooling.forward(&tape, .averagePool, inputs)
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "X"))
         let dx = tape.value(shape)
         tape.add(
             Pool(
-                kind: .averagePoolVJP, pooling: try pooling.raw(shape).window, inputs: [node.cotangent],
+                kind: .averagePoolVJP, pooling: try pooling.raw(shape).window, inputs: [dy],
                 output: dx))
         return dx
     }
@@ -95,25 +98,27 @@ private func spread(_ tape: inout Tape, _ dy: Value, over shape: Shape, axes: [I
     return dx
 }
 
-package struct GlobalAveragePool: Operator {
+package struct GlobalAveragePool: UnaryOperator {
     package static let name = "GlobalAveragePool"
     package static let formula = "y = mean over height and width"
+    package let role: Role = .pools
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "X"))
         _ = try image(tape.shape(x))
         return [.value(tape.spatialMean(x))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "X"))
         let scale = 1 / Float(shape.dims[2] * shape.dims[3])
-        return spread(&tape, node.cotangent, over: shape, axes: [2, 3], scale: scale)
+        return spread(&tape, dy, over: shape, axes: [2, 3], scale: scale)
     }
 }
 
-package struct GlobalMaxPool: Operator {
+package struct GlobalMaxPool: UnaryOperator {
     package static let name = "GlobalMaxPool"
     package static let formula = "y = largest over height and width; the gradient goes to the first of equals"
+    package let role: Role = .pools
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
     private func pool(_ shape: Shape) throws -> MaxPool {
@@ -122,8 +127,8 @@ package struct GlobalMaxPool: Operator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try pool(tape.shape(required(inputs, 0, "X"))).forward(&tape, inputs, outputs: outputs)
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try pool(tape.shape(required(node.inputs, 0, "X"))).gradient(&tape, node, input: input)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try pool(tape.shape(required(node.inputs, 0, "X"))).vjp(&tape, node, dy)
     }
 }
 
@@ -159,17 +164,19 @@ private struct Reduction: Sendable {
         ]
     }
 
-    func gradient(_ tape: inout Tape, _ node: LoweredNode, mean: Bool) throws -> Value {
+    func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, mean: Bool) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "data"))
         let axes = try axes(shape, node.inputs)
         let count = axes.map { shape.dims[$0] }.reduce(1, *)
-        return spread(&tape, node.cotangent, over: shape, axes: axes, scale: mean ? 1 / Float(count) : 1)
+        return spread(&tape, dy, over: shape, axes: axes, scale: mean ? 1 / Float(count) : 1)
     }
 }
 
-package struct ReduceMean: Operator {
+package struct ReduceMean: UnaryOperator {
     package static let name = "ReduceMean"
     package static let formula = "y = mean over axes"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 18 ? 2 : 1) }
+    package let role: Role = .pools
     private let reduction: Reduction
     package init(_ attributes: Attributes) throws {
         reduction = try Reduction(attributes, axesAreInputFrom: 18)
@@ -177,14 +184,16 @@ package struct ReduceMean: Operator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try reduction.forward(&tape, inputs, mean: true)
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try reduction.gradient(&tape, node, mean: true)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try reduction.vjp(&tape, node, dy, mean: true)
     }
 }
 
-package struct ReduceSum: Operator {
+package struct ReduceSum: UnaryOperator {
     package static let name = "ReduceSum"
     package static let formula = "y = sum over axes"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1) }
+    package let role: Role = .pools
     private let reduction: Reduction
     package init(_ attributes: Attributes) throws {
         reduction = try Reduction(attributes, axesAreInputFrom: 13)
@@ -192,7 +201,7 @@ package struct ReduceSum: Operator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try reduction.forward(&tape, inputs, mean: false)
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        try reduction.gradient(&tape, node, mean: false)
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try reduction.vjp(&tape, node, dy, mean: false)
     }
 }

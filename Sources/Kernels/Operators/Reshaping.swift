@@ -3,11 +3,12 @@
 import CMicrokernels
 
 /// What the operators share that only give another shape.
-protocol Reshaping: Operator {
+protocol Reshaping: UnaryOperator {
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape
 }
 
 extension Reshaping {
+    package var role: Role { .rearranges }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         return [x.reshaped(try checked(x.shape, inputs.map { $0.map(Operand.host) }))]
@@ -26,8 +27,8 @@ extension Reshaping {
         let x = try tape.value(required(inputs, 0, "input"))
         return [.value(tape.reshape(x, to: try checked(tape.shape(x), inputs)))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        tape.reshape(node.cotangent, to: tape.shape(try required(node.inputs, 0, "input")))
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        tape.reshape(dy, to: tape.shape(try required(node.inputs, 0, "input")))
     }
 }
 
@@ -46,11 +47,13 @@ package struct Reshape: Reshaping {
     package static let name = "Reshape"
     package static let formula =
         "the same elements in row-major order under a constant shape; 0 keeps a dimension, -1 is computed"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+    package var role: Role { .reshapes(shape: shape) }
     private let allowZero: Bool
     package init(_ attributes: Attributes) throws {
         allowZero = try attributes.int("allowzero", default: 0) != 0
     }
-    package func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
+    func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         guard let wanted = try constant(inputs, 1, "shape")?.ints() else {
             throw OperatorError("lacks its shape")
         }
@@ -93,6 +96,7 @@ package struct Reshape: Reshaping {
 package struct Squeeze: Reshaping {
     package static let name = "Squeeze"
     package static let formula = "without dimensions of extent 1"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1) }
     private let axes: [Int]?, axesAreInput: Bool
     package init(_ attributes: Attributes) throws {
         axesAreInput = attributes.opset >= 13
@@ -114,6 +118,7 @@ package struct Squeeze: Reshaping {
 package struct Unsqueeze: Reshaping {
     package static let name = "Unsqueeze"
     package static let formula = "with more dimensions of extent 1"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1) }
     private let axes: [Int]?, axesAreInput: Bool
     package init(_ attributes: Attributes) throws {
         axesAreInput = attributes.opset >= 13
@@ -131,9 +136,10 @@ package struct Unsqueeze: Reshaping {
     }
 }
 
-package struct Transpose: Operator {
+package struct Transpose: UnaryOperator {
     package static let name = "Transpose"
     package static let formula = "the dimensions in another order"
+    package let role: Role = .rearranges
     private let order: [Int]?
     package init(_ attributes: Attributes) throws { order = try attributes.ints("perm") }
     private func order(_ rank: Int) throws -> [Int] {
@@ -147,9 +153,9 @@ package struct Transpose: Operator {
         let x = try tape.value(required(inputs, 0, "data"))
         return [.value(tape.transpose(x, try order(tape.shape(x).rank)))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
-        let order = try order(tape.shape(node.cotangent).rank)
-        return tape.transpose(node.cotangent, order.indices.map { i in order.firstIndex(of: i)! })
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let order = try order(tape.shape(dy).rank)
+        return tape.transpose(dy, order.indices.map { i in order.firstIndex(of: i)! })
     }
 }
 
@@ -162,12 +168,15 @@ extension Passing {
 package struct Identity: Passing {
     package static let name = "Identity"
     package static let formula = "y = x"
+    package let role: Role = .passes
     package init(_ attributes: Attributes) throws {}
 }
 
 package struct Dropout: Passing {
     package static let name = "Dropout"
     package static let formula = "y = x: nothing is dropped at inference"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 12 ? 3 : 1, outputs: 2) }
+    package let role: Role = .passes
     package init(_ attributes: Attributes) throws { attributes.ignore("ratio", "seed") }
     func shape(_ shape: Shape, _ inputs: [Operand?]) throws -> Shape {
         guard try constant(inputs, 2, "training_mode")?.ints().first ?? 0 == 0 else {

@@ -61,6 +61,7 @@ private func positions(_ shape: Shape, _ ranges: [SliceRange]) -> (indices: [Int
 package struct Concat: Operator {
     package static let name = "Concat"
     package static let formula = "tensors one after the other along an axis"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }
     private let axis: Int
     package init(_ attributes: Attributes) throws { axis = try attributes.int("axis") }
 
@@ -103,18 +104,24 @@ package struct Concat: Operator {
         }
         return [.value(y)]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
         let shapes = try node.inputs.indices.map { tape.shape(try required(node.inputs, $0, "input")) }
         let (axis, starts, _) = try layout(shapes)
-        return tape.slice(
-            node.cotangent,
-            [SliceRange(axis: axis, start: starts[input], step: 1, count: shapes[input].dims[axis])])
+        return node.each(wanted) { input in
+            let part = SliceRange(
+                axis: axis, start: starts[input], step: 1, count: shapes[input].dims[axis])
+            return tape.slice(cotangents[0]!, [part])
+        }
     }
 }
 
-package struct Slice: Operator {
+package struct Slice: UnaryOperator {
     package static let name = "Slice"
     package static let formula = "every step-th element from start to end along axes"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 10 ? 5 : 1) }
+    package let role: Role = .rearranges
     private let listed: (starts: [Int], ends: [Int], axes: [Int]?)?
 
     package init(_ attributes: Attributes) throws {
@@ -173,15 +180,17 @@ package struct Slice: Operator {
         let x = try tape.value(required(inputs, 0, "data"))
         return [.value(tape.slice(x, try ranges(tape.shape(x), inputs)))]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "data"))
-        return tape.unslice(node.cotangent, into: shape, try ranges(shape, node.inputs))
+        return tape.unslice(dy, into: shape, try ranges(shape, node.inputs))
     }
 }
 
 package struct Split: Operator {
     package static let name = "Split"
     package static let formula = "parts of a tensor along an axis"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1, outputs: nil) }
+    package let role: Role = .rearranges
     private let axis: Int, listed: [Int]?, parts: Int?, sizesAreInput: Bool
     package init(_ attributes: Attributes) throws {
         axis = try attributes.int("axis", default: 0)
@@ -219,19 +228,28 @@ package struct Split: Operator {
         let x = try tape.value(required(inputs, 0, "input"))
         return try ranges(tape.shape(x), inputs, outputs: outputs).map { .value(tape.slice(x, [$0])) }
     }
-    /// The cotangent of the whole from that of the part `output` of `outputs`.
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, part: Int, of outputs: Int) throws -> Value
-    {
+    /// The parts in ascending order, each among zeros. They are added even where nothing meets: x + 0 makes +0 of −0.
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
         let shape = tape.shape(try required(node.inputs, 0, "input"))
-        let ranges = try ranges(shape, node.inputs, outputs: outputs)
-        return tape.unslice(node.cotangent, into: shape, [ranges[part]])
+        let ranges = try ranges(shape, node.inputs, outputs: cotangents.count)
+        var sum: Value?
+        for (part, range) in zip(cotangents, ranges) {
+            guard let part else { continue }
+            let whole = tape.unslice(part, into: shape, [range])
+            sum = sum.map { tape.map(WB_MAP_add, $0, whole) } ?? whole
+        }
+        return node.each(wanted) { $0 == 0 ? sum : nil }
     }
 }
 
-package struct Gather: Operator {
+package struct Gather: UnaryOperator {
     package static let name = "Gather"
     package static let formula =
         "the elements at constant indices along an axis; of activations one index only"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+    package let role: Role = .rearranges
     private let axis: Int
     package init(_ attributes: Attributes) throws { axis = try attributes.int("axis", default: 0) }
 
@@ -281,18 +299,22 @@ package struct Gather: Operator {
             .value(tape.reshape(tape.slice(try tape.value(required(inputs, 0, "data")), [range]), to: shape))
         ]
     }
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let whole = tape.shape(try required(node.inputs, 0, "data"))
         let range = try range(tape, node.inputs).range
         var dims = whole.dims
         dims[range.axis] = 1
-        return tape.unslice(tape.reshape(node.cotangent, to: Shape(dims)), into: whole, [range])
+        return tape.unslice(tape.reshape(dy, to: Shape(dims)), into: whole, [range])
     }
 }
 
-package struct Pad: Operator {
+package struct Pad: UnaryOperator {
     package static let name = "Pad"
     package static let formula = "a border of a constant, or of the tensor's own edge or mirror image"
+    package static func arity(opset: Int) -> Arity {
+        Arity(inputs: opset >= 18 ? 4 : opset >= 11 ? 3 : 1)
+    }
+    package let role: Role = .rearranges
     private enum Mode: String { case constant, edge, reflect, wrap }
     private let mode: Mode, listed: [Int]?, number: Float
 
@@ -385,10 +407,10 @@ package struct Pad: Operator {
         return [.value(x)]
     }
 
-    package func gradient(_ tape: inout Tape, _ node: LoweredNode, input: Int) throws -> Value {
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "data"))
         let pads = try pads(shape, node.inputs)
-        var dy = node.cotangent
+        var dy = dy
         if mode == .constant {
             return tape.slice(
                 dy,

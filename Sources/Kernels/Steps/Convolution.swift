@@ -79,6 +79,7 @@ package struct Convolution: Step {
     /// Those of narrow groups compute some elements twice.
     package var overwrites: Value? { kind == .convolution ? residual : nil }
     package var operations: Int { 2 * shape.output.count * shape.terms }
+    package var weight: Double { kind == .convolution ? 1 : 4 }
 
     private var rows: Int { shape.output.dims[0] * shape.output.dims[2] * shape.output.dims[3] }
     private var groupColumns: Int { shape.outputChannels / shape.groups }
@@ -180,7 +181,7 @@ package struct Convolution: Step {
     static func launches(_ frame: OpenCLFrame, _ raw: wb_conv, _ buffers: [CLArgument], sums: Value) throws
         -> [OpenCLLaunch]
     {
-        let product = Product(raw)
+        let product = ProductExtents(raw)
         guard let (tile, splits) = product.cut(frame.device) else {
             let panels = product.groups * ((product.columns + Int(WB_PANEL) - 1) / Int(WB_PANEL))
             let tile = product.tileRows(on: frame.device.device)
@@ -214,12 +215,12 @@ package struct Convolution: Step {
 
     /// The sums, in floats, that those launches need room for.
     static func sums(_ device: OpenCL, _ raw: wb_conv) -> Int {
-        let product = Product(raw)
+        let product = ProductExtents(raw)
         return product.cut(device)?.splits == true ? product.sums : 0
     }
 
     /// A convolution as so many products of matrices, `rows` by `columns`, of terms in so many chunks.
-    private struct Product {
+    private struct ProductExtents {
         let groups: Int, rows: Int, columns: Int, chunks: Int
 
         init(_ raw: wb_conv) {

@@ -24,8 +24,8 @@ package struct Pool: Step {
         Int(pooling.n) * Int(pooling.oh) * Int(pooling.ow) * Int(pooling.c) * Int(pooling.kh)
             * Int(pooling.kw)
     }
-    /// How long an operation takes: vectors hold sixteen channels, of which there may be fewer, and the way back searches.
-    var weight: Double {
+    /// Vectors hold sixteen channels, of which there may be fewer, and the way back searches.
+    package var weight: Double {
         let isBack = kind == .maxPoolVJP || kind == .averagePoolVJP
         return (isBack ? 64 : 16) * 16 / Double(min(16, max(1, pooling.c)))
     }

@@ -126,7 +126,7 @@ package struct LocalResponse: Step {
 }
 
 /// Products of batches of matrices, neither of them constant.
-package struct Product: Step {
+package struct MatrixProduct: Step {
     let product: wb_product
     let a: Value, b: Value, y: Value
 
@@ -135,6 +135,7 @@ package struct Product: Step {
     package var writes: [Value] { [y] }
     private var rows: Int { Int(product.batch) * Int(product.m) }
     package var operations: Int { 2 * rows * Int(product.n) * Int(product.k) }
+    package var weight: Double { 4 }
 
     package func run(_ cpu: CPUFrame) {
         let (pa, pb, py) = (cpu.pointer(a), cpu.pointer(b), cpu.pointer(y))

@@ -89,6 +89,7 @@ package struct Winograd: Step {
     package var overwrites: Value? { residual }
     /// Those of the convolution as it is defined, so that speeds compare.
     package var operations: Int { 2 * shape.output.count * shape.terms }
+    package var weight: Double { 1 }
 
     /// Values of a transformed tile.
     static func positions(side: Int) -> Int { (side + 2) * (side + 2) }

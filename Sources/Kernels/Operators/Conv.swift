@@ -1,0 +1,88 @@
+// Convolutions of images with constant weights.
+
+/// y[n,o,p] = b[o] + Σ w[o,c,k] x[n,c,p·stride − pad + k·dilation]
+package struct Conv: FusingOperator, UnaryOperator {
+    package static let name = "Conv"
+    package static let formula =
+        "y[n,o,p] = b[o] + sum over k and c of w[o,c,k] x[n,c,p*stride - pad + k*dilation]"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
+    /// One that is followed by an affine map takes no other: it would overwrite the first.
+    package var role: Role { affine == nil ? .convolves(followedBy: followed) : .computes }
+    private let window: Window
+    private let groups: Int
+    /// What its output channels go through afterwards: a batch normalisation that was merged into this convolution.
+    private var affine: ChannelAffine?
+
+    package init(_ attributes: Attributes) throws {
+        window = try Window(attributes)
+        groups = try attributes.int("group", default: 1)
+    }
+
+    /// This convolution followed by an affine map of its channels, as one convolution.
+    private func followed(by affine: ChannelAffine) -> Conv {
+        var merged = self
+        merged.affine = affine
+        return merged
+    }
+
+    package func shape(_ input: Shape, weights: Shape) throws -> ConvolutionShape {
+        let input = try image(input)
+        guard weights.rank == 4 else {
+            throw OperatorError(
+                unsupported: "has weights of shape \(weights); only 2-D convolutions are supported")
+        }
+        let w = weights.dims
+        let x = input.dims
+        _ = try weights.checked()
+        guard groups > 0, w[0] > 0, w[0] % groups == 0, w[1] * groups == x[1], w[2] > 0, w[3] > 0 else {
+            throw OperatorError(
+                "has weights of shape \(weights) and \(groups) groups, which do not fit an input of shape \(input)"
+            )
+        }
+        if let kernel = window.kernel, kernel != [w[2], w[3]] {
+            throw OperatorError("has the kernel_shape \(kernel) and weights of shape \(weights)")
+        }
+        let (pads, out) = try window.place([x[2], x[3]], kernel: [w[2], w[3]])
+        return ConvolutionShape(
+            input: input, output: try Shape([x[0], w[0], out[0], out[1]]).checked(), kernel: [w[2], w[3]],
+            strides: window.strides,
+            pads: [pads[0], pads[1]], dilations: window.dilations, groups: groups)
+    }
+
+    private func weights(_ inputs: [Operand?]) throws -> HostTensor {
+        guard let weights = try constant(inputs, 1, "weights") else {
+            throw OperatorError("lacks its weights")
+        }
+        return weights
+    }
+
+    package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
+        try shape(tape.shape(required(inputs, 0, "X")), weights: weights(inputs).shape).output
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
+        -> Value
+    {
+        let x = try tape.value(required(inputs, 0, "X"))
+        let weights = try weights(inputs)
+        let shape = try shape(tape.shape(x), weights: weights.shape)
+        var bias = try constant(inputs, 2, "bias")?.floats()
+        if let bias, bias.count != shape.outputChannels {
+            throw OperatorError("has \(bias.count) biases for \(shape.outputChannels) output channels")
+        }
+        if let affine {
+            bias = affine.shift.indices.map {
+                Float(Double(bias?[$0] ?? 0) * affine.scale[$0] + affine.shift[$0])
+            }
+        }
+        return tape.convolution(
+            x, shape, PackedWeights(weights, for: shape, scale: affine?.scale),
+            Epilogue(bias: bias, residual: residual, clip: clip))
+    }
+
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let weights = try weights(node.inputs)
+        let shape = try shape(tape.shape(required(node.inputs, 0, "X")), weights: weights.shape)
+        return try tape.convolutionGradient(dy, shape, weights, scale: affine?.scale)
+    }
+}

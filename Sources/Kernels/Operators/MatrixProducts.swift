@@ -1,0 +1,248 @@
+// Gemm, MatMul.
+
+import CMicrokernels
+
+/// A product of rows with a constant matrix: a convolution of images of one pixel.
+struct RowProduct {
+    let rows: Int, terms: Int, columns: Int
+    /// [columns, terms] if it is transposed, like the weights of a convolution; else [terms, columns], like those of the
+    /// convolution that goes back.
+    let matrix: HostTensor, isTransposed: Bool
+    /// What the matrix is multiplied by, each number rounded.
+    var factor: Float = 1
+
+    private var shape: ConvolutionShape {
+        ConvolutionShape(
+            input: [rows, terms, 1, 1], output: [rows, columns, 1, 1], kernel: [1, 1], strides: [1, 1],
+            pads: [0, 0], dilations: [1, 1], groups: 1)
+    }
+
+    private func weights(for shape: ConvolutionShape, asStored: Bool) -> PackedWeights {
+        // In double precision the product of two floats is exact.
+        let scale =
+            factor == 1 ? nil : [Double](repeating: Double(factor), count: matrix.shape.dims[0])
+        return asStored
+            ? PackedWeights(matrix, for: shape, scale: scale)
+            : PackedWeights(transposing: matrix, of: shape.transposed, scale: scale)
+    }
+
+    /// [rows, terms] to [rows, columns].
+    func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) -> Value {
+        let y = tape.convolution(
+            tape.view(x, as: shape.input), shape, weights(for: shape, asStored: isTransposed), epilogue)
+        return tape.view(y, as: [rows, columns])
+    }
+
+    /// [rows, columns] to [rows, terms].
+    func gradient(_ tape: inout Tape, _ dy: Value) -> Value {
+        if rows <= ReverseProduct.mostRows {
+            return tape.reverseProduct(
+                tape.view(dy, as: [rows, columns]), weights(for: shape, asStored: isTransposed), terms: terms)
+        }
+        let back = shape.transposed
+        let dx = tape.convolution(
+            tape.view(dy, as: back.input), back, weights(for: back, asStored: !isTransposed))
+        return tape.view(dx, as: [rows, terms])
+    }
+}
+
+/// y = α A B + β C, with A and B transposed if asked.
+package struct Gemm: FusingOperator {
+    package static let name = "Gemm"
+    package static let formula = "y = alpha A B + beta C; B is constant"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
+    private let alpha: Float, beta: Float, transA: Bool, transB: Bool
+
+    package init(_ attributes: Attributes) throws {
+        alpha = try attributes.float("alpha", default: 1)
+        beta = try attributes.float("beta", default: 1)
+        transA = try attributes.int("transA", default: 0) != 0
+        transB = try attributes.int("transB", default: 0) != 0
+    }
+
+    private func product(_ tape: Tape, _ inputs: [Operand?]) throws -> RowProduct {
+        let a = tape.shape(try required(inputs, 0, "A"))
+        guard let b = try constant(inputs, 1, "B") else { throw OperatorError("lacks its input B") }
+        guard a.rank == 2, b.shape.rank == 2 else {
+            throw OperatorError("multiplies matrices, and has inputs of shape \(a) and \(b.shape)")
+        }
+        let (rows, terms) = transA ? (a.dims[1], a.dims[0]) : (a.dims[0], a.dims[1])
+        let (inner, columns) =
+            transB ? (b.shape.dims[1], b.shape.dims[0]) : (b.shape.dims[0], b.shape.dims[1])
+        _ = try b.shape.checked()
+        guard terms == inner else {
+            throw OperatorError("multiplies \(rows)×\(terms) by \(inner)×\(columns)")
+        }
+        _ = try Shape([rows, columns]).checked()
+        return RowProduct(
+            rows: rows, terms: terms, columns: columns, matrix: b, isTransposed: transB, factor: alpha)
+    }
+
+    package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
+        let a = tape.shape(try required(inputs, 0, "A"))
+        let b = tape.shape(try required(inputs, 1, "B"))
+        guard a.rank == 2, b.rank == 2 else { throw OperatorError("multiplies \(a) by \(b)") }
+        return try Shape([a.dims[transA ? 1 : 0], b.dims[transB ? 0 : 1]]).checked()
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
+        -> Value
+    {
+        let product = try product(tape, inputs)
+        var a = try tape.value(required(inputs, 0, "A"))
+        if transA { a = tape.transpose(a, [1, 0]) }
+        var bias: [Float]?
+        if inputs.count > 2, let c = inputs[2], beta != 0 {
+            let shape = tape.shape(c)
+            guard Shape.broadcast(shape, [product.rows, product.columns]) == [product.rows, product.columns]
+            else {
+                throw OperatorError(
+                    "adds C of shape \(shape) to a product of \(product.rows)×\(product.columns)")
+            }
+            if case .host(let tensor) = c, shape.count == 1 || shape.count == shape.dims.last {
+                let values = try tensor.floats().map { beta == 1 ? $0 : $0 * beta }
+                bias =
+                    values.count == product.columns
+                    ? values : Array(repeating: values[0], count: product.columns)
+            } else {
+                var sum = product.forward(&tape, a)
+                var term = try tape.value(c)
+                if beta != 1 { term = tape.map(WB_MAP_scale, term, a: beta) }
+                sum = tape.map(WB_MAP_add, sum, term)
+                if let residual { sum = tape.map(WB_MAP_add, sum, residual) }
+                if let clip { sum = tape.map(WB_MAP_clip, sum, a: clip.low, b: clip.high) }
+                return sum
+            }
+        }
+        return product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
+    }
+
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        guard !wanted.contains(1) else {
+            throw OperatorError(unsupported: "has no gradient with respect to its weights")
+        }
+        let dy = cotangents[0]!
+        return try node.each(wanted) { input in
+            if input == 2 {
+                let term = beta == 1 ? dy : tape.map(WB_MAP_scale, dy, a: beta)
+                return tape.sum(term, to: tape.shape(try required(node.inputs, 2, "C")))
+            }
+            let da = try product(tape, node.inputs).gradient(&tape, dy)
+            return transA ? tape.transpose(da, [1, 0]) : da
+        }
+    }
+}
+
+/// y = A B over the last two dimensions, the others broadcast.
+package struct MatMul: Operator {
+    package static let name = "MatMul"
+    package static let formula = "y = A B over the last two dimensions"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+    package init(_ attributes: Attributes) throws {}
+    package let gradientNeeds: GradientNeeds = .inputs
+
+    private struct Plan {
+        var a: Shape, b: Shape  // of rank 2 at least
+        var batch: [Int], m: Int, k: Int, n: Int
+        var output: Shape
+    }
+
+    private func plan(_ a: Shape, _ b: Shape) throws -> Plan {
+        guard a.rank >= 1, b.rank >= 1 else { throw OperatorError("multiplies \(a) by \(b)") }
+        let p: Shape = a.rank == 1 ? [1, a.dims[0]] : a
+        let q: Shape = b.rank == 1 ? [b.dims[0], 1] : b
+        let (m, k, n) = (p.dims[p.rank - 2], p.dims[p.rank - 1], q.dims[q.rank - 1])
+        guard k == q.dims[q.rank - 2], k > 0,
+            let batch = Shape.broadcast(Shape(p.dims.dropLast(2)), Shape(q.dims.dropLast(2))),
+            batch.rank <= 4
+        else { throw OperatorError("multiplies \(a) by \(b), which do not fit") }
+        let output = batch.dims + (a.rank == 1 ? [] : [m]) + (b.rank == 1 ? [] : [n])
+        return Plan(a: p, b: q, batch: batch.dims, m: m, k: k, n: n, output: try Shape(output).checked())
+    }
+
+    /// op(a) · op(b) with strides; `a` and `b` have rank 2 at least, and either can be read transposed.
+    private func product(
+        _ tape: inout Tape, _ a: Value, _ b: Value, transA: Bool, transB: Bool, batch: [Int], m: Int, k: Int,
+        n: Int
+    ) -> Value {
+        func strides(_ value: Value, _ transposed: Bool) -> (batch: [Int], row: Int, column: Int) {
+            let shape = tape.shape(value)
+            let s = shape.strides
+            let lead = Shape(shape.dims.dropLast(2))
+            let own = (0..<batch.count).map { d -> Int in
+                let i = d - (batch.count - lead.rank)
+                return i < 0 || lead.dims[i] == 1 ? 0 : s[i]
+            }
+            let (r, c) = (s[shape.rank - 2], s[shape.rank - 1])
+            return (own, transposed ? c : r, transposed ? r : c)
+        }
+        let (p, q) = (strides(a, transA), strides(b, transB))
+        let count = batch.reduce(1, *)
+        let y = tape.value([count, m, n])
+        func four(_ values: [Int], pad: Int) -> (Int32, Int32, Int32, Int32) {
+            let all = (Array(repeating: pad, count: 4 - values.count) + values).map { Int32($0) }
+            return (all[0], all[1], all[2], all[3])
+        }
+        tape.add(
+            MatrixProduct(
+                product: wb_product(
+                    batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k), a_m: Int32(p.row),
+                    a_k: Int32(p.column),
+                    b_k: Int32(q.row), b_n: Int32(q.column), batch_dims: four(batch, pad: 1),
+                    a_batches: four(p.batch, pad: 0),
+                    b_batches: four(q.batch, pad: 0)), a: a, b: b, y: y))
+        return y
+    }
+
+    /// Products with a constant matrix go the way of convolutions.
+    private func rows(_ tape: Tape, _ inputs: [Operand?]) throws -> RowProduct? {
+        let a = tape.shape(try required(inputs, 0, "A"))
+        guard case .host(let b) = try required(inputs, 1, "B"), b.shape.rank == 2, a.rank >= 2 else {
+            return nil
+        }
+        let plan = try plan(a, b.shape)
+        return RowProduct(
+            rows: a.count / plan.k, terms: plan.k, columns: plan.n, matrix: b, isTransposed: false)
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
+        let plan = try plan(tape.shape(a), tape.shape(b))
+        if let rows = try rows(tape, inputs) {
+            let y = rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
+            return [.value(tape.reshape(y, to: plan.output))]
+        }
+        let x = tape.reshape(try tape.value(a), to: plan.a)
+        let z = tape.reshape(try tape.value(b), to: plan.b)
+        let y = product(
+            &tape, x, z, transA: false, transB: false, batch: plan.batch, m: plan.m, k: plan.k, n: plan.n)
+        return [.value(tape.reshape(y, to: plan.output))]
+    }
+
+    package func vjp(
+        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
+    ) throws -> [Value?] {
+        let (a, b) = (try required(node.inputs, 0, "A"), try required(node.inputs, 1, "B"))
+        let plan = try plan(tape.shape(a), tape.shape(b))
+        let (batch, m, k, n) = (plan.batch, plan.m, plan.k, plan.n)
+        return try node.each(wanted) { input in
+            if input == 0, let rows = try rows(tape, node.inputs) {
+                let dx = rows.gradient(&tape, tape.reshape(cotangents[0]!, to: [rows.rows, rows.columns]))
+                return tape.reshape(dx, to: tape.shape(a))
+            }
+            let dy = tape.reshape(cotangents[0]!, to: Shape(batch + [m, n]))
+            if input == 0 {
+                let z = tape.reshape(try tape.value(b), to: plan.b)
+                let da = product(&tape, dy, z, transA: false, transB: true, batch: batch, m: m, k: n, n: k)
+                let sum = tape.sum(tape.reshape(da, to: Shape(batch + [m, k])), to: plan.a)
+                return tape.reshape(sum, to: tape.shape(a))
+            }
+            let x = tape.reshape(try tape.value(a), to: plan.a)
+            let db = product(&tape, x, dy, transA: true, transB: false, batch: batch, m: k, k: m, n: n)
+            let sum = tape.sum(tape.reshape(db, to: Shape(batch + [k, n])), to: plan.b)
+            return tape.reshape(sum, to: tape.shape(b))
+        }
+    }
+}
