@@ -303,7 +303,10 @@ package struct Network: Sendable {
         var tape = Tape(limits: limits)
         for input in inputs { _ = try input?.shape.checked() }
         let results = try node.operation.forward(
-            &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count)
+            &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count
+        ).map { result -> Operand in
+            if case .value(let value) = result { .value(tape.dense(value)) } else { result }
+        }
         for result in results {
             // Besides the tape's own: the numbers in memory order, and in rows.
             try limits.memory.check(8 * tape.shape(result).checked().count)

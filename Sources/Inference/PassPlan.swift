@@ -78,7 +78,9 @@ package struct PassPlan: Sendable {
         input = plan.input
         logitsValue = try plan.logits
         stored = Dictionary(
-            uniqueKeysWithValues: spec.stored.compactMap { name in (try? plan.value(name)).map { (name, $0) } })
+            uniqueKeysWithValues: spec.stored.sorted().compactMap { name in
+                (try? plan.value(name)).map { (name, plan.tape.dense($0)) }
+            })
 
         // First what needs no score, with the forward pass; then, once for each score, what does.
         var additions = [[Value]](repeating: [], count: spec.additions.count)
@@ -89,7 +91,8 @@ package struct PassPlan: Sendable {
                 plan.tape.label = addition.label
                 additions[i] = try addition.add(
                     to: &plan.tape, activations: addition.layers.map { try plan.value($0) },
-                    gradients: readingGradients ? addition.layers.map { gradients[$0]! } : [])
+                    gradients: readingGradients ? addition.layers.map { gradients[$0]! } : []
+                ).map { plan.tape.dense($0) }
             }
         }
         try add(readingGradients: false)
@@ -104,7 +107,9 @@ package struct PassPlan: Sendable {
             try add(readingGradients: true)
             self.seed = seed
         }
-        self.gradients = gradients.filter { spec.gradients.contains($0.key) }
+        self.gradients = gradients.filter { spec.gradients.contains($0.key) }.mapValues {
+            plan.tape.dense($0)
+        }
         self.additions = additions
         kept = Array(stored.values) + Array(self.gradients.values) + additions.flatMap(\.self)
         plan.tape.dropDeadSteps(keeping: kept)

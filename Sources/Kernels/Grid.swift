@@ -36,12 +36,6 @@ package struct Grid: Sendable {
         (raw.x0, raw.z0, raw.y0) = (Int32(x0), Int32(z0), Int32(y0))
     }
 
-    /// All elements of `y`, with `x` and `z` broadcast to it.
-    package init(_ y: Shape, x: Shape, z: Shape? = nil) {
-        self.init(
-            dims: y.dims, x: x.strides(broadcastTo: y), z: z?.strides(broadcastTo: y), y: y.strides)
-    }
-
     /// The extent of the innermost dimension, and the number of its runs.
     var inner: Int { Grid.get(raw.dims)[Int(WB_RANK) - 1] }
     var outer: Int { count == 0 ? 0 : count / inner }

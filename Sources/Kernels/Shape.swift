@@ -129,13 +129,4 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
         let shape = Shape(dims)
         return shape.isAddressable ? shape : nil
     }
-
-    /// This shape's strides seen from a shape that it broadcasts to: 0 where one element serves a whole dimension.
-    package func strides(broadcastTo other: Shape) -> [Int] {
-        let own = strides
-        return (0..<other.rank).map { d in
-            let i = d - (other.rank - rank)
-            return i < 0 || (dims[i] == 1 && other.dims[d] != 1) ? 0 : own[i]
-        }
-    }
 }

@@ -1,8 +1,21 @@
 // A tape: the values of a computation and the steps that make them, before any device is chosen.
 
 /// A tensor that steps read and write. Which memory it gets is decided when a tape is loaded on a device.
+///
+/// It is dense, in the memory order of its shape, or a view: other strides into the same memory.
 package struct Value: Hashable, Sendable {
     package let id: Int
+}
+
+/// What a tensor's elements are.
+package enum Element: Sendable, Hashable {
+    case float32, int32, int8, uint8
+    package var bytes: Int {
+        switch self {
+        case .float32, .int32: 4
+        case .int8, .uint8: 1
+        }
+    }
 }
 
 /// One launch of a kernel, on any device.
@@ -18,6 +31,8 @@ package protocol Step: Sendable {
     /// How long an operation takes, against one of a convolution that fills vectors. What waits for memory instead of
     /// computing, as most steps do, has 16.
     var weight: Double { get }
+    /// Whether it finds its way in views; what other steps read is dense.
+    var readsViews: Bool { get }
     /// A value whose every element is read where that of the first output is written, just before, so that on the CPU both may
     /// have the same memory.
     var overwrites: Value? { get }
@@ -34,6 +49,7 @@ package protocol Step: Sendable {
 extension Step {
     package var operations: Int { 0 }
     package var weight: Double { 16 }
+    package var readsViews: Bool { false }
     package var overwrites: Value? { nil }
     package var workspaces: [Value] { [] }
     package func room(on device: Device) -> [Int] { [] }
@@ -50,12 +66,15 @@ package struct Tape: Sendable {
     }
     struct Entry: Sendable {
         var shape: Shape
-        var storage: Int  // values with the same storage are views of the same memory
+        var storage: Int  // values with the same storage share memory
+        var element = Element.float32
+        /// Of a view: its strides and where it begins, in elements; nil for what is dense.
+        var view: (strides: [Int], offset: Int)?
     }
 
     private(set) var entries: [Entry] = []
     private(set) var sources: [Source] = []  // of each storage
-    private(set) var sizes: [Int] = []  // of each storage, in floats
+    private(set) var sizes: [Int] = []  // of each storage, in words of 4 bytes
     package private(set) var steps: [any Step] = []
     /// What each step is for, for tables: the name of a node of the network.
     package private(set) var labels: [String] = []
@@ -63,6 +82,7 @@ package struct Tape: Sendable {
     package private(set) var stages: [Int] = [0]
     private var zerosValue: Value?
     private var weightValues: [PackedWeights.Key: Value] = [:]
+    private var denseValues: [Value: Value] = [:]  // of views that some step needed dense
     /// The label of the steps that are added next.
     package var label = ""
 
@@ -77,6 +97,14 @@ package struct Tape: Sendable {
     }
 
     package func shape(_ value: Value) -> Shape { entries[value.id].shape }
+    package func element(_ value: Value) -> Element { entries[value.id].element }
+    /// How far apart neighbours lie along each dimension, in elements.
+    package func strides(_ value: Value) -> [Int] {
+        entries[value.id].view?.strides ?? entries[value.id].shape.strides
+    }
+    /// Where the first element lies in the memory that the value shares, in elements.
+    package func offset(_ value: Value) -> Int { entries[value.id].view?.offset ?? 0 }
+    package func isDense(_ value: Value) -> Bool { entries[value.id].view == nil }
     func storage(_ value: Value) -> Int { entries[value.id].storage }
 
     package var stageCount: Int { stages.count }
@@ -84,31 +112,35 @@ package struct Tape: Sendable {
         stages[index]..<(index + 1 < stages.count ? stages[index + 1] : steps.count)
     }
 
-    private mutating func add(_ shape: Shape, _ source: Source, size: Int) -> Value {
+    private mutating func add(_ shape: Shape, _ source: Source, count: Int, _ element: Element = .float32)
+        -> Value
+    {
         sources.append(source)
-        sizes.append(size)
-        entries.append(Entry(shape: shape, storage: sources.count - 1))
+        sizes.append((count * element.bytes + 3) / 4)
+        entries.append(Entry(shape: shape, storage: sources.count - 1, element: element))
         return Value(id: entries.count - 1)
     }
 
     /// A value that the host writes before a stage runs.
-    package mutating func input(_ shape: Shape) -> Value { add(shape, .input, size: shape.count) }
+    package mutating func input(_ shape: Shape) -> Value { add(shape, .input, count: shape.count) }
 
     /// A value that a step writes.
-    package mutating func value(_ shape: Shape) -> Value { add(shape, .step, size: shape.count) }
+    package mutating func value(_ shape: Shape, of element: Element = .float32) -> Value {
+        add(shape, .step, count: shape.count, element)
+    }
 
     /// One of a step's `workspaces`.
-    package mutating func workspace() -> Value { add([0], .workspace, size: 0) }
+    package mutating func workspace() -> Value { add([0], .workspace, count: 0) }
 
     /// Numbers that never change, in memory order.
     package mutating func constant(_ shape: Shape, _ block: Block) -> Value {
-        add(shape, .constant(block), size: block.count)
+        add(shape, .constant(block), count: block.count)
     }
 
     /// Weights, in the order in which a kernel reads them.
     package mutating func weights(_ weights: PackedWeights) -> Value {
         if let key = weights.key, let value = weightValues[key] { return value }
-        let value = add([weights.count], .weights(weights), size: weights.count)
+        let value = add([weights.count], .weights(weights), count: weights.count, weights.element)
         if let key = weights.key { weightValues[key] = value }
         return value
     }
@@ -125,12 +157,38 @@ package struct Tape: Sendable {
 
     /// The same memory under another shape of the same number of elements.
     package mutating func view(_ value: Value, as shape: Shape) -> Value {
-        precondition(shape.count == self.shape(value).count)
-        entries.append(Entry(shape: shape, storage: storage(value)))
+        precondition(isDense(value) && shape.count == self.shape(value).count)
+        entries.append(Entry(shape: shape, storage: storage(value), element: element(value)))
         return Value(id: entries.count - 1)
     }
 
+    /// Some elements of a value, without a copy.
+    /// - Parameters:
+    ///   - strides: in elements; 0 where one element serves a whole dimension.
+    ///   - offset: of the first element, from where the value's memory begins.
+    package mutating func view(_ value: Value, as shape: Shape, strides: [Int], offset: Int) -> Value {
+        precondition(strides.count == shape.rank)
+        var entry = Entry(shape: shape, storage: storage(value), element: element(value))
+        let isDense =
+            offset == 0 && zip(shape.dims, zip(strides, shape.strides)).allSatisfy { $0 == 1 || $1.0 == $1.1 }
+        if !isDense { entry.view = (strides, offset) }
+        entries.append(entry)
+        return Value(id: entries.count - 1)
+    }
+
+    /// The same numbers in the memory order of the shape: a copy of a view, made once.
+    package mutating func dense(_ value: Value) -> Value {
+        if isDense(value) { return value }
+        if let copy = denseValues[value] { return copy }
+        let shape = self.shape(value)
+        let copy = self.value(shape, of: element(value))
+        self.copy(value, into: copy, strides: shape.strides)
+        denseValues[value] = copy
+        return copy
+    }
+
     package mutating func add(_ step: some Step) {
+        precondition(step.readsViews || step.reads.allSatisfy(isDense), "\(step.kernel) reads a view.")
         steps.append(step)
         labels.append(label)
     }

@@ -208,6 +208,9 @@ struct PreparedCase {
 
     /// Outputs and gradients, row-major, for each set of numbers.
     func run(_ sets: [[[Float]]], on device: TestDevice) throws -> [[[Float]]] {
+        // Some of it may be views.
+        var tape = tape
+        let kept = kept.map { tape.dense($0) }
         let executor = try device.device.load(tape, keeping: kept)
         return try sets.map { numbers in
             for (value, values) in zip(written, numbers) {

@@ -30,6 +30,8 @@ import Testing
     private func run(_ tape: Tape, _ x: Value, _ rowMajor: [Float], _ y: Value, _ device: TestDevice) throws
         -> [Float]
     {
+        var tape = tape
+        let y = tape.dense(y)
         let executor = try device.device.load(tape, keeping: [y])
         try tape.shape(x).memoryOrder(rowMajor).withUnsafeBufferPointer { try executor.write(x, from: $0) }
         try executor.run(0..<tape.steps.count)

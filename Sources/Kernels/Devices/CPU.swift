@@ -67,7 +67,13 @@ package struct CPUFrame {
         scratch + threads
     }
 
+    /// Where a value's memory begins.
     func pointer(_ value: Value) -> UnsafeMutablePointer<Float> { memory[storages[value.id]]! }
+
+    /// The same of a value whose elements are integers.
+    func integers(_ value: Value) -> UnsafeMutablePointer<Int32> {
+        UnsafeMutableRawPointer(pointer(value)).assumingMemoryBound(to: Int32.self)
+    }
 
     /// Cuts `count` units of work into ranges that threads take, with boundaries at multiples of `grain`: two for each thread
     /// where there is enough, so that one whose core is busy elsewhere leaves work to the others.
@@ -291,7 +297,8 @@ final class CPUExecutor: Executor {
 
     private func numbers(_ value: Value) throws -> UnsafeBufferPointer<Float> {
         precondition(
-            memory.passing.places[tape.storage(value)] == nil, "A value that nobody kept may be gone.")
+            tape.isDense(value) && memory.passing.places[tape.storage(value)] == nil,
+            "A value that nobody kept may be gone.")
         return UnsafeBufferPointer(start: frame.pointer(value), count: tape.shape(value).count)
     }
 

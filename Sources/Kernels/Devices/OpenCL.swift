@@ -510,7 +510,8 @@ package final class OpenCLExecutor: Executor {
 
     private func lasting(_ value: Value) -> CLBuffer {
         precondition(
-            memory.passing.places[tape.storage(value)] == nil, "A value that nobody kept may be gone.")
+            tape.isDense(value) && memory.passing.places[tape.storage(value)] == nil,
+            "A value that nobody kept may be gone.")
         return buffer(value)
     }
 

@@ -29,20 +29,20 @@ struct RowProduct {
     /// [rows, terms] to [rows, columns].
     func forward(_ tape: inout Tape, _ x: Value, _ epilogue: Epilogue = Epilogue()) -> Value {
         let y = tape.convolution(
-            tape.view(x, as: shape.input), shape, weights(for: shape, asStored: isTransposed), epilogue)
-        return tape.view(y, as: [rows, columns])
+            tape.reshape(x, to: shape.input), shape, weights(for: shape, asStored: isTransposed), epilogue)
+        return tape.reshape(y, to: [rows, columns])
     }
 
     /// [rows, columns] to [rows, terms].
     func gradient(_ tape: inout Tape, _ dy: Value) -> Value {
         if rows <= ReverseProduct.mostRows {
             return tape.reverseProduct(
-                tape.view(dy, as: [rows, columns]), weights(for: shape, asStored: isTransposed), terms: terms)
+                dy, weights(for: shape, asStored: isTransposed), terms: terms)
         }
         let back = shape.transposed
         let dx = tape.convolution(
-            tape.view(dy, as: back.input), back, weights(for: back, asStored: !isTransposed))
-        return tape.view(dx, as: [rows, terms])
+            tape.reshape(dy, to: back.input), back, weights(for: back, asStored: !isTransposed))
+        return tape.reshape(dx, to: [rows, terms])
     }
 }
 
@@ -168,15 +168,10 @@ package struct MatMul: Operator {
         n: Int
     ) -> Value {
         func strides(_ value: Value, _ transposed: Bool) -> (batch: [Int], row: Int, column: Int) {
-            let shape = tape.shape(value)
-            let s = shape.strides
-            let lead = Shape(shape.dims.dropLast(2))
-            let own = (0..<batch.count).map { d -> Int in
-                let i = d - (batch.count - lead.rank)
-                return i < 0 || lead.dims[i] == 1 ? 0 : s[i]
-            }
-            let (r, c) = (s[shape.rank - 2], s[shape.rank - 1])
-            return (own, transposed ? c : r, transposed ? r : c)
+            let all = Shape(batch + tape.shape(value).dims.suffix(2))
+            let s = tape.strides(value, broadcastTo: all)
+            let (r, c) = (s[all.rank - 2], s[all.rank - 1])
+            return (Array(s.dropLast(2)), transposed ? c : r, transposed ? r : c)
         }
         let (p, q) = (strides(a, transA), strides(b, transB))
         let count = batch.reduce(1, *)
@@ -188,10 +183,10 @@ package struct MatMul: Operator {
         tape.add(
             MatrixProduct(
                 product: wb_product(
-                    batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k), a_m: Int32(p.row),
-                    a_k: Int32(p.column),
-                    b_k: Int32(q.row), b_n: Int32(q.column), batch_dims: four(batch, pad: 1),
-                    a_batches: four(p.batch, pad: 0),
+                    batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k),
+                    a0: Int32(tape.offset(a)), b0: Int32(tape.offset(b)), a_m: Int32(p.row),
+                    a_k: Int32(p.column), b_k: Int32(q.row), b_n: Int32(q.column),
+                    batch_dims: four(batch, pad: 1), a_batches: four(p.batch, pad: 0),
                     b_batches: four(q.batch, pad: 0)), a: a, b: b, y: y))
         return y
     }

@@ -29,7 +29,7 @@ package struct LRN: UnaryOperator {
                 window: wb_lrn(
                     pixels: Int32(d[0] * d[2] * d[3]), c: Int32(d[1]), size: Int32(size),
                     alpha: alpha / Float(size),
-                    beta: beta, bias: bias), inputs: inputs, output: y))
+                    beta: beta, bias: bias), inputs: inputs.map { tape.dense($0) }, output: y))
         return y
     }
 
@@ -60,7 +60,7 @@ private struct SoftmaxRows: Sendable {
             working = [shape.dims[..<axis].reduce(1, *), shape.dims[axis...].reduce(1, *)]
             axis = 1
         }
-        let inputs = inputs.map { tape.reshape($0, to: working) }
+        let inputs = inputs.map { tape.dense(tape.reshape($0, to: working)) }
         let y = tape.value(working)
         let inner = working.strides[axis]
         let length = working.dims.isEmpty ? 1 : working.dims[axis]

@@ -37,7 +37,7 @@ private struct Pooling: Sendable {
     }
 
     func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ inputs: [Operand?]) throws -> [Operand] {
-        let x = try tape.value(required(inputs, 0, "X"))
+        let x = tape.dense(try tape.value(required(inputs, 0, "X")))
         let (raw, shape) = try raw(tape.shape(x))
         let y = tape.value(shape)
         tape.add(Pool(kind: kind, pooling: raw, inputs: [x], output: y))
@@ -60,8 +60,8 @@ package struct MaxPool: UnaryOperator {
         return try pooling.forward(&tape, .maxPool, inputs)
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        let x = try tape.value(required(node.inputs, 0, "X"))
-        let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(dy)))
+        let (x, dy) = (tape.dense(try tape.value(required(node.inputs, 0, "X"))), tape.dense(dy))
+        let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(dy), of: .int32))
         let raw = try pooling.raw(tape.shape(x)).window
         tape.add(Pool(kind: .maxPoolTaken, pooling: raw, inputs: [x], output: taken))
         tape.add(Pool(kind: .maxPoolVJP, pooling: raw, inputs: [taken, dy], output: dx))
@@ -83,8 +83,8 @@ package struct AveragePool: UnaryOperator {
         let dx = tape.value(shape)
         tape.add(
             Pool(
-                kind: .averagePoolVJP, pooling: try pooling.raw(shape).window, inputs: [dy],
-                output: dx))
+                kind: .averagePoolVJP, pooling: try pooling.raw(shape).window,
+                inputs: [tape.dense(dy)], output: dx))
         return dx
     }
 }
@@ -94,7 +94,7 @@ private func spread(_ tape: inout Tape, _ dy: Value, over shape: Shape, axes: [I
     let kept = Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] })
     let source = tape.reshape(dy, to: kept)
     let dx = tape.value(shape)
-    tape.copy(source, into: dx, grid: Grid(shape, x: kept), scale: scale)
+    tape.copy(source, into: dx, strides: shape.strides, as: shape, scale: scale)
     return dx
 }
 

@@ -8,26 +8,19 @@ struct SliceRange: Hashable {
 }
 
 extension Tape {
-    /// The grid of a part of a tensor of shape `whole`: x walks the part inside the whole if `reading`, else y does.
-    private func grid(_ whole: Shape, _ part: Shape, _ ranges: [SliceRange], reading: Bool) -> Grid {
-        var strides = whole.strides
-        var start = 0
-        for range in ranges {
-            start += range.start * whole.strides[range.axis]
-            strides[range.axis] *= range.step
-        }
-        return reading
-            ? Grid(dims: part.dims, x: strides, y: part.strides, x0: start)
-            : Grid(dims: part.dims, x: part.strides, y: strides, y0: start)
+    /// The strides of a part of a tensor with these strides, and where it begins.
+    private func place(_ strides: [Int], _ ranges: [SliceRange]) -> (strides: [Int], start: Int) {
+        var part = strides
+        for range in ranges { part[range.axis] *= range.step }
+        return (part, ranges.reduce(0) { $0 + $1.start * strides[$1.axis] })
     }
 
+    /// A part of a value: a view.
     mutating func slice(_ x: Value, _ ranges: [SliceRange]) -> Value {
-        let whole = shape(x)
-        var dims = whole.dims
+        var dims = shape(x).dims
         for range in ranges { dims[range.axis] = range.count }
-        let y = value(Shape(dims))
-        copy(x, into: y, grid: grid(whole, Shape(dims), ranges, reading: true))
-        return y
+        let (strides, start) = place(strides(x), ranges)
+        return view(x, as: Shape(dims), strides: strides, offset: offset(x) + start)
     }
 
     /// Zeros with `part` in the place that `ranges` name.
@@ -38,7 +31,8 @@ extension Tape {
     }
 
     mutating func place(_ part: Value, into whole: Value, _ ranges: [SliceRange]) {
-        copy(part, into: whole, grid: grid(shape(whole), shape(part), ranges, reading: false))
+        let (strides, start) = place(shape(whole).strides, ranges)
+        copy(part, into: whole, strides: strides, start: start)
     }
 }
 

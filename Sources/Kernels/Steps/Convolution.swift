@@ -279,8 +279,11 @@ extension Tape {
         _ x: Value, _ shape: ConvolutionShape, _ weights: PackedWeights, _ epilogue: Epilogue = Epilogue()
     ) -> Value {
         precondition(self.shape(x) == shape.input)
+        if isSketch { return value(shape.output) }
+        let x = dense(x)
+        var epilogue = epilogue
+        epilogue.residual = epilogue.residual.map { dense($0) }
         let y = value(shape.output)
-        if isSketch { return y }
         if let tile = shape.winogradTile {
             winograd(x, shape, tile: tile, weights, epilogue, y)
             return y

@@ -10,6 +10,7 @@ import Dispatch
 package struct PackedWeights: Sendable {
     /// In floats.
     package let count: Int
+    package let element: Element
     /// What they are: weights with the same key are the same numbers in the same order. Nil for those that nobody else has.
     package let key: Key?
     /// Writes all of them, also those that are zeros, with several threads.
@@ -18,6 +19,8 @@ package struct PackedWeights: Sendable {
     package enum Key: Hashable, Sendable {
         /// Numbers of a tensor in the order that a layout describes, each multiplied by the scale of its channel.
         case tensor(HostTensor.Identity, layout: [Int], scale: [Double]?)
+        /// Few numbers, and the order in which they are.
+        case numbers([Float], layout: [Int])
         /// Where the terms of a sum lie: extents and strides.
         case offsets([Int])
         case zeros(Int)
@@ -26,7 +29,18 @@ package struct PackedWeights: Sendable {
     package init(
         count: Int, key: Key? = nil, write: @escaping @Sendable (UnsafeMutablePointer<Float>) throws -> Void
     ) {
-        (self.count, self.key, self.write) = (count, key, write)
+        (self.count, element, self.key, self.write) = (count, .float32, key, write)
+    }
+
+    /// Integers that kernels read beside numbers.
+    package init(
+        integers count: Int, key: Key? = nil,
+        write: @escaping @Sendable (UnsafeMutablePointer<Int32>) throws -> Void
+    ) {
+        (self.count, element, self.key) = (count, .int32, key)
+        self.write = { to in
+            try UnsafeMutableRawPointer(to).withMemoryRebound(to: Int32.self, capacity: count, write)
+        }
     }
 
     /// - Parameters:
@@ -119,13 +133,15 @@ package struct PackedWeights: Sendable {
     /// One number for each output channel, padded like the weights.
     package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> PackedWeights {
         if shape.isDepthwise || shape.isGrouped {
-            return PackedWeights(count: bias.count) { $0.update(from: bias, count: bias.count) }
+            return PackedWeights(count: bias.count, key: .numbers(bias, layout: [])) {
+                $0.update(from: bias, count: bias.count)
+            }
         }
         let columns = shape.outputChannels / shape.groups
         let panel = Int(WB_PANEL)
         let panels = (columns + panel - 1) / panel
         let count = shape.groups * panels * panel
-        return PackedWeights(count: count) { to in
+        return PackedWeights(count: count, key: .numbers(bias, layout: [columns])) { to in
             to.initialize(repeating: 0, count: count)
             for i in bias.indices { to[i / columns * panels * panel + i % columns] = bias[i] }
         }

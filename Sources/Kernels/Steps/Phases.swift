@@ -63,14 +63,11 @@ extension Tape {
                 + reached[0].flatMap { y in lines[1].filter(\.taps.isEmpty).map { x in [y, x] } }
             if unmet.count <= 64 {
                 for phase in unmet {
-                    let grid = grid(of: phase, in: shape, from: [0, 0, 0, 0], start: 0)
-                    add(
-                        Elementwise(
-                            operation: WB_MAP_fill, x: zeros(1), z: nil, y: dx, grid: grid, a: 0, b: 0))
+                    let (dims, strides, start) = Tape.place(of: phase, in: shape)
+                    fill(dx, with: 0, Grid(dims: dims.dims, x: [0, 0, 0, 0], y: strides, y0: start))
                 }
             } else {
-                let all = Grid(dims: [shape.input.count], x: [0], y: [1])
-                add(Elementwise(operation: WB_MAP_fill, x: zeros(1), z: nil, y: dx, grid: all, a: 0, b: 0))
+                fill(dx, with: 0, Grid(dims: [shape.input.count], x: [0], y: [1]))
             }
         }
         let together =
@@ -93,22 +90,25 @@ extension Tape {
             let y = convolution(
                 dy, forward.transposed, PackedWeights(transposing: part, of: forward, scale: scale))
             for (i, phase) in set.enumerated() {
-                let grid = grid(
-                    of: phase, in: shape, from: forward.input.strides, start: i * shape.inputChannels)
-                copy(y, into: dx, grid: grid)
+                let (dims, strides, start) = Tape.place(of: phase, in: shape)
+                let part = view(
+                    y, as: dims, strides: forward.input.strides, offset: i * shape.inputChannels)
+                copy(part, into: dx, strides: strides, start: start)
             }
         }
         return dx
     }
 
-    /// The pixels of a phase, from a tensor with these strides.
-    private func grid(of phase: [Phase], in shape: ConvolutionShape, from strides: [Int], start: Int) -> Grid
-    {
+    /// The extents of a phase, and where its pixels lie in the input.
+    private static func place(of phase: [Phase], in shape: ConvolutionShape) -> (
+        dims: Shape, strides: [Int], start: Int
+    ) {
         let to = shape.input.strides
-        return Grid(
-            dims: Array(shape.input.dims[..<2]) + phase.map(\.count), x: strides,
-            y: [to[0], to[1], to[2] * shape.strides[0], to[3] * shape.strides[1]], x0: start,
-            y0: phase[0].start * to[2] + phase[1].start * to[3])
+        return (
+            Shape(shape.input.dims[..<2] + phase.map(\.count)),
+            [to[0], to[1], to[2] * shape.strides[0], to[3] * shape.strides[1]],
+            phase[0].start * to[2] + phase[1].start * to[3]
+        )
     }
 
     /// The weights of a set of phases, [outputs, phases × channels, shifts, shifts]; 0 where a phase lacks a shift.

@@ -39,16 +39,13 @@ package struct Pool: Step {
     package func run(_ cpu: CPUFrame) {
         let x = inputs.map(cpu.pointer)
         let y = cpu.pointer(output)
-        func integers(_ numbers: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Int32> {
-            UnsafeMutableRawPointer(numbers).assumingMemoryBound(to: Int32.self)
-        }
         withUnsafePointer(to: pooling) { window in
             cpu.split(rows, minimum: 16) { begin, end, _ in
                 let (begin, end) = (Int64(begin), Int64(end))
                 switch kind {
                 case .maxPool: cpu.functions.max_pool(window, x[0], y, begin, end)
-                case .maxPoolTaken: cpu.functions.max_pool_taken(window, x[0], integers(y), begin, end)
-                case .maxPoolVJP: cpu.functions.max_pool_vjp(window, integers(x[0]), x[1], y, begin, end)
+                case .maxPoolTaken: cpu.functions.max_pool_taken(window, x[0], cpu.integers(output), begin, end)
+                case .maxPoolVJP: cpu.functions.max_pool_vjp(window, cpu.integers(inputs[0]), x[1], y, begin, end)
                 case .averagePool: cpu.functions.average_pool(window, x[0], y, begin, end)
                 case .averagePoolVJP: cpu.functions.average_pool_vjp(window, x[0], y, begin, end)
                 }

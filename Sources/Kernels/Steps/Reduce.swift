@@ -15,10 +15,11 @@ package struct Reduce: Step {
     package var reads: [Value] { [x, offsets] }
     package var writes: [Value] { [y] }
     package var operations: Int { grid.count * terms }
+    package var readsViews: Bool { true }
 
     package func run(_ cpu: CPUFrame) {
         let (px, py) = (cpu.pointer(x), cpu.pointer(y))
-        let list = UnsafeRawPointer(cpu.pointer(offsets)).assumingMemoryBound(to: Int32.self)
+        let list = cpu.integers(offsets)
         let kind: Int32 = maximum ? 1 : 0
         if grid.outer >= cpu.threads {
             withUnsafePointer(to: grid.raw) { raw in
@@ -131,6 +132,7 @@ package struct MatrixProduct: Step {
     let a: Value, b: Value, y: Value
 
     package var kernel: String { "product" }
+    package var readsViews: Bool { true }
     package var reads: [Value] { [a, b] }
     package var writes: [Value] { [y] }
     private var rows: Int { Int(product.batch) * Int(product.m) }
@@ -212,23 +214,19 @@ extension Tape {
         let y = value(Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] }))
         if isSketch { return y }
         let kept = shape.dims.indices.filter { !axes.contains($0) }
-        // Where the terms lie, the last axis innermost: integers in a table of floats.
-        let walked = axes.map { (extent: shape.dims[$0], stride: shape.strides[$0]) }
+        // Where the terms lie, the last axis innermost.
+        let strides = strides(x)
+        let walked = axes.map { (extent: shape.dims[$0], stride: strides[$0]) }
         let terms = walked.reduce(1) { $0 * $1.extent }
         let table = weights(
-            PackedWeights(count: terms, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) { to in
-                let table = UnsafeMutableRawPointer(to)
-                table.storeBytes(of: 0, as: Int32.self)
+            PackedWeights(integers: terms, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) { table in
+                table[0] = 0
                 var count = 1
                 for (extent, stride) in walked {
                     // From behind, so that each is read before its place is taken.
                     for i in (0..<count).reversed() {
-                        let base = table.load(fromByteOffset: 4 * i, as: Int32.self)
-                        for k in 0..<extent {
-                            table.storeBytes(
-                                of: base + Int32(k * stride), toByteOffset: 4 * (i * extent + k),
-                                as: Int32.self)
-                        }
+                        let base = table[i]
+                        for k in 0..<extent { table[i * extent + k] = base + Int32(k * stride) }
                     }
                     count *= extent
                 }
@@ -237,8 +235,8 @@ extension Tape {
             Reduce(
                 maximum: maximum, x: x, offsets: table, y: y,
                 grid: Grid(
-                    dims: kept.map { shape.dims[$0] }, x: kept.map { shape.strides[$0] },
-                    y: kept.map { self.shape(y).strides[$0] }),
+                    dims: kept.map { shape.dims[$0] }, x: kept.map { strides[$0] },
+                    y: kept.map { self.shape(y).strides[$0] }, x0: offset(x)),
                 terms: terms, divisor: divisor))
         return y
     }
@@ -269,6 +267,7 @@ extension Tape {
     /// Class activation map [N, 1, H, W]: the sum over channels of weights [N, C, 1, 1] times activation [N, C, H, W].
     /// - Parameter clip: keep only what is above 0.
     package mutating func channelMap(_ activation: Value, weights: Value, clip: Bool) -> Value {
+        let (activation, weights) = (dense(activation), dense(weights))
         let dims = shape(activation).dims
         let y = value([dims[0], 1, dims[2], dims[3]])
         add(
@@ -279,6 +278,7 @@ extension Tape {
 
     /// FEM's map [N, 1, H, W] before it is scaled: the sum of the means μ of the channels that exceed μ + kσ in a cell.
     package mutating func femMap(_ activation: Value, k: Float) -> Value {
+        let activation = dense(activation)
         let dims = shape(activation).dims
         let (means, thresholds) = (value([dims[0], dims[1]]), value([dims[0], dims[1]]))
         let y = value([dims[0], 1, dims[2], dims[3]])

@@ -70,8 +70,9 @@ extension Tape {
     /// [rows, terms] from `x` [rows, columns] and weights that are packed for products the other way.
     package mutating func reverseProduct(_ x: Value, _ weights: PackedWeights, terms: Int) -> Value {
         let dims = shape(x).dims
+        if isSketch { return value([dims[0], terms]) }
+        let x = dense(x)
         let y = value([dims[0], terms])
-        if isSketch { return y }
         add(
             ReverseProduct(
                 product: wb_reverse(rows: Int32(dims[0]), columns: Int32(dims[1]), terms: Int32(terms)), x: x,
