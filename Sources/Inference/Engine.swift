@@ -50,6 +50,15 @@ package final class Pass {
         }
     }
 
+    /// Feeds a value that another pass of the engine stored; it does not leave the device.
+    package func feed(from other: Pass, _ name: String) throws {
+        guard let source = other.plan.stored[name] else {
+            preconditionFailure("The pass does not store “\(name)”.")
+        }
+        precondition(tape.shape(plan.input) == other.tape.shape(source), "Another batch, or another value.")
+        try executor.copy(plan.input, from: source, of: other.executor)
+    }
+
     /// Memory from which the input comes, batch after batch.
     package func slot() throws -> any InputSlot { try executor.slot(for: plan.input) }
 

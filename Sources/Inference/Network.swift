@@ -1,4 +1,4 @@
-// A network: the nodes of an ONNX model with their operators, constants folded and batch normalisations merged.
+// A network: the nodes of an ONNX model with their operators, rewritten.
 //
 // What is decided here depends on the model alone. Which steps run is decided by the planner, from the network and the shapes;
 // where they run, by the device.
@@ -13,7 +13,7 @@ package struct NetworkNode: Sendable {
     package let name: String
     package let type: String
     let operation: any Operator
-    fileprivate(set) var inputs: [String]  // "" where an input is left out
+    let inputs: [String]  // "" where an input is left out
     let outputs: [String]
     /// Numbers that were trained.
     package let parameters: Int
@@ -25,6 +25,13 @@ package struct NetworkNode: Sendable {
         let into: Int
         /// The normalisation that was there, for the gradient of the convolution's own output.
         let normalisation: any Operator, inputs: [String]
+    }
+
+    /// The same node with another operator and its inputs.
+    func replacing(_ operation: any Operator, inputs: [String]) -> NetworkNode {
+        NetworkNode(
+            name: name, type: type, operation: operation, inputs: inputs, outputs: outputs,
+            parameters: parameters)
     }
 
     /// How sentences begin that are about it.
@@ -185,15 +192,16 @@ package struct Network: Sendable {
                 details: details)
         }
 
-        shares += try Network.foldConstants(&nodes, &constants, path: model.path, limits)
-        self.shares = shares
-        Network.mergeNormalisations(&nodes, constants, kept: Set(graph.outputs.map(\.name)))
+        var draft = NetworkDraft(
+            path: model.path, outputs: Set(graph.outputs.map(\.name)), limits: limits, nodes: nodes,
+            constants: constants, shares: shares)
+        try Rewrite.change(&draft)
+        nodes = draft.nodes
         var producers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() {
-            for output in node.outputs where !output.isEmpty { producers[output] = i }
+            for output in node.makes { producers[output] = i }
         }
-        self.nodes = nodes
-        self.constants = constants
+        (self.nodes, self.constants, self.shares) = (nodes, draft.constants, draft.shares)
         self.producers = producers
 
         // The score is the logit: a softmax at the end is not part of what is explained.
@@ -253,115 +261,6 @@ package struct Network: Sendable {
         case .floats(let values): .floats(values)
         case .tensor(let tensor): .tensor(try hostTensor(tensor, limits, &shares))
         default: .other(attribute.kindName)
-        }
-    }
-
-    /// Nodes that depend on constants only are computed once, here.
-    private static func foldConstants(
-        _ nodes: inout [NetworkNode], _ constants: inout [String: HostTensor], path: String, _ limits: Limits
-    ) throws -> [MemoryBudget.Share] {
-        var left: [NetworkNode] = []
-        var shares: [MemoryBudget.Share] = []
-        var work = limits.work * Limits.foldingShare
-        for node in nodes {
-            let inputs = node.inputs.map { constants[$0] }
-            guard zip(node.inputs, inputs).allSatisfy({ $0.isEmpty || $1 != nil }) else {
-                left.append(node)
-                continue
-            }
-            do {
-                let folded =
-                    try node.operation.fold(inputs, within: limits) ?? compute(node, inputs, limits, &work)
-                for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty {
-                    shares.append(try limits.memory.reserve(tensor.bytes))
-                    work -= Double(tensor.shape.count)
-                    constants[name] = tensor
-                }
-                if work < 0 { throw LimitError(excessiveWork(limits)) }
-            } catch let error as LimitError {
-                throw LimitError("\(path): \(node.label) \(error).")
-            } catch let error as ONNXError {
-                throw error
-            } catch {
-                throw NetworkError(
-                    Network.kind(error), "\(path): \(node.label) \(error).")
-            }
-        }
-        nodes = left
-        return shares
-    }
-
-    private static func excessiveWork(_ limits: Limits) -> String {
-        "brings the operations that the network's constants take above \(limits.work * Limits.foldingShare); fold the "
-            + "constants when the network is exported, or raise the limit with --work-limit"
-    }
-
-    /// - Parameter work: what may still be spent.
-    private static func compute(
-        _ node: NetworkNode, _ inputs: [HostTensor?], _ limits: Limits, _ work: inout Double
-    ) throws -> [HostTensor] {
-        var tape = Tape(limits: limits)
-        for input in inputs { _ = try input?.shape.checked() }
-        let results = try node.operation.forward(
-            &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count
-        ).map { result -> Operand in
-            if case .value(let value) = result { .value(tape.dense(value)) } else { result }
-        }
-        for result in results {
-            // Besides the tape's own: the numbers in memory order, and in rows.
-            try limits.memory.check(8 * tape.shape(result).checked().count)
-        }
-        work -= tape.work
-        if work < 0 { throw LimitError(excessiveWork(limits)) }
-        let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
-        let executor: any Executor
-        do {
-            executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: values)
-        } catch is LimitError {
-            // The end of a sentence, as of any operator.
-            throw LimitError("needs memory that \(limits.memory.exceeded); --memory-limit raises it")
-        }
-        try executor.run(tape.stage(0))
-        return try results.map { result in
-            switch result {
-            case .host(let tensor): tensor
-            case .value(let value):
-                HostTensor(
-                    tape.shape(value), .floats(tape.shape(value).rowMajor(try executor.memoryOrder(value))))
-            case .fused(let shape): HostTensor(shape, .floats([]))
-            }
-        }
-    }
-
-    /// A convolution whose only reader is a batch normalisation becomes one convolution with it.
-    ///
-    /// The convolution's node stays, marked: its output can still be asked for, and asking changes nobody else's bits.
-    private static func mergeNormalisations(
-        _ nodes: inout [NetworkNode], _ constants: [String: HostTensor], kept: Set<String>
-    ) {
-        var readers: [String: Int] = [:]
-        var makers: [String: Int] = [:]
-        for (i, node) in nodes.enumerated() {
-            for input in node.inputs { readers[input, default: 0] += 1 }
-            for output in node.outputs { makers[output] = i }
-        }
-        for (i, node) in nodes.enumerated() {
-            guard case .normalises(let affine) = node.operation.role, node.outputs.count == 1,
-                let source = node.inputs.first, let from = makers[source],
-                // A convolution takes one normalisation: the next one would overwrite its scale and shift.
-                case .convolves(let followedBy) = nodes[from].operation.role, nodes[from].merged == nil,
-                nodes[from].inputs.count > 1,
-                readers[source] == 1, !kept.contains(source),
-                nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),
-                let affine = try? affine(node.inputs.map { constants[$0].map(Operand.host) }),
-                let weights = constants[nodes[from].inputs[1]], weights.shape.dims.first == affine.scale.count
-            else { continue }
-            nodes[i] = NetworkNode(
-                name: node.name, type: node.type,
-                operation: followedBy(affine),
-                inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
-            nodes[from].merged = NetworkNode.Merged(
-                into: i, normalisation: node.operation, inputs: node.inputs)
         }
     }
 }

@@ -21,6 +21,8 @@ package protocol PassAddition: Hashable, Sendable {
 /// What a pass computes. Everything in it is decided before a device is chosen.
 package struct PassSpec: Hashable, Sendable {
     package var batch: Int
+    /// What is fed: a value by name, of which only the tail of the network is computed; nil for the input.
+    package var feed: String?
     /// Extents of the input where the file leaves them open.
     package var height: Int?, width: Int?
     /// Values that can be read when the pass has run, by name. To store a value changes no other's bits.
@@ -28,16 +30,19 @@ package struct PassSpec: Hashable, Sendable {
     /// Values with respect to which a score is differentiated, in a second stage that begins with the cotangent of the logits and may
     /// run several times.
     package var gradients: [String] = []
-    private var adding: [Added] = []
+    private var added: [Part] = [], ruling: [Part] = []
 
-    package var additions: [any PassAddition] { adding.map(\.addition) }
-    package mutating func add(_ addition: any PassAddition) { adding.append(Added(addition: addition)) }
+    package var additions: [any PassAddition] { added.map { $0.base as! any PassAddition } }
+    package mutating func add(_ addition: any PassAddition) { added.append(Part(base: addition)) }
+    /// Of the way back, the first first.
+    package var rules: [any BackwardRule] { ruling.map { $0.base as! any BackwardRule } }
+    package mutating func add(rule: any BackwardRule) { ruling.append(Part(base: rule)) }
 
-    /// Compares what types of their own compare.
-    private struct Added: Hashable, Sendable {
-        let addition: any PassAddition
-        static func == (a: Added, b: Added) -> Bool { AnyHashable(a.addition) == AnyHashable(b.addition) }
-        func hash(into hasher: inout Hasher) { AnyHashable(addition).hash(into: &hasher) }
+    /// Something of a type that this one does not know.
+    private struct Part: Hashable, Sendable {
+        let base: any Hashable & Sendable
+        static func == (a: Part, b: Part) -> Bool { AnyHashable(a.base) == AnyHashable(b.base) }
+        func hash(into hasher: inout Hasher) { AnyHashable(base).hash(into: &hasher) }
     }
 
     package init(batch: Int, height: Int? = nil, width: Int? = nil) {
@@ -74,7 +79,8 @@ package struct PassPlan: Sendable {
             spec.gradients + spec.additions.filter(\.readsGradients).flatMap(\.layers)
         var plan = try Planner(
             network, batch: spec.batch, height: spec.height, width: spec.width,
-            stored: spec.stored.union(layers), differentiated: Set(differentiated))
+            stored: spec.stored.union(layers), differentiated: Set(differentiated), feed: spec.feed,
+            rules: spec.rules)
         input = plan.input
         logitsValue = try plan.logits
         stored = Dictionary(

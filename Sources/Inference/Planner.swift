@@ -1,4 +1,4 @@
-// From a network to a tape: which nodes run, what is fused, and the walk back from a score to an activation.
+// From a network to a tape: which nodes run, and the walk back from a score to an activation. What is fused: Rewrites.swift.
 //
 // The plan comes before the device: everything here is decided from the network and the shapes.
 
@@ -6,89 +6,136 @@ import CMicrokernels
 import Kernels
 import Text
 
+/// A rule by which the reverse walk passes some operators in another way than by their gradients: as data of a pass.
+package protocol BackwardRule: Hashable, Sendable {
+    /// Which stored values it reads at such an operator, beside what the gradient reads.
+    func gradientNeeds(_ operation: any Operator) -> GradientNeeds
+    /// - Returns: as `Operator.vjp`; nil if the rule has nothing to say of this operator.
+    func vjp(
+        _ tape: inout Tape, _ operation: any Operator, _ node: LoweredNode, cotangents: [Value?],
+        wanted: Set<Int>
+    ) throws -> [Value?]?
+}
+
+extension BackwardRule {
+    package func gradientNeeds(_ operation: any Operator) -> GradientNeeds { [] }
+}
+
 /// Puts a network's passes on a tape.
 package struct Planner {
     package let network: Network
     package var tape: Tape
     package let batch: Int
-    /// The network's input.
+    /// The network's input, or the value that is fed in its place.
     package let input: Value
+    private let nodes: [NetworkNode]
+    private let running: [Bool]  // of each of them
+    private let rules: [any BackwardRule]
+
+    // What rewrites read and change.
+
     /// The operands by their names in the file.
-    private var operands: [String: Operand] = [:]
-    /// A convolution that waits: its reader may become part of its last step.
-    private struct Pending {
-        var operation: any FusingOperator, inputs: [Operand?], residual: Value?, shape: Shape
+    var operands: [String: Operand] = [:]
+    /// A product that waits: its reader may become part of its last step.
+    struct WaitingProduct {
+        let operation: any FusingOperator, inputs: [Operand?]
+        var residual: Value?
+        let shape: Shape
         /// The node that made it, by which errors call it.
-        var node: NetworkNode
+        let node: NetworkNode
     }
-    private var pending: [String: Pending] = [:]
+    /// By the names of what they will make.
+    var waiting: [String: WaitingProduct] = [:]
     /// The memory of constants that became known with the shapes.
-    private var shares: [MemoryBudget.Share] = []
-    private let stored: Set<String>
-    private let readers: [String: [Int]]
-    private let running: [Bool]  // of each node
+    var shares: [MemoryBudget.Share] = []
+    let stored: Set<String>
+    let readers: [String: [Int]]
     /// The shapes at the batch that the file fixes, if this plan is for another one.
-    private var fixed: [String: Shape] = [:]
+    private(set) var ownShapes: [String: Shape] = [:]
 
     /// Lays out the forward pass.
     /// - Parameters:
     ///   - height, width: extents of the input where the file leaves them open.
     ///   - stored: values that must exist, because somebody will read them. To store a value changes no other's bits.
     ///   - differentiated: values with respect to which `gradients` will be asked for.
+    ///   - feed: a value that is fed instead of the input, so that only the tail of the network runs.
+    ///   - rules: of the way back; the first that has something to say of an operator takes its place.
     ///   - sketch: only shapes are wanted.
     package init(
         _ network: Network, batch: Int, height: Int? = nil, width: Int? = nil, stored: Set<String> = [],
-        differentiated: Set<String> = [], sketch: Bool = false
+        differentiated: Set<String> = [], feed: String? = nil, rules: [any BackwardRule] = [],
+        sketch: Bool = false
     ) throws {
         self.network = network
         self.batch = batch
+        self.rules = rules
         tape = Tape(sketch: sketch, limits: network.limits)
-        let shape = try network.inputShape(batch: batch, height: height, width: width)
+        var shape = try network.inputShape(batch: batch, height: height, width: width)
+        var nodes = network.nodes
+        if let feed {
+            let whole = try Planner(
+                network, batch: batch, height: height, width: width, stored: [feed], sketch: true)
+            shape = whole.tape.shape(try whole.value(feed))
+            // Fed what a convolution makes, the normalisation that was merged with it does its own work again.
+            if let merged = network.producers[feed].flatMap({ nodes[$0].merged }) {
+                nodes[merged.into] = nodes[merged.into].replacing(merged.normalisation, inputs: merged.inputs)
+            }
+        }
+        self.nodes = nodes
         input = tape.input(shape)
-        operands[network.inputName] = .value(input)
+        operands[feed ?? network.inputName] = .value(input)
 
         // Which nodes run: those on whose outputs the logits, or anything else that is wanted, depend.
         let wanted = stored.union(differentiated).union([network.logitsName])
-        var running = [Bool](repeating: false, count: network.nodes.count)
+        var running = [Bool](repeating: false, count: nodes.count)
         var needed = wanted
-        for (i, node) in network.nodes.enumerated().reversed()
-        where node.outputs.contains(where: needed.contains) {
+        for (i, node) in nodes.enumerated().reversed()
+        where node.outputs.contains(where: { needed.contains($0) && $0 != feed }) {
             running[i] = true
             needed.formUnion(node.reads)
         }
         self.running = running
+        if let feed, feed != network.inputName, needed.contains(network.inputName) {
+            throw NetworkError(
+                .noSuchLayer,
+                "\(network.model.path): The rest of the network cannot be computed from “\(shortened(feed))” alone: ways from the input "
+                    + "lead around it.")
+        }
 
         // What must be stored: what is wanted, and what gradients on the way from the logits read.
         var keep = wanted
         if !differentiated.isEmpty {
             let path = network.path(from: differentiated)
             for i in path where running[i] {
-                let node = network.nodes[i]
-                if node.operation.gradientNeeds.contains(.inputs) { keep.formUnion(node.reads) }
-                if node.operation.gradientNeeds.contains(.output) { keep.formUnion(node.makes) }
+                let node = nodes[i]
+                let needs = rules.reduce(node.operation.gradientNeeds) {
+                    $0.union($1.gradientNeeds(node.operation))
+                }
+                if needs.contains(.inputs) { keep.formUnion(node.reads) }
+                if needs.contains(.output) { keep.formUnion(node.makes) }
             }
         }
         self.stored = keep
         var readers: [String: [Int]] = [:]
-        for (i, node) in network.nodes.enumerated() where running[i] {
+        for (i, node) in nodes.enumerated() where running[i] {
             for name in Set(node.reads) { readers[name, default: []].append(i) }
         }
         self.readers = readers
 
         if let own = network.inputDims[0], own != batch,
-            network.nodes.contains(where: { if case .reshapes = $0.operation.role { true } else { false } })
+            nodes.contains(where: Rewrite.asksForOwnBatch)
         {
             let plan = try Planner(
                 network, batch: own, height: height, width: width, stored: stored,
                 differentiated: differentiated, sketch: true)
-            fixed = plan.operands.mapValues(plan.tape.shape)
+            ownShapes = plan.operands.mapValues(plan.tape.shape)
         }
 
         for (name, tensor) in network.constants where readers[name] != nil || keep.contains(name) {
             operands[name] = .host(tensor)
         }
-        for (i, node) in network.nodes.enumerated() where running[i] { try lower(node) }
-        for name in pending.keys.sorted() { try flush(name) }
+        for (i, node) in nodes.enumerated() where running[i] { try lower(node) }
+        for name in waiting.keys.sorted() { try flush(name) }
     }
 
     private func error(_ node: NetworkNode, _ error: any Error) -> NetworkError {
@@ -96,8 +143,8 @@ package struct Planner {
     }
 
     /// The operand of that name, stored or not; nil if the name is empty or unknown.
-    private func operand(_ name: String) -> Operand? {
-        if let pending = pending[name] { return .fused(pending.shape) }
+    func operand(_ name: String) -> Operand? {
+        if let product = waiting[name] { return .fused(product.shape) }
         return name.isEmpty ? nil : operands[name]
     }
 
@@ -115,34 +162,7 @@ package struct Planner {
     }
 
     private mutating func lowerUnchecked(_ node: NetworkNode) throws {
-        // A clip joins the convolution before it.
-        if let waiting = pending[node.inputs.first ?? ""], case .clips(let bounds) = node.operation.role {
-            let clip = try bounds(node.inputs.map(operand))
-            pending[node.inputs[0]] = nil
-            operands[node.inputs[0]] = .fused(waiting.shape)
-            return try finish(node, [.value(try layOut(waiting, clip: clip))])
-        }
-        // So does the sum with a tensor that is there already.
-        if case .adds = node.operation.role, node.inputs.count == 2, node.inputs[0] != node.inputs[1] {
-            for side in [1, 0] {
-                let name = node.inputs[side]
-                let other = node.inputs[1 - side]
-                guard var waiting = pending[name], waiting.residual == nil, let term = operand(other),
-                    tape.shape(term) == waiting.shape
-                else { continue }
-                try flush(other)
-                guard case .value(let value)? = operands[other] else { continue }
-                waiting.residual = value
-                pending[name] = nil
-                operands[name] = .fused(waiting.shape)
-                if fuses(node) {
-                    pending[node.outputs[0]] = waiting
-                } else {
-                    try finish(node, [.value(try layOut(waiting))])
-                }
-                return
-            }
-        }
+        if try Rewrite.join(node, on: &self) { return }
         for name in node.inputs {
             try flush(name)
             guard name.isEmpty || operands[name] != nil else {
@@ -156,41 +176,13 @@ package struct Planner {
                 throw OperatorError("reads “\(shortened(name))”, which is not computed")
             }
         }
-        let inputs = node.inputs.map { operand($0) }
-        if let operation = node.operation as? any FusingOperator, fuses(node) {
-            let shape = try operation.outputShape(tape, inputs).checked()
-            pending[node.outputs[0]] = Pending(
-                operation: operation, inputs: inputs, residual: nil, shape: shape, node: node)
-            return
-        }
-        // Constants that became known with the shapes are folded here.
-        let hosts = inputs.map { operand -> HostTensor? in
-            if case .host(let tensor)? = operand { tensor } else { nil }
-        }
-        if zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty,
-            let folded = try node.operation.fold(hosts, within: tape.limits)
-        {
-            for tensor in folded { shares.append(try tape.limits.memory.reserve(tensor.bytes)) }
-            return try finish(node, folded.map(Operand.host))
-        }
-        if let results = try reshapeBatch(node, inputs) { return try finish(node, results) }
-        try finish(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
+        let inputs = node.inputs.map(operand)
+        if try Rewrite.lower(node, inputs, on: &self) { return }
+        try record(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
     }
 
-    /// Whether the node's only reader may become part of its last step.
-    private func fuses(_ node: NetworkNode) -> Bool {
-        guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]],
-            all.count == 1
-        else { return false }
-        return switch (node.operation.role, network.nodes[all[0]].operation.role) {
-        // One term is all that a product takes.
-        case (.adds, .adds): false
-        case (_, .adds), (_, .clips): true
-        default: false
-        }
-    }
-
-    private mutating func finish(_ node: NetworkNode, _ results: [Operand]) throws {
+    /// Notes what a node's outputs are.
+    mutating func record(_ node: NetworkNode, _ results: [Operand]) throws {
         for (name, result) in zip(node.outputs, results) where !name.isEmpty {
             // The arithmetic of shapes may well come to an empty list.
             if case .host = result {} else { _ = try tape.shape(result).checked() }
@@ -198,62 +190,23 @@ package struct Planner {
         }
     }
 
-    /// Lays out a convolution that waits in vain.
-    private mutating func flush(_ name: String) throws {
-        guard let waiting = pending.removeValue(forKey: name) else { return }
-        operands[name] = .value(try layOut(waiting))
+    /// Lays out a product that waits in vain.
+    mutating func flush(_ name: String) throws {
+        guard let product = waiting.removeValue(forKey: name) else { return }
+        operands[name] = .value(try layOut(product))
     }
 
-    /// The steps of a convolution that waited, under its own name: what is wrong with it is not its reader's fault.
-    private mutating func layOut(_ waiting: Pending, clip: Bounds? = nil) throws -> Value {
+    /// The steps of a product that waited, under its own name: what is wrong with it is not its reader's fault.
+    mutating func layOut(_ product: WaitingProduct, clip: Bounds? = nil) throws -> Value {
         let label = tape.label
         defer { tape.label = label }
-        tape.label = shortened(waiting.node.name)
+        tape.label = shortened(product.node.name)
         do {
-            return try waiting.operation.forward(
-                &tape, waiting.inputs, residual: waiting.residual, clip: clip)
+            return try product.operation.forward(
+                &tape, product.inputs, residual: product.residual, clip: clip)
         } catch let problem as OperatorError {
-            throw error(waiting.node, problem)
+            throw error(product.node, problem)
         }
-    }
-
-    /// The result of a Reshape in a file that fixes another batch than this plan's: a batch that the exporter wrote into a shape
-    /// is not meant. The pictures must stay as they lie: the same elements around all of them, the same within each.
-    /// - Returns: nil if the node means what it says.
-    private mutating func reshapeBatch(_ node: NetworkNode, _ inputs: [Operand?]) throws -> [Operand]? {
-        guard case .reshapes(let written) = node.operation.role, let own = network.inputDims[0],
-            case .value(let x)?? = inputs.first, let before = fixed[node.inputs[0]],
-            let after = fixed[node.outputs[0]]
-        else { return nil }
-        let shape = tape.shape(x)
-        // What does not change with the batch is no picture's.
-        if shape == before { return nil }
-        func scaled(_ shape: Shape, _ axis: Int) -> Shape? {
-            guard axis < shape.rank, shape.dims[axis] * batch % own == 0 else { return nil }
-            var dims = shape.dims
-            dims[axis] = dims[axis] * batch / own
-            return Shape(dims)
-        }
-        func around(_ shape: Shape, _ axis: Int) -> Int { shape.dims[..<axis].reduce(1, *) }
-
-        let axis = before.dims.indices.first { scaled(before, $0) == shape }
-        var result: Shape?
-        if axis == 0 {
-            result = scaled(after, 0)
-        } else if let axis, let literal = try? written(shape, inputs),
-            after.dims.indices.contains(where: {
-                around(after, $0) == around(before, axis) && scaled(after, $0) == literal
-            })
-        {
-            result = literal
-        }
-        guard let result else {
-            throw OperatorError(
-                unsupported:
-                    "does not keep the pictures of a batch apart; the file is made for batches of \(own), so take those (--batch \(own))"
-            )
-        }
-        return [.value(tape.reshape(x, to: result))]
     }
 
     /// The value of that name, which must be stored.
@@ -271,6 +224,17 @@ package struct Planner {
 
     // MARK: Backward
 
+    private mutating func vjp(
+        _ operation: any Operator, _ node: LoweredNode, _ cotangents: [Value?], _ wanted: Set<Int>
+    ) throws -> [Value?] {
+        for rule in rules {
+            if let found = try rule.vjp(&tape, operation, node, cotangents: cotangents, wanted: wanted) {
+                return found
+            }
+        }
+        return try operation.vjp(&tape, node, cotangents: cotangents, wanted: wanted)
+    }
+
     /// Puts the reverse walk on the tape: the gradients of a score with respect to `targets`, values named in
     /// `differentiated`. The walk covers the paths between them and the logits, nothing else.
     /// - Parameter seed: the cotangent of the logits, such as 1 at a class and 0 elsewhere.
@@ -286,7 +250,7 @@ package struct Planner {
             cotangents[name] = cotangents[name].map { tape.map(WB_MAP_add, $0, contribution) } ?? contribution
         }
         for i in path.reversed() {
-            let node = network.nodes[i]
+            let node = nodes[i]
             let arrived = node.outputs.map { cotangents[$0] }
             guard running[i], node.merged == nil, arrived.contains(where: { $0 != nil }) else { continue }
             let wanted = node.inputs.indices.filter { active.contains(node.inputs[$0]) }
@@ -294,8 +258,7 @@ package struct Planner {
                 inputs: node.inputs.map(operand), outputs: node.outputs.map(operand))
             tape.label = "gradient of " + shortened(node.name)
             do {
-                let found = try node.operation.vjp(
-                    &tape, lowered, cotangents: arrived, wanted: Set(wanted))
+                let found = try vjp(node.operation, lowered, arrived, Set(wanted))
                 for k in wanted {
                     guard let dx = found[k], tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
                         throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")

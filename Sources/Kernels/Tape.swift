@@ -427,6 +427,9 @@ package struct Tape: Sendable {
         }
     }
 
+    /// Bytes of all that it takes beside what its steps write.
+    package func bytes(keeping kept: [Value]) -> Int { weightBytes(weights(keeping: kept)) + inputBytes }
+
     /// Counts memory that the host needs to load and run it.
     /// - Parameter parts: bytes; each is counted for as long as somebody has its share.
     /// - Throws: a sentence that names the node whose values are the largest.

@@ -1,0 +1,302 @@
+// How a network is changed on its way to a tape: one list, in the order in which the changes are made.
+//
+// The first ones change the network when it is read, and depend on the model alone. The others are tried with each node when a
+// planner lowers it, and depend on the shapes too. None depends on the device.
+
+import Kernels
+import ONNX
+
+/// A change that makes a network faster, or possible, and whose results are those of the network as it is written.
+package struct Rewrite: Sendable {
+    package let name: String
+    package let sentence: String
+    private let change: Change
+
+    private enum Change: Sendable {
+        /// Of the network, once.
+        case network(@Sendable (inout NetworkDraft) throws -> Void)
+        /// Of a node whose inputs may still wait; true if the node is lowered by that.
+        case joining(@Sendable (inout Planner, NetworkNode) throws -> Bool)
+        /// Of a node whose inputs are there; true if the node is lowered by that, or waits.
+        case lowering(@Sendable (inout Planner, NetworkNode, _ inputs: [Operand?]) throws -> Bool)
+    }
+
+    private init(_ name: String, _ sentence: String, _ change: Change) {
+        (self.name, self.sentence, self.change) = (name, sentence, change)
+    }
+
+    package static let all = [
+        Rewrite(
+            "fold constants", "Nodes that depend on constants only are computed once.",
+            .network { try $0.foldConstants() }),
+        Rewrite(
+            "merge normalisations",
+            "A convolution whose only reader is a batch normalisation becomes one convolution with it.",
+            .network { $0.mergeNormalisations() }),
+        Rewrite(
+            "join clips", "A clip joins the product before it, which waited for that.",
+            .joining { try $0.joinClip($1) }),
+        Rewrite(
+            "join sums", "So does the sum with a tensor of the same shape that is there already.",
+            .joining { try $0.joinSum($1) }),
+        Rewrite(
+            "wait", "A product whose only reader may join it waits for that.",
+            .lowering { try $0.wait($1, $2) }),
+        Rewrite(
+            "fold shapes",
+            "Nodes that depend on nothing but shapes are computed once the input's shape is known.",
+            .lowering { try $0.foldShapes($1, $2) }),
+        Rewrite(
+            "correct batches",
+            "A batch that was written into a shape when the network was exported becomes the batch that is computed.",
+            .lowering { try $0.correctBatch($1, $2) }),
+    ]
+
+    static func change(_ network: inout NetworkDraft) throws {
+        for case .network(let change) in all.map(\.change) { try change(&network) }
+    }
+
+    /// - Returns: whether that lowered the node.
+    static func join(_ node: NetworkNode, on plan: inout Planner) throws -> Bool {
+        for case .joining(let change) in all.map(\.change) where try change(&plan, node) { return true }
+        return false
+    }
+
+    /// - Returns: whether that lowered the node.
+    static func lower(_ node: NetworkNode, _ inputs: [Operand?], on plan: inout Planner) throws -> Bool {
+        for case .lowering(let change) in all.map(\.change) where try change(&plan, node, inputs) {
+            return true
+        }
+        return false
+    }
+
+    /// Whether a rewrite of the node will ask for shapes at the batch that the file fixes.
+    static func asksForOwnBatch(_ node: NetworkNode) -> Bool {
+        if case .reshapes = node.operation.role { true } else { false }
+    }
+}
+
+// MARK: Of a network
+
+/// A network that is being read.
+struct NetworkDraft {
+    let path: String
+    /// What the file gives out.
+    let outputs: Set<String>
+    let limits: Limits
+    var nodes: [NetworkNode]
+    var constants: [String: HostTensor]
+    /// The memory of the constants.
+    var shares: [MemoryBudget.Share]
+
+    fileprivate mutating func foldConstants() throws {
+        var left: [NetworkNode] = []
+        var work = limits.work * Limits.foldingShare
+        for node in nodes {
+            let inputs = node.inputs.map { constants[$0] }
+            guard zip(node.inputs, inputs).allSatisfy({ $0.isEmpty || $1 != nil }) else {
+                left.append(node)
+                continue
+            }
+            do {
+                let folded =
+                    try node.operation.fold(inputs, within: limits) ?? compute(node, inputs, &work)
+                for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty {
+                    shares.append(try limits.memory.reserve(tensor.bytes))
+                    work -= Double(tensor.shape.count)
+                    constants[name] = tensor
+                }
+                if work < 0 { throw excessiveWork }
+            } catch let error as LimitError {
+                throw LimitError("\(path): \(node.label) \(error).")
+            } catch let error as ONNXError {
+                throw error
+            } catch {
+                throw NetworkError(Network.kind(error), "\(path): \(node.label) \(error).")
+            }
+        }
+        nodes = left
+    }
+
+    private var excessiveWork: LimitError {
+        LimitError(
+            "brings the operations that the network's constants take above \(limits.work * Limits.foldingShare); fold the "
+                + "constants when the network is exported, or raise the limit with --work-limit")
+    }
+
+    /// - Parameter work: what may still be spent.
+    private func compute(
+        _ node: NetworkNode, _ inputs: [HostTensor?], _ work: inout Double
+    ) throws -> [HostTensor] {
+        var tape = Tape(limits: limits)
+        for input in inputs { _ = try input?.shape.checked() }
+        let results = try node.operation.forward(
+            &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count
+        ).map { result -> Operand in
+            if case .value(let value) = result { .value(tape.dense(value)) } else { result }
+        }
+        for result in results {
+            // Besides the tape's own: the numbers in memory order, and in rows.
+            try limits.memory.check(8 * tape.shape(result).checked().count)
+        }
+        work -= tape.work
+        if work < 0 { throw excessiveWork }
+        let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
+        let executor: any Executor
+        do {
+            executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: values)
+        } catch is LimitError {
+            // The end of a sentence, as of any operator.
+            try limits.memory.check(tape.bytes(keeping: values))
+            throw LimitError("needs memory that \(limits.memory.exceeded); --memory-limit raises it")
+        }
+        try executor.run(tape.stage(0))
+        return try results.map { result in
+            switch result {
+            case .host(let tensor): tensor
+            case .value(let value):
+                HostTensor(
+                    tape.shape(value), .floats(tape.shape(value).rowMajor(try executor.memoryOrder(value))))
+            case .fused(let shape): HostTensor(shape, .floats([]))
+            }
+        }
+    }
+
+    /// The convolution's node stays, marked: its output can still be asked for, and asking changes nobody else's bits.
+    fileprivate mutating func mergeNormalisations() {
+        var readers: [String: Int] = [:]
+        var makers: [String: Int] = [:]
+        for (i, node) in nodes.enumerated() {
+            for input in node.inputs { readers[input, default: 0] += 1 }
+            for output in node.outputs { makers[output] = i }
+        }
+        for (i, node) in nodes.enumerated() {
+            guard case .normalises(let affine) = node.operation.role, node.outputs.count == 1,
+                let source = node.inputs.first, let from = makers[source],
+                case .convolves(let followedBy) = nodes[from].operation.role, nodes[from].merged == nil,
+                nodes[from].inputs.count > 1, readers[source] == 1, !outputs.contains(source),
+                nodes[from].inputs.dropFirst().allSatisfy({ $0.isEmpty || constants[$0] != nil }),
+                let affine = try? affine(node.inputs.map { constants[$0].map(Operand.host) }),
+                let weights = constants[nodes[from].inputs[1]], weights.shape.dims.first == affine.scale.count
+            else { continue }
+            nodes[i] = NetworkNode(
+                name: node.name, type: node.type, operation: followedBy(affine),
+                inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
+            nodes[from].merged = NetworkNode.Merged(
+                into: i, normalisation: node.operation, inputs: node.inputs)
+        }
+    }
+}
+
+// MARK: Of a node that is lowered
+
+extension Planner {
+    fileprivate mutating func joinClip(_ node: NetworkNode) throws -> Bool {
+        guard let name = node.inputs.first, let product = waiting[name],
+            case .clips(let bounds) = node.operation.role
+        else { return false }
+        let clip = try bounds(node.inputs.map(operand))
+        join(name)
+        try record(node, [.value(try layOut(product, clip: clip))])
+        return true
+    }
+
+    fileprivate mutating func joinSum(_ node: NetworkNode) throws -> Bool {
+        guard case .adds = node.operation.role, node.inputs.count == 2, node.inputs[0] != node.inputs[1]
+        else { return false }
+        for side in [1, 0] {
+            let (name, other) = (node.inputs[side], node.inputs[1 - side])
+            guard var product = waiting[name], product.residual == nil, let term = operand(other),
+                tape.shape(term) == product.shape
+            else { continue }
+            try flush(other)
+            guard case .value(let value)? = operands[other] else { continue }
+            product.residual = value
+            join(name)
+            if mayBeJoined(node) {
+                waiting[node.outputs[0]] = product
+            } else {
+                try record(node, [.value(try layOut(product))])
+            }
+            return true
+        }
+        return false
+    }
+
+    fileprivate mutating func wait(_ node: NetworkNode, _ inputs: [Operand?]) throws -> Bool {
+        guard let operation = node.operation as? any FusingOperator, mayBeJoined(node) else { return false }
+        waiting[node.outputs[0]] = WaitingProduct(
+            operation: operation, inputs: inputs, shape: try operation.outputShape(tape, inputs).checked(),
+            node: node)
+        return true
+    }
+
+    /// Whether the node's only reader may become part of its last step.
+    private func mayBeJoined(_ node: NetworkNode) -> Bool {
+        guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]],
+            all.count == 1
+        else { return false }
+        return switch (node.operation.role, network.nodes[all[0]].operation.role) {
+        // One term is all that a product takes.
+        case (.adds, .adds): false
+        case (_, .adds), (_, .clips): true
+        default: false
+        }
+    }
+
+    /// The product of that name does not wait any more, and is stored as part of something else only.
+    private mutating func join(_ name: String) {
+        operands[name] = waiting.removeValue(forKey: name).map { .fused($0.shape) }
+    }
+
+    fileprivate mutating func foldShapes(_ node: NetworkNode, _ inputs: [Operand?]) throws -> Bool {
+        let hosts = inputs.map { operand -> HostTensor? in
+            if case .host(let tensor)? = operand { tensor } else { nil }
+        }
+        guard zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty,
+            let folded = try node.operation.fold(hosts, within: tape.limits)
+        else { return false }
+        for tensor in folded { shares.append(try tape.limits.memory.reserve(tensor.bytes)) }
+        try record(node, folded.map(Operand.host))
+        return true
+    }
+
+    /// In a file that fixes another batch than this plan's. The pictures must stay as they lie: the same elements around all of them,
+    /// the same within each.
+    fileprivate mutating func correctBatch(_ node: NetworkNode, _ inputs: [Operand?]) throws -> Bool {
+        guard case .reshapes(let written) = node.operation.role, let own = network.inputDims[0],
+            case .value(let x)?? = inputs.first, let before = ownShapes[node.inputs[0]],
+            let after = ownShapes[node.outputs[0]]
+        else { return false }
+        let shape = tape.shape(x)
+        // What does not change with the batch is no picture's.
+        if shape == before { return false }
+        func scaled(_ shape: Shape, _ axis: Int) -> Shape? {
+            guard axis < shape.rank, shape.dims[axis] * batch % own == 0 else { return nil }
+            var dims = shape.dims
+            dims[axis] = dims[axis] * batch / own
+            return Shape(dims)
+        }
+        func around(_ shape: Shape, _ axis: Int) -> Int { shape.dims[..<axis].reduce(1, *) }
+
+        let axis = before.dims.indices.first { scaled(before, $0) == shape }
+        var result: Shape?
+        if axis == 0 {
+            result = scaled(after, 0)
+        } else if let axis, let literal = try? written(shape, inputs),
+            after.dims.indices.contains(where: {
+                around(after, $0) == around(before, axis) && scaled(after, $0) == literal
+            })
+        {
+            result = literal
+        }
+        guard let result else {
+            throw OperatorError(
+                unsupported:
+                    "does not keep the pictures of a batch apart; the file is made for batches of \(own), so take those (--batch \(own))"
+            )
+        }
+        try record(node, [.value(tape.reshape(x, to: result))])
+        return true
+    }
+}
