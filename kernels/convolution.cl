@@ -13,7 +13,7 @@
 
 // One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8, 7 or 4, by one panel of 32 columns, in two float16
 // sums a row.
-// Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
+// Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a kernel row reads.
 #define EACH_ROW WB_EACH(r, WB_TILE_ROWS)
 #define EACH_SUM EACH_ROW WB_EACH(v, 2)
 

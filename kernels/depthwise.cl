@@ -31,17 +31,23 @@ WB_FN void tap_pointers(
 }
 
 // The sums of pixels row0 + r, channels c ... c + 15, on their way to `y`.
-#define FINISH                                                                                                              \
-    {                                                                                                                       \
-        const int at = row0 * s.y_pixel + c, last = min(8, rows - row0) - 1;                                                \
-        WB_EPILOGUE(                                                                                                        \
-            float16, s, EACH_ROW, sum[r], WB_LOAD(bias + c), WB_LOAD(residual + at + min(r, last) * s.y_pixel))             \
-        EACH_ROW if (r <= last) WB_STORE(sum[r], y + at + r * s.y_pixel);                                                   \
+#define FINISH                                                                                                             \
+    {                                                                                                                      \
+        const int at = row0 * s.y_pixel + c, count = rows - row0;                                                          \
+        if (count >= 8) FINISH_FIRST(8)                                                                                    \
+        else FINISH_FIRST(count)                                                                                           \
+    }
+#define FINISH_FIRST(count)                                                                                                \
+    {                                                                                                                      \
+        WB_EPILOGUE(                                                                                                       \
+            float16, s, EACH_ROW, sum[r], WB_LOAD(bias + c),                                                               \
+            WB_LOAD(residual + at + (r < (count) ? r : 0) * s.y_pixel))                                                    \
+        EACH_ROW if (r < (count)) WB_STORE(sum[r], y + at + r * s.y_pixel);                                                \
     }
 
-// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_ROWS kernel rows in all, WB_STRIDE 1 or 2, at least 16 channels. A
-// tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by all
-// the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
+// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_ROWS kernel rows in all, WB_STRIDE 1 or 2, at least 16
+// channels. A tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by
+// all the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
 #if defined(WB_KERNEL_depthwise) && defined(WB_LINE)
 #define INPUTS (7 * WB_STRIDE + WB_LINE)
 kernel void depthwise(

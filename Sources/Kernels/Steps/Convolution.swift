@@ -197,7 +197,8 @@ package struct Convolution: Step {
         }
         func launch(to y: CLArgument, chunks: Int) throws -> OpenCLLaunch {
             try frame.launch(
-                "convolution", in: "convolution", options: frame.device.options(tile, split: splits) + raw.axes,
+                "convolution", in: "convolution",
+                options: frame.device.options(tile, split: splits) + raw.axes,
                 buffers.dropLast() + [y, .structure(raw)],
                 global: CLSize(
                     product.groups * tile.across(product.columns) * tile.items, tile.down(product.rows),

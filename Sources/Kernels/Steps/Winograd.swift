@@ -183,7 +183,8 @@ package struct Winograd: Step {
             oc: positions * raw.oc, groups: positions,
             x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
             y_group: raw.rows * raw.m_pixel, kd: 1, kh: 1, kw: 1, stride_d: 1, stride_h: 1, stride_w: 1,
-            pad_d: 0, pad_h: 0, pad_w: 0, dilation_d: 1, dilation_h: 1, dilation_w: 1, bias: 0, residual: 0, clip: 0, lo: 0, hi: 0)
+            pad_d: 0, pad_h: 0, pad_w: 0, dilation_d: 1, dilation_h: 1, dilation_w: 1, bias: 0, residual: 0,
+            clip: 0, lo: 0, hi: 0)
     }
 
     package func room(on device: Device) -> [Int] {
