@@ -1,7 +1,8 @@
 // Convolution, and with it every matrix product with constant weights, in two shapes: one for CPUs, one for GPUs.
 //
 // The contract, kept by both shapes and by the C loops (Sources/CMicrokernels/convolution.inc):
-//   The K = kh * kw * c / groups terms of an output are counted in the order kernel row, kernel column, input channel.
+//   The K = kd * kh * kw * c / groups terms of an output are counted in the order kernel depth, kernel row, kernel column,
+//   input channel.
 //   Each run of WB_CHUNK terms starts at +0 and adds its terms in that order by fma(input, weight, sum). A term on
 //   padding is there, with the input +0. The sums of the chunks are added in ascending order, beginning with the
 //   first. Then come bias, residual and clip, in this order, each rounded.
@@ -12,7 +13,7 @@
 
 // One work-item computes a tile of WB_TILE_ROWS rows (output pixels), 8, 7 or 4, by one panel of 32 columns, in two float16
 // sums a row.
-// Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a pixel has channels.
+// Work: dimension 0 counts tiles, dimension 1 panels. `zeros` holds as many zeros as a kernel row reads.
 #define EACH_ROW WB_EACH(r, WB_TILE_ROWS)
 #define EACH_SUM EACH_ROW WB_EACH(v, 2)
 
@@ -31,9 +32,9 @@ kernel void convolution(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)
 {
-    const int channels = s.c / s.groups, taps = s.kh * s.kw, terms = taps * channels;
+    const int channels = s.c / s.groups, taps = s.kd * s.kh * s.kw, terms = taps * channels;
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
-    const int rows = s.n * s.oh * s.ow;
+    const int rows = s.n * s.od * s.oh * s.ow;
 
     // Work-items run in the order of their places, dimension 0 first. So within a group, places go through blocks of
     // tiles whose input stays in the second-level cache, for every panel through the tiles of the block.
@@ -56,24 +57,24 @@ kernel void convolution(
 
     // Rows whose windows lie in a line and clear of padding read at equal distances. Those of others are found tap by tap.
     global const float *origin = x + group * s.x_group;
-    int distance = s.stride_w * s.x_pixel, top[WB_TILE_ROWS], left[WB_TILE_ROWS];
+    int distance = s.stride_w * s.x_pixel, front[WB_TILE_ROWS], top[WB_TILE_ROWS], left[WB_TILE_ROWS];
     global const float *base[WB_TILE_ROWS];
     // (A gradient's phase may have a single tap and pads.)
-    bool clear = taps == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 && s.pad_w == 0 && s.oh == s.h && s.ow == s.w;
+    bool clear = taps == 1 && s.stride_d == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_d == 0 && s.pad_h == 0
+        && s.pad_w == 0 && s.od == s.d && s.oh == s.h && s.ow == s.w;
     bool runs = s.x_pixel == channels && s.dilation_w == 1;
     if (clear) {
         origin += row0 * s.x_pixel;
     } else {
         wb_window window = wb_window_of(&s, row0);
         const int last_left = window.left + last * s.stride_w;
-        clear = last_left < s.ow * s.stride_w - s.pad_w && window.top >= 0 && window.top + (s.kh - 1) * s.dilation_h < s.h
-            && window.left >= 0 && last_left + (s.kw - 1) * s.dilation_w < s.w;
+        clear = last_left < s.ow * s.stride_w - s.pad_w && wb_is_clear(&s, window, last_left);
         if (clear) {
-            origin += ((window.image * s.h + window.top) * s.w + window.left) * s.x_pixel;
+            origin += (((window.image * s.d + window.front) * s.h + window.top) * s.w + window.left) * s.x_pixel;
         } else {
             for (int r = 0; r < WB_TILE_ROWS; r++) {
-                base[r] = origin + window.image * s.h * s.w * s.x_pixel;
-                top[r] = window.top, left[r] = window.left;
+                base[r] = origin + window.image * s.d * s.h * s.w * s.x_pixel;
+                front[r] = window.front, top[r] = window.top, left[r] = window.left;
                 runs = runs && left[r] >= 0 && left[r] + s.kw <= s.w;
                 if (r < last) window = wb_window_after(&s, window);
             }
@@ -98,19 +99,20 @@ kernel void convolution(
     float16 total[WB_TILE_ROWS][2], sum[WB_TILE_ROWS][2];
     EACH_SUM sum[r][v] = 0.0f;
     global const float *b = weights + panel * terms * WB_PANEL;
-    int ky = 0, kx = 0, c = 0;
+    int kz = 0, ky = 0, kx = 0, c = 0;
     for (int k0 = 0; k0 < terms; k0 += WB_CHUNK) {
         const int k1 = min(k0 + WB_CHUNK, terms);
         for (int k = k0; k < k1;) {
             const int count = min(run - c, k1 - k);
             global const float *a[WB_TILE_ROWS];
             if (clear) {
-                global const float *tap = origin + (ky * s.dilation_h * s.w + kx * s.dilation_w) * s.x_pixel + c;
+                global const float *tap = origin + c
+                    + ((kz * s.dilation_d * s.h + ky * s.dilation_h) * s.w + kx * s.dilation_w) * s.x_pixel;
                 EACH_ROW a[r] = tap + min(r, last) * distance;
             } else {
                 EACH_ROW
                 {
-                    const int source = wb_source(&s, top[r], left[r], ky, kx);
+                    const int source = wb_source(&s, front[r], top[r], left[r], kz, ky, kx);
                     a[r] = (source < 0 ? zeros : base[r] + source * s.x_pixel) + c;
                 }
             }
@@ -151,6 +153,7 @@ kernel void convolution(
                 if (++kx == columns_of_taps) {
                     kx = 0;
                     ky++;
+                    if (WB_AXES == 3 && ky == s.kh) ky = 0, kz++;
                 }
             }
         }
@@ -210,6 +213,7 @@ kernel void convolution(
     for (c += by; c >= channels;) {     \
         c -= channels;                  \
         if (++kx == s.kw) kx = 0, ky++; \
+        if (WB_AXES == 3 && ky == s.kh) ky = 0, kz++; \
     }
 
 // One term of all 8 x 8 sums. Terms 4 ... 7 of the input lie swapped by four fours, so that the stores of a warp, which
@@ -256,12 +260,13 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
     global const float *restrict residual, global const float *restrict zeros, global float *restrict y, wb_conv s)
 {
     local float4 la[2][STEP][ROW_FOURS], lb[2][STEP][COLUMN_FOURS];
-    local int top[WB_ROWS], left[WB_ROWS], base[WB_ROWS];
-    const int channels = s.c / s.groups, terms = s.kh * s.kw * channels;
+    local int front[WB_AXES == 3 ? WB_ROWS : 1], top[WB_ROWS], left[WB_ROWS], base[WB_ROWS];
+#define FRONT(r) front[WB_AXES == 3 ? r : 0]
+    const int channels = s.c / s.groups, terms = s.kd * s.kh * s.kw * channels;
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
     const int group_tiles = (group_columns + WB_COLUMNS - 1) / WB_COLUMNS;
     const int group = (int)get_group_id(0) / group_tiles, tile = (int)get_group_id(0) - group * group_tiles;
-    const int rows = s.n * s.oh * s.ow, row0 = (int)get_group_id(1) * WB_ROWS;
+    const int rows = s.n * s.od * s.oh * s.ow, row0 = (int)get_group_id(1) * WB_ROWS;
     // Neighbouring work-items, WIDTH by as many rows as that makes of a warp, share what they read.
     const int item = (int)get_local_id(0);
     const int tx = item % WIDTH + item / (WIDTH * WB_ROWS / 8) * WIDTH, ty = item / WIDTH % (WB_ROWS / 8);
@@ -276,7 +281,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
     // The pixel that each row's window starts at.
     for (int r = item; r < WB_ROWS; r += ITEMS) {
         const wb_window window = wb_window_of(&s, row0 + r);
-        base[r] = window.image * s.h * s.w * s.x_pixel + group * s.x_group;
+        base[r] = window.image * s.d * s.h * s.w * s.x_pixel + group * s.x_group;
+        if (WB_AXES == 3) FRONT(r) = window.front;
         top[r] = row0 + r < rows ? window.top : -0x40000000;
         left[r] = window.left;
     }
@@ -287,8 +293,9 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
     // turn a sum of -0 into +0.
     const int my_k = item % 2 * 4, my_row = item / 2, my_column = item % COLUMN_FOURS, my_term = item / COLUMN_FOURS;
     // The tap and channel of its next term.
-    int kx = (first + my_k) / channels, c = first + my_k - kx * channels, ky = kx / s.kw;
+    int kx = (first + my_k) / channels, c = first + my_k - kx * channels, ky = kx / s.kw, kz = 0;
     kx -= ky * s.kw;
+    if (WB_AXES == 3) kz = ky / s.kh, ky -= kz * s.kh;
     const int my_panel = tile * (WB_COLUMNS / WB_PANEL) + my_column * 4 / WB_PANEL;
     global const float4 *b =
         (global const float4 *)(weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column * 4 % WB_PANEL);
@@ -308,7 +315,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
                 WB_EACH(l, A_LOADS) {
                     const int r = my_row + l * (ITEMS / 2);
                     const bool real = k_next + my_k < last;
-                    const int source = real ? wb_source(&s, top[r], left[r], ky, kx) : -1;
+                    const int source = real ? wb_source(&s, FRONT(r), top[r], left[r], kz, ky, kx) : -1;
                     next_a[l] = source < 0 ? (float4)(real ? 0.0f : -0.0f)
                                            : *(global const float4 *)(x + base[r] + source * s.x_pixel + c);
                 }
@@ -319,7 +326,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
                     WB_EACH(l, A_LOADS) {
                         const int r = my_row + l * (ITEMS / 2);
                         const bool real = k_next + my_k + i < last;
-                        const int source = real ? wb_source(&s, top[r], left[r], ky, kx) : -1;
+                        const int source = real ? wb_source(&s, FRONT(r), top[r], left[r], kz, ky, kx) : -1;
                         v[l][i] = source < 0 ? (real ? 0.0f : -0.0f) : x[base[r] + source * s.x_pixel + c];
                     }
                     ADVANCE(i < 3 ? 1 : STEP - 3)
@@ -379,9 +386,9 @@ kernel void join_chunks(
     global const float *restrict chunks, global const float *restrict bias, global const float *restrict residual,
     global float *restrict y, wb_conv s)
 {
-    const int i = (int)get_global_id(0), outputs = s.n * s.oh * s.ow * s.oc;
+    const int i = (int)get_global_id(0), outputs = s.n * s.od * s.oh * s.ow * s.oc;
     if (i >= outputs) return;
-    const int terms = s.kh * s.kw * (s.c / s.groups);
+    const int terms = s.kd * s.kh * s.kw * (s.c / s.groups);
     float total = chunks[i];
     for (int k = WB_CHUNK, from = i + outputs; k < terms; k += WB_CHUNK, from += outputs) total = total + chunks[from];
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;

@@ -18,59 +18,68 @@ WB_FN void tap_pointers(
 {
     wb_window window = wb_window_of(s, row0);
     for (int r = 0; r < 8; r++, window = wb_window_after(s, window)) {
-        global const float *image = x + window.image * s->h * s->w * s->x_pixel;
-        int ky = tap0 / s->kw, kx = tap0 - ky * s->kw;
+        global const float *image = x + window.image * s->d * s->h * s->w * s->x_pixel;
+        int ky = tap0 / s->kw, kx = tap0 - ky * s->kw, kz = 0;
+        if (WB_AXES == 3) kz = ky / s->kh, ky -= kz * s->kh;
         for (int tap = tap0; tap < tap1; tap++) {
-            const int source = window.image < s->n ? wb_source(s, window.top, window.left, ky, kx) : -1;
+            const int source = window.image < s->n ? wb_source(s, window.front, window.top, window.left, kz, ky, kx) : -1;
             table[(tap - tap0) * 8 + r] = source < 0 ? zeros : image + source * s->x_pixel;
             if (++kx == s->kw) kx = 0, ky++;
+            if (WB_AXES == 3 && ky == s->kh) ky = 0, kz++;
         }
     }
 }
 
 // The sums of pixels row0 + r, channels c ... c + 15, on their way to `y`.
-#define FINISH                                                                                                              \
-    {                                                                                                                       \
-        const int at = row0 * s.y_pixel + c, last = min(8, rows - row0) - 1;                                                \
-        WB_EPILOGUE(                                                                                                        \
-            float16, s, EACH_ROW, sum[r], WB_LOAD(bias + c), WB_LOAD(residual + at + min(r, last) * s.y_pixel))             \
-        EACH_ROW if (r <= last) WB_STORE(sum[r], y + at + r * s.y_pixel);                                                   \
+#define FINISH                                                                                                             \
+    {                                                                                                                      \
+        const int at = row0 * s.y_pixel + c, count = rows - row0;                                                          \
+        if (count >= 8) FINISH_FIRST(8)                                                                                    \
+        else FINISH_FIRST(count)                                                                                           \
+    }
+#define FINISH_FIRST(count)                                                                                                \
+    {                                                                                                                      \
+        WB_EPILOGUE(                                                                                                       \
+            float16, s, EACH_ROW, sum[r], WB_LOAD(bias + c),                                                               \
+            WB_LOAD(residual + at + (r < (count) ? r : 0) * s.y_pixel))                                                    \
+        EACH_ROW if (r < (count)) WB_STORE(sum[r], y + at + r * s.y_pixel);                                                \
     }
 
-// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_TAPS high, WB_STRIDE 1 or 2, at least 16 channels. A
-// tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by all
-// the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
+// The usual depthwise kernels: WB_LINE (3 or 5) pixels wide, at most WB_MOST_ROWS kernel rows in all, WB_STRIDE 1 or 2, at least 16
+// channels. A tile is 8 neighbours in a line of the output, whose windows overlap: each input pixel is loaded once and multiplied by
+// all the taps that meet it; an output still gets its terms tap by tap. Work: dimension 0 counts parts of a line, dimension 1 lines.
 #if defined(WB_KERNEL_depthwise) && defined(WB_LINE)
 #define INPUTS (7 * WB_STRIDE + WB_LINE)
 kernel void depthwise(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)
 {
-    const int line = (int)get_global_id(1), image = line / s.oh, top = (line - image * s.oh) * s.stride_h - s.pad_h;
+    const int line = (int)get_global_id(1), kernel_rows = (WB_AXES == 3 ? s.kd : 1) * s.kh;
+    const wb_window window = wb_window_of(&s, line * s.ow);
     const int parts = (int)get_global_size(0), part = (int)get_global_id(0), tiles = (s.ow + 7) / 8;
     for (int tile = tiles * part / parts; tile < tiles * (part + 1) / parts; tile++) {
         const int ox = tile * 8, row0 = line * s.ow + ox, rows = (line + 1) * s.ow, left = ox * WB_STRIDE - s.pad_w;
         // Input pixel j of each kernel row's, or zeros where it is padding.
-        global const float *table[WB_MOST_TAPS * INPUTS];
-        for (int ky = 0; ky < s.kh; ky++) {
-            const int iy = top + ky * s.dilation_h;
-            const bool there = iy >= 0 && iy < s.h;
-            global const float *from = x + ((image * s.h + iy) * s.w + left) * s.c;
+        global const float *table[WB_MOST_ROWS * INPUTS];
+        for (int k = 0, kz = 0, ky = 0; k < kernel_rows; k++, ky++) {
+            if (WB_AXES == 3 && ky == s.kh) ky = 0, kz++;
+            const int source = wb_source(&s, window.front, window.top, 0, kz, ky, 0); // the first pixel of the row
+            global const float *from = x + (window.image * s.d * s.h * s.w + source + left) * s.c;
             for (int j = 0; j < INPUTS; j++)
-                table[ky * INPUTS + j] = there && left + j >= 0 && left + j < s.w ? from + j * s.c : zeros;
+                table[k * INPUTS + j] = source >= 0 && left + j >= 0 && left + j < s.w ? from + j * s.c : zeros;
         }
         for (int next = 0; next < s.c; next += 16) {
             const int c = min(next, s.c - 16); // the last vector may cover some channels once more
             float16 sum[8];
             EACH_ROW sum[r] = 0.0f;
             global const float *w = weights + c;
-            for (int ky = 0; ky < s.kh; ky++) {
+            for (int k = 0; k < kernel_rows; k++) {
                 float16 weight[WB_LINE];
                 WB_EACH(kx, WB_LINE) weight[kx] = vload16(0, w + kx * s.c);
                 w += WB_LINE * s.c;
                 WB_EACH(j, INPUTS)
                 {
-                    const float16 pixel = vload16(0, table[ky * INPUTS + j] + c);
+                    const float16 pixel = vload16(0, table[k * INPUTS + j] + c);
                     WB_EACH(kx, WB_LINE)
                     {
                         const int r = (j - kx) / WB_STRIDE;
@@ -87,7 +96,7 @@ kernel void depthwise(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)
 {
-    const int row0 = (int)get_global_id(0) * 8, rows = s.n * s.oh * s.ow, taps = s.kh * s.kw;
+    const int row0 = (int)get_global_id(0) * 8, rows = s.n * s.od * s.oh * s.ow, taps = s.kd * s.kh * s.kw;
     global const float *table[RUN * 8];
     for (int next = 0; next < s.c && s.c >= 16; next += 16) {
         const int c = min(next, s.c - 16); // the last vector may cover some channels once more
@@ -110,17 +119,18 @@ kernel void depthwise(
     for (int c = 0; c < s.c && s.c < 16; c++)
         for (int row = row0; row < min(row0 + 8, rows); row++) {
             const wb_window window = wb_window_of(&s, row);
-            global const float *image = x + window.image * s.h * s.w * s.x_pixel;
+            global const float *image = x + window.image * s.d * s.h * s.w * s.x_pixel;
             float total = 0.0f, sum = 0.0f;
-            for (int tap = 0, ky = 0; ky < s.kh; ky++)
-                for (int kx = 0; kx < s.kw; kx++, tap++) {
-                    if (tap > 0 && tap % WB_CHUNK == 0) {
-                        total = tap == WB_CHUNK ? sum : total + sum;
-                        sum = 0.0f;
-                    }
-                    const int source = wb_source(&s, window.top, window.left, ky, kx);
-                    sum = fma(source < 0 ? 0.0f : image[source * s.x_pixel + c], weights[tap * s.c + c], sum);
+            for (int tap = 0, kz = 0, ky = 0, kx = 0; tap < taps; tap++) {
+                if (tap > 0 && tap % WB_CHUNK == 0) {
+                    total = tap == WB_CHUNK ? sum : total + sum;
+                    sum = 0.0f;
                 }
+                const int source = wb_source(&s, window.front, window.top, window.left, kz, ky, kx);
+                sum = fma(source < 0 ? 0.0f : image[source * s.x_pixel + c], weights[tap * s.c + c], sum);
+                if (++kx == s.kw) kx = 0, ky++;
+                if (WB_AXES == 3 && ky == s.kh) ky = 0, kz++;
+            }
             const int at = row * s.y_pixel + c;
             y[at] = wb_conv_finish(&s, taps > WB_CHUNK ? total + sum : sum, bias + c, residual + at);
         }
@@ -146,7 +156,7 @@ kernel void grouped(
     global const float *x, global const float *weights, global const float *bias, global const float *residual,
     global const float *zeros, global float *y, wb_conv s)
 {
-    const int row0 = (int)get_global_id(0) * 8, rows = s.n * s.oh * s.ow, taps = s.kh * s.kw;
+    const int row0 = (int)get_global_id(0) * 8, rows = s.n * s.od * s.oh * s.ow, taps = s.kd * s.kh * s.kw;
     const int chunk = WB_CHUNK / WB_WIDTH; // in taps
     global const float *table[RUN * 8];
     for (int c = 0; c < s.oc; c += 16) {
@@ -191,8 +201,8 @@ kernel void KERNEL(
     const int item = (int)get_global_id(0), row = item / s.oc, c = item - row * s.oc, at = row * s.y_pixel + c;
     const wb_window window = wb_window_of(&s, row);
     if (window.image >= s.n) return;
-    const int terms = s.kh * s.kw * WB_WIDTH;
-    global const float *image = x + window.image * s.h * s.w * s.x_pixel + c / WB_WIDTH * WB_WIDTH;
+    const int terms = s.kd * s.kh * s.kw * WB_WIDTH;
+    global const float *image = x + window.image * s.d * s.h * s.w * s.x_pixel + c / WB_WIDTH * WB_WIDTH;
 #if WB_WIDTH == 1
     global const float *w = weights + c;
     const int next = s.c;
@@ -202,17 +212,18 @@ kernel void KERNEL(
 #endif
     float total = 0.0f, sum = 0.0f;
     int k = 0;
-    for (int ky = 0; ky < s.kh; ky++)
-        for (int kx = 0; kx < s.kw; kx++) {
-            // WB_WIDTH divides a chunk.
-            if (k > 0 && k % WB_CHUNK == 0) {
-                total = k == WB_CHUNK ? sum : total + sum;
-                sum = 0.0f;
+    for (int kz = 0; kz < (WB_AXES == 3 ? s.kd : 1); kz++)
+        for (int ky = 0; ky < s.kh; ky++)
+            for (int kx = 0; kx < s.kw; kx++) {
+                // WB_WIDTH divides a chunk.
+                if (k > 0 && k % WB_CHUNK == 0) {
+                    total = k == WB_CHUNK ? sum : total + sum;
+                    sum = 0.0f;
+                }
+                const int source = wb_source(&s, window.front, window.top, window.left, kz, ky, kx);
+                global const float *from = source < 0 ? zeros : image + source * s.x_pixel;
+                for (int i = 0; i < WB_WIDTH; i++, k++, w += next) sum = fma(from[i], *w, sum);
             }
-            const int source = wb_source(&s, window.top, window.left, ky, kx);
-            global const float *from = source < 0 ? zeros : image + source * s.x_pixel;
-            for (int i = 0; i < WB_WIDTH; i++, k++, w += next) sum = fma(from[i], *w, sum);
-        }
     y[at] = wb_conv_finish(&s, terms > WB_CHUNK ? total + sum : sum, bias + c, residual + at);
 }
 #endif

@@ -40,7 +40,8 @@ void *wb_scratch_get(wb_scratch *scratch, size_t bytes)
         free(scratch->memory);
         scratch->size = (bytes + 4095) & ~(size_t)4095;
         scratch->memory = aligned_alloc(64, scratch->size);
-        if (!scratch->memory) abort(); // a few hundred kilobytes
+        // A few hundred kilobytes; some megabytes for thousands of taps or channels. There is no way on without, and none to say so.
+        if (!scratch->memory) abort();
     }
     return scratch->memory;
 }

@@ -47,7 +47,7 @@ static inline float wb_packed_weight(
 // Packs a panel as `to[(tap * channels + channel) * width + column]`.
 void wb_pack(const wb_packing *, const void *from, const double *scale, float *to);
 
-// `weights` and `bias` are packed (see Convolution.swift); `zeros` holds as many zeros as a pixel has channels.
+// `weights` and `bias` are packed (see Convolution.swift); `zeros` holds as many zeros as a kernel row reads.
 typedef struct { const float *x, *weights, *bias, *residual, *zeros; float *y; } wb_conv_operands;
 
 // One instruction set. Ranges count output rows (pixels) and panels, or the outer iterations of a grid, or pixels, or rows.

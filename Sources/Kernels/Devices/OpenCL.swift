@@ -25,7 +25,7 @@ package struct OpenCLTile: Sendable, Hashable {
     /// Each work-item computes 8 × 8 outputs.
     var items: Int { rows * columns / 64 }
     /// Bytes of local memory that a work-group takes: two copies of 8 terms of each row and column, and where each row's
-    /// window lies.
+    /// window lies. (A third axis takes 4 bytes a row more, which make no difference to a device of any usual size.)
     package var localMemory: Int { 2 * 8 * 4 * (rows + columns) + 3 * 4 * rows }
     func fits(_ device: CLDevice) -> Bool {
         items <= device.maxWorkGroupSize && localMemory <= device.localMemory

@@ -27,12 +27,13 @@ private struct Pooling: Sendable {
         }
         func int(_ i: Int) -> Int32 { Int32(i) }
         let raw = wb_pool(
-            n: int(x[0]), h: int(x[2]), w: int(x[3]), c: int(x[1]), oh: int(out[0]), ow: int(out[1]),
-            kh: int(kernel[0]),
-            kw: int(kernel[1]), stride_h: int(window.strides[0]), stride_w: int(window.strides[1]),
-            pad_h: int(pads[0]),
-            pad_w: int(pads[1]), dilation_h: int(window.dilations[0]), dilation_w: int(window.dilations[1]),
-            count_pads: countPads ? 1 : 0, padded_h: int(x[2] + pads[2]), padded_w: int(x[3] + pads[3]))
+            n: int(x[0]), d: 1, h: int(x[2]), w: int(x[3]), c: int(x[1]),
+            od: 1, oh: int(out[0]), ow: int(out[1]), kd: 1, kh: int(kernel[0]), kw: int(kernel[1]),
+            stride_d: 1, stride_h: int(window.strides[0]), stride_w: int(window.strides[1]),
+            pad_d: 0, pad_h: int(pads[0]), pad_w: int(pads[1]),
+            dilation_d: 1, dilation_h: int(window.dilations[0]), dilation_w: int(window.dilations[1]),
+            count_pads: countPads ? 1 : 0,
+            padded_d: 1, padded_h: int(x[2] + pads[2]), padded_w: int(x[3] + pads[3]))
         return (raw, output)
     }
 

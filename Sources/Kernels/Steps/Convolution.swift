@@ -81,7 +81,7 @@ package struct Convolution: Step {
     package var operations: Int { 2 * shape.output.count * shape.terms }
     package var weight: Double { kind == .convolution ? 1 : 4 }
 
-    private var rows: Int { shape.output.dims[0] * shape.output.dims[2] * shape.output.dims[3] }
+    private var rows: Int { raw.rows }
     private var groupColumns: Int { shape.outputChannels / shape.groups }
     private var panels: Int { shape.groups * ((groupColumns + Int(WB_PANEL) - 1) / Int(WB_PANEL)) }
 
@@ -89,14 +89,14 @@ package struct Convolution: Step {
         func int(_ i: Int) -> Int32 { Int32(i) }
         let (i, o) = (shape.input.dims, shape.output.dims)
         return wb_conv(
-            n: int(i[0]), h: int(i[2]), w: int(i[3]), c: int(i[1]), oh: int(o[2]), ow: int(o[3]),
-            oc: int(o[1]),
+            n: int(i[0]), d: 1, h: int(i[2]), w: int(i[3]), c: int(i[1]),
+            od: 1, oh: int(o[2]), ow: int(o[3]), oc: int(o[1]),
             groups: int(shape.groups), x_pixel: int(i[1]), x_group: int(i[1] / shape.groups),
-            y_pixel: int(o[1]), y_group: int(o[1] / shape.groups), kh: int(shape.kernel[0]),
-            kw: int(shape.kernel[1]),
-            stride_h: int(shape.strides[0]),
-            stride_w: int(shape.strides[1]), pad_h: int(shape.pads[0]), pad_w: int(shape.pads[1]),
-            dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]),
+            y_pixel: int(o[1]), y_group: int(o[1] / shape.groups),
+            kd: 1, kh: int(shape.kernel[0]), kw: int(shape.kernel[1]),
+            stride_d: 1, stride_h: int(shape.strides[0]), stride_w: int(shape.strides[1]),
+            pad_d: 0, pad_h: int(shape.pads[0]), pad_w: int(shape.pads[1]),
+            dilation_d: 1, dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]),
             bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1,
             clip: clip == nil ? 0 : 1,
             lo: clip?.low ?? 0, hi: clip?.high ?? 0)
@@ -189,14 +189,16 @@ package struct Convolution: Step {
                 try frame.launch(
                     "convolution", in: "convolution",
                     options:
-                        "-DWB_CPU_SHAPE=1 -DWB_TILE_ROWS=\(tile)\(frame.device.prefetches ? " -DWB_PREFETCH=1" : "")",
+                        "-DWB_CPU_SHAPE=1 -DWB_TILE_ROWS=\(tile)\(frame.device.prefetches ? " -DWB_PREFETCH=1" : "")"
+                        + raw.axes,
                     buffers + [.structure(raw)],
                     global: CLSize((product.rows + tile - 1) / tile, panels), local: [1, 1])
             ]
         }
         func launch(to y: CLArgument, chunks: Int) throws -> OpenCLLaunch {
             try frame.launch(
-                "convolution", in: "convolution", options: frame.device.options(tile, split: splits),
+                "convolution", in: "convolution",
+                options: frame.device.options(tile, split: splits) + raw.axes,
                 buffers.dropLast() + [y, .structure(raw)],
                 global: CLSize(
                     product.groups * tile.across(product.columns) * tile.items, tile.down(product.rows),
@@ -225,9 +227,10 @@ package struct Convolution: Step {
 
         init(_ raw: wb_conv) {
             groups = Int(raw.groups)
-            rows = Int(raw.n) * Int(raw.oh) * Int(raw.ow)
+            rows = raw.rows
             columns = Int(raw.oc) / groups
-            chunks = (Int(raw.kh) * Int(raw.kw) * Int(raw.c) / groups + Int(WB_CHUNK) - 1) / Int(WB_CHUNK)
+            let terms = Int(raw.kd) * Int(raw.kh) * Int(raw.kw) * Int(raw.c) / groups
+            chunks = (terms + Int(WB_CHUNK) - 1) / Int(WB_CHUNK)
         }
 
         /// Rows of the CPU shape's tiles. With 32 registers of 16 floats: 8, or 7 where tiles of 8 would leave much of the last one empty,
@@ -248,17 +251,18 @@ package struct Convolution: Step {
     }
 
     private func launchNarrow(_ frame: OpenCLFrame, _ arguments: [CLArgument]) throws -> OpenCLLaunch {
-        let width = kind == .grouped ? "-DWB_WIDTH=\(groupColumns)" : ""
+        let (raw, mostRows) = (raw, 8)
+        let width = (kind == .grouped ? "-DWB_WIDTH=\(groupColumns)" : "") + raw.axes
         switch frame.device.shape {
         case .cpu:
-            let (kernel, stride, mostTaps) = (shape.kernel, shape.strides[1], 8)
-            if kind == .depthwise, [3, 5].contains(kernel[1]), stride <= 2, shape.dilations[1] == 1,
-                shape.outputChannels >= 16, kernel[0] <= mostTaps
+            if kind == .depthwise, [3, 5].contains(raw.kw), raw.stride_w <= 2, raw.dilation_w == 1,
+                raw.c >= 16, raw.kd * raw.kh <= mostRows
             {
                 // Many lines are enough for the threads; of few, each tile is a work-item.
-                let lines = shape.output.dims[0] * shape.output.dims[2]
-                let parts = lines >= 28 ? 1 : (shape.output.dims[3] + 7) / 8
-                let line = "-DWB_LINE=\(kernel[1]) -DWB_STRIDE=\(stride) -DWB_MOST_TAPS=\(mostTaps)"
+                let lines = raw.rows / Int(raw.ow)
+                let parts = lines >= 28 ? 1 : (Int(raw.ow) + 7) / 8
+                let line =
+                    "-DWB_LINE=\(raw.kw) -DWB_STRIDE=\(raw.stride_w) -DWB_MOST_ROWS=\(mostRows)" + raw.axes
                 return try frame.launch(
                     self.kernel, in: "depthwise", options: "-DWB_CPU_SHAPE=1 " + line, arguments,
                     global: CLSize(parts, lines), local: [1, 1])
@@ -271,6 +275,13 @@ package struct Convolution: Step {
                 kernel, in: "depthwise", options: width, arguments, count: rows * shape.outputChannels)
         }
     }
+}
+
+extension wb_conv {
+    /// Output pixels of all images.
+    var rows: Int { Int(n) * Int(od) * Int(oh) * Int(ow) }
+    /// The option that a program for windows of three axes is built with.
+    var axes: String { d == 1 && od == 1 && kd == 1 ? "" : " -DWB_AXES=3" }
 }
 
 extension Tape {

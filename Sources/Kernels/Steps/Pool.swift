@@ -21,8 +21,8 @@ package struct Pool: Step {
     package var reads: [Value] { inputs }
     package var writes: [Value] { [output] }
     package var operations: Int {
-        Int(pooling.n) * Int(pooling.oh) * Int(pooling.ow) * Int(pooling.c) * Int(pooling.kh)
-            * Int(pooling.kw)
+        Int(pooling.n) * Int(pooling.od) * Int(pooling.oh) * Int(pooling.ow) * Int(pooling.c)
+            * Int(pooling.kd) * Int(pooling.kh) * Int(pooling.kw)
     }
     /// Vectors hold sixteen channels, of which there may be fewer, and the way back searches.
     package var weight: Double {
@@ -31,8 +31,9 @@ package struct Pool: Step {
     }
     private var rows: Int {
         switch kind {
-        case .maxPool, .maxPoolTaken, .averagePool: Int(pooling.n) * Int(pooling.oh) * Int(pooling.ow)
-        case .maxPoolVJP, .averagePoolVJP: Int(pooling.n) * Int(pooling.h) * Int(pooling.w)
+        case .maxPool, .maxPoolTaken, .averagePool:
+            Int(pooling.n) * Int(pooling.od) * Int(pooling.oh) * Int(pooling.ow)
+        case .maxPoolVJP, .averagePoolVJP: Int(pooling.n) * Int(pooling.d) * Int(pooling.h) * Int(pooling.w)
         }
     }
 
@@ -55,16 +56,18 @@ package struct Pool: Step {
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(pooling)]
+        let axes = pooling.d == 1 && pooling.od == 1 && pooling.kd == 1 ? "" : " -DWB_AXES=3"
         switch frame.device.shape {
         case .cpu:
             return [
                 try frame.launch(
-                    kernel, in: "pool", options: "-DWB_CPU_SHAPE=1", arguments, over: CLSize(1, rows),
+                    kernel, in: "pool", options: "-DWB_CPU_SHAPE=1" + axes, arguments, over: CLSize(1, rows),
                     inGroupsOf: CLSize(1, 8))
             ]
         case .gpu:
             return [
-                try frame.launch(kernel, in: "pool", arguments, columns: Int(pooling.c), rows: rows)
+                try frame.launch(
+                    kernel, in: "pool", options: axes, arguments, columns: Int(pooling.c), rows: rows)
             ]
         }
     }
