@@ -126,7 +126,8 @@ extension MethodSettings {
             }
             guard setting.read(text, &self) else {
                 throw ExplainError(
-                    .method, "The setting \(method).\(name) is “\(shortened(text))”; it must be \(setting.expected).")
+                    .method,
+                    "The setting \(method).\(name) is “\(shortened(text))”; it must be \(setting.expected).")
             }
         }
     }

@@ -10,7 +10,9 @@ package final class Engine {
     package let device: LoadedDevice
     private var passes: [PassSpec: Pass] = [:]
 
-    package init(_ network: Network, on device: LoadedDevice) { (self.network, self.device) = (network, device) }
+    package init(_ network: Network, on device: LoadedDevice) {
+        (self.network, self.device) = (network, device)
+    }
 
     /// The pass that computes what a spec says, ready to run. It stays loaded.
     package func pass(_ spec: PassSpec) throws -> Pass {
@@ -39,7 +41,9 @@ package final class Pass {
     package let executor: any Executor
     package var tape: Tape { plan.tape }
 
-    fileprivate init(_ plan: PassPlan, _ executor: any Executor) { (self.plan, self.executor) = (plan, executor) }
+    fileprivate init(_ plan: PassPlan, _ executor: any Executor) {
+        (self.plan, self.executor) = (plan, executor)
+    }
 
     // MARK: Feeding
 
@@ -73,7 +77,9 @@ package final class Pass {
     /// Begins the stage that goes back.
     /// - Parameter cotangent: of the logits, in row-major order: such as 1 at a class and 0 elsewhere, for each picture.
     package func backward(_ cotangent: [Float]) throws {
-        guard let seed = plan.seed else { preconditionFailure("A pass that differentiates nothing goes nowhere back.") }
+        guard let seed = plan.seed else {
+            preconditionFailure("A pass that differentiates nothing goes nowhere back.")
+        }
         try plan.logits.memoryOrder(cotangent).withUnsafeBufferPointer { try executor.write(seed, from: $0) }
         try executor.start(tape.stage(1))
     }

@@ -55,8 +55,13 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
 
     /// How far apart neighbours lie along each dimension.
     package var strides: [Int] {
-        guard rank == 4 else { return rowMajorStrides }
-        return [dims[1] * dims[2] * dims[3], 1, dims[3] * dims[1], dims[1]]
+        rank == 4 ? channelsLastStrides : rowMajorStrides
+    }
+
+    /// The same if the channels, the second dimension, were the innermost.
+    var channelsLastStrides: [Int] {
+        let inner = Shape([dims[0]] + dims[2...] + [dims[1]]).rowMajorStrides
+        return [inner[0], 1] + inner[1..<rank - 1]
     }
 
     /// The same if the tensor were row-major.

@@ -187,6 +187,30 @@ package struct Tape: Sendable {
         return copy
     }
 
+    /// The same numbers with the channels innermost, as what slides over images reads them.
+    mutating func channelsLast(_ value: Value) -> Value {
+        let shape = self.shape(value)
+        if shape.rank == 4 { return dense(value) }
+        if hasChannelsLast(value) { return value }
+        let copy = channelsLastValue(shape)
+        self.copy(value, into: copy, strides: shape.channelsLastStrides)
+        return copy
+    }
+
+    /// A value that a step writes so.
+    mutating func channelsLastValue(_ shape: Shape) -> Value {
+        if shape.rank == 4 { return value(shape) }
+        return view(value([shape.count]), as: shape, strides: shape.channelsLastStrides, offset: 0)
+    }
+
+    func hasChannelsLast(_ value: Value) -> Bool {
+        let shape = self.shape(value)
+        guard shape.rank > 2, offset(value) == 0 else { return false }
+        return zip(shape.dims, zip(strides(value), shape.channelsLastStrides)).allSatisfy {
+            $0 == 1 || $1.0 == $1.1
+        }
+    }
+
     package mutating func add(_ step: some Step) {
         precondition(step.readsViews || step.reads.allSatisfy(isDense), "\(step.kernel) reads a view.")
         steps.append(step)

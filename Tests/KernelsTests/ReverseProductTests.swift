@@ -45,7 +45,8 @@ import Testing
                 let exact = (0..<columns).reduce(0.0) {
                     $0 + Double(x[row * columns + $1]) * Double(w[$1 * terms + term])
                 }
-                #expect(abs(Double(numbers[row * terms + term]) - exact) < 1e-5 * Double(columns).squareRoot())
+                #expect(
+                    abs(Double(numbers[row * terms + term]) - exact) < 1e-5 * Double(columns).squareRoot())
             }
         }
     }
@@ -96,7 +97,8 @@ import Testing
         }
         // Not a 1, not one, none, and negative zeros besides.
         let others = [
-            row(columns, [3: 2]), row(columns, [3: 1, 900: -1]), row(columns, [:]), row(columns, [5: 1, 6: -0.0]),
+            row(columns, [3: 2]), row(columns, [3: 1, 900: -1]), row(columns, [:]),
+            row(columns, [5: 1, 6: -0.0]),
             row(columns, [7: .nan]), row(columns, [8: -1]),
         ]
         for rows in others.map({ [$0] }) + [others, [hot[1], others[0]]] {

@@ -317,7 +317,9 @@ import Testing
             try executor.run(0..<tape.steps.count)
             #expect(try read(executor, tape, dense) == rows, "\(device)")
             // Whole numbers, so that their sums are exact in any order.
-            let sums = stride(from: 0, to: rows.count, by: dims.last!).map { rows[$0..<$0 + dims.last!].reduce(0, +) }
+            let sums = stride(from: 0, to: rows.count, by: dims.last!).map {
+                rows[$0..<$0 + dims.last!].reduce(0, +)
+            }
             let small = (rows.map { abs($0) }.max() ?? 0) * Float(dims.last!) < 0x1p24
             #expect(try !small || read(executor, tape, sum) == sums, "\(device)")
         }

@@ -193,13 +193,14 @@ package struct Cascade: Sendable {
 }
 
 extension Convolution: Banded {
-    var isBanded: Bool { true }
+    // Bands are rows of images.
+    var isBanded: Bool { shape.axes.count == 2 }
     var from: [Int] { shape.input.dims }
     var to: [Int] { shape.output.dims }
     var window: BandWindow {
         BandWindow(
-            kernel: shape.kernel[0], stride: shape.strides[0], pad: shape.pads[0],
-            dilation: shape.dilations[0])
+            kernel: shape.axes[0].kernel, stride: shape.axes[0].stride, pad: shape.axes[0].pad,
+            dilation: shape.axes[0].dilation)
     }
     var weightCount: Int { shape.outputChannels * shape.terms }
 
@@ -210,7 +211,7 @@ extension Convolution: Banded {
         let at = (image * to[2] + rows.lowerBound) * to[1] * to[3]
         var raw = raw
         (raw.n, raw.h, raw.oh) = (1, Int32(held.count), Int32(rows.count))
-        raw.pad_h += Int32(held.lowerBound - rows.lowerBound * shape.strides[0])
+        raw.pad_h += Int32(held.lowerBound - rows.lowerBound * shape.axes[0].stride)
         let operands = wb_conv_operands(
             x: input, weights: cpu.pointer(weights), bias: bias.map { UnsafePointer(cpu.pointer($0)) },
             residual: residual.map { UnsafePointer(cpu.pointer($0) + at) }, zeros: cpu.pointer(zeros),
@@ -221,7 +222,7 @@ extension Convolution: Banded {
 
 extension Pool: Banded {
     // An average would have to know how much of its window lies on padding.
-    var isBanded: Bool { kind == .maxPool }
+    var isBanded: Bool { kind == .maxPool && isFlat }
     var x: Value { inputs[0] }
     var y: Value { output }
     var from: [Int] { [pooling.n, pooling.c, pooling.h, pooling.w].map(Int.init) }

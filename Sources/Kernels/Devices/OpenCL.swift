@@ -521,7 +521,9 @@ package final class OpenCLExecutor: Executor {
 
     package func slot(for value: Value) throws -> any InputSlot {
         let count = tape.shape(value).count
-        return if let copies = machine.copies { try CopySlot(count: count, copies) } else { HostSlot(count: count) }
+        return if let copies = machine.copies { try CopySlot(count: count, copies) } else {
+            HostSlot(count: count)
+        }
     }
 
     package func copy(_ value: Value, from source: Value, of other: any Executor) throws {

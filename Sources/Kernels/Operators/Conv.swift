@@ -26,27 +26,27 @@ package struct Conv: FusingOperator, UnaryOperator {
     }
 
     package func shape(_ input: Shape, weights: Shape) throws -> ConvolutionShape {
-        let input = try image(input)
-        guard weights.rank == 4 else {
+        let (w, x) = (weights.dims, input.dims)
+        guard weights.rank == input.rank else {
             throw OperatorError(
-                unsupported: "has weights of shape \(weights); only 2-D convolutions are supported")
+                "has weights of shape \(weights), of rank \(weights.rank), for an input of shape \(input), of rank \(input.rank)"
+            )
         }
-        let w = weights.dims
-        let x = input.dims
+        let kernel = Array(w.dropFirst(2))
         _ = try weights.checked()
-        guard groups > 0, w[0] > 0, w[0] % groups == 0, w[1] * groups == x[1], w[2] > 0, w[3] > 0 else {
+        guard groups > 0, w.count > 2, w[0] > 0, w[0] % groups == 0, w[1] * groups == x[1] else {
             throw OperatorError(
                 "has weights of shape \(weights) and \(groups) groups, which do not fit an input of shape \(input)"
             )
         }
-        if let kernel = window.kernel, kernel != [w[2], w[3]] {
-            throw OperatorError("has the kernel_shape \(kernel) and weights of shape \(weights)")
+        if let stated = window.kernel, stated != kernel {
+            throw OperatorError("has the kernel_shape \(stated) and weights of shape \(weights)")
         }
-        let (pads, out) = try window.place([x[2], x[3]], kernel: [w[2], w[3]])
-        return ConvolutionShape(
-            input: input, output: try Shape([x[0], w[0], out[0], out[1]]).checked(), kernel: [w[2], w[3]],
-            strides: window.strides,
-            pads: [pads[0], pads[1]], dilations: window.dilations, groups: groups)
+        let shape = ConvolutionShape(
+            images: x[0], inputChannels: x[1], outputChannels: w[0], groups: groups,
+            axes: try window.axes(input, kernel: kernel).axes)
+        _ = try shape.output.checked()
+        return shape
     }
 
     private func weights(_ inputs: [Operand?]) throws -> HostTensor {

@@ -18,29 +18,31 @@ private struct Pooling: Sendable {
     }
 
     func raw(_ input: Shape) throws -> (window: wb_pool, output: Shape) {
-        let x = try image(input).dims
-        let kernel = window.kernel!
-        let (pads, out) = try window.place([x[2], x[3]], kernel: kernel, ceil: ceil)
-        let output = try Shape([x[0], x[1], out[0], out[1]]).checked()
-        guard x[2] + pads[2] < Int32.max, x[3] + pads[3] < Int32.max else {
-            throw OperatorError("has the pads \(pads), which are too large")
-        }
+        let (axes, ends) = try window.axes(input, kernel: window.kernel!, ceil: ceil)
+        let output = try Shape(input.dims[..<2] + axes.map(\.output)).checked()
         func int(_ i: Int) -> Int32 { Int32(i) }
+        let (d, h, w) = axes.three
+        // Where the last pads of each axis end.
+        let padded = Array(repeating: 1, count: 3 - axes.count) + zip(axes, ends).map { $0.input + $1 }
+        guard padded.allSatisfy({ $0 < Int32.max }) else {
+            throw OperatorError("has pads that are too large for an input of shape \(input)")
+        }
         let raw = wb_pool(
-            n: int(x[0]), d: 1, h: int(x[2]), w: int(x[3]), c: int(x[1]),
-            od: 1, oh: int(out[0]), ow: int(out[1]), kd: 1, kh: int(kernel[0]), kw: int(kernel[1]),
-            stride_d: 1, stride_h: int(window.strides[0]), stride_w: int(window.strides[1]),
-            pad_d: 0, pad_h: int(pads[0]), pad_w: int(pads[1]),
-            dilation_d: 1, dilation_h: int(window.dilations[0]), dilation_w: int(window.dilations[1]),
+            n: int(input.dims[0]), d: int(d.input), h: int(h.input), w: int(w.input), c: int(input.dims[1]),
+            od: int(d.output), oh: int(h.output), ow: int(w.output),
+            kd: int(d.kernel), kh: int(h.kernel), kw: int(w.kernel),
+            stride_d: int(d.stride), stride_h: int(h.stride), stride_w: int(w.stride),
+            pad_d: int(d.pad), pad_h: int(h.pad), pad_w: int(w.pad),
+            dilation_d: int(d.dilation), dilation_h: int(h.dilation), dilation_w: int(w.dilation),
             count_pads: countPads ? 1 : 0,
-            padded_d: 1, padded_h: int(x[2] + pads[2]), padded_w: int(x[3] + pads[3]))
+            padded_d: int(padded[0]), padded_h: int(padded[1]), padded_w: int(padded[2]))
         return (raw, output)
     }
 
     func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ inputs: [Operand?]) throws -> [Operand] {
-        let x = tape.dense(try tape.value(required(inputs, 0, "X")))
+        let x = tape.channelsLast(try tape.value(required(inputs, 0, "X")))
         let (raw, shape) = try raw(tape.shape(x))
-        let y = tape.value(shape)
+        let y = tape.channelsLastValue(shape)
         tape.add(Pool(kind: kind, pooling: raw, inputs: [x], output: y))
         return [.value(y)]
     }
@@ -61,8 +63,11 @@ package struct MaxPool: UnaryOperator {
         return try pooling.forward(&tape, .maxPool, inputs)
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        let (x, dy) = (tape.dense(try tape.value(required(node.inputs, 0, "X"))), tape.dense(dy))
-        let (dx, taken) = (tape.value(tape.shape(x)), tape.value(tape.shape(dy), of: .int32))
+        let x = tape.channelsLast(try tape.value(required(node.inputs, 0, "X")))
+        let dy = tape.channelsLast(dy)
+        let (dx, taken) = (
+            tape.channelsLastValue(tape.shape(x)), tape.value([tape.shape(dy).count], of: .int32)
+        )
         let raw = try pooling.raw(tape.shape(x)).window
         tape.add(Pool(kind: .maxPoolTaken, pooling: raw, inputs: [x], output: taken))
         tape.add(Pool(kind: .maxPoolVJP, pooling: raw, inputs: [taken, dy], output: dx))
@@ -81,11 +86,11 @@ package struct AveragePool: UnaryOperator {
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "X"))
-        let dx = tape.value(shape)
+        let dx = tape.channelsLastValue(shape)
         tape.add(
             Pool(
                 kind: .averagePoolVJP, pooling: try pooling.raw(shape).window,
-                inputs: [tape.dense(dy)], output: dx))
+                inputs: [tape.channelsLast(dy)], output: dx))
         return dx
     }
 }

@@ -1,21 +1,14 @@
-// What slides over height and width: of convolutions and of pools.
+// What slides over images: of convolutions and of pools.
 
-/// What Conv and the pools share: a window that slides over height and width.
+/// What Conv and the pools share: a window that slides over one, two or three axes.
 struct Window: Sendable {
-    var kernel: [Int]?
-    let strides: [Int], dilations: [Int]
-    private let pads: [Int]?
+    let kernel: [Int]?
+    private let strides: [Int]?, dilations: [Int]?, pads: [Int]?
     private let autoPad: String
 
     init(_ attributes: Attributes) throws {
-        func two(_ name: String) throws -> [Int]? {
+        func extents(_ name: String) throws -> [Int]? {
             guard let values = try attributes.ints(name) else { return nil }
-            guard values.count == 2 else {
-                throw OperatorError(
-                    unsupported:
-                        "has \(values.count) numbers in “\(name)”; only two-dimensional windows are supported"
-                )
-            }
             guard values.allSatisfy({ $0 >= 1 }) else {
                 throw OperatorError("has \(values) as “\(name)”, which must be at least 1")
             }
@@ -25,12 +18,12 @@ struct Window: Sendable {
             }
             return values
         }
-        kernel = try two("kernel_shape")
-        strides = try two("strides") ?? [1, 1]
-        dilations = try two("dilations") ?? [1, 1]
+        kernel = try extents("kernel_shape")
+        strides = try extents("strides")
+        dilations = try extents("dilations")
         pads = try attributes.ints("pads")
-        if let pads, pads.count != 4 || !pads.allSatisfy({ $0 >= 0 }) {
-            throw OperatorError("has \(pads) as “pads”, which must be four numbers of at least 0")
+        if let pads, !pads.allSatisfy({ $0 >= 0 }) {
+            throw OperatorError("has \(pads) as “pads”, which must be at least 0")
         }
         if let pads, !pads.allSatisfy({ $0 <= 1 << 20 }) {
             throw OperatorError(unsupported: "has \(pads) as “pads”, which must be at most \(1 << 20) here")
@@ -41,39 +34,68 @@ struct Window: Sendable {
         }
     }
 
-    /// Pads (top, left, bottom, right) and output extents for an input of `size`.
-    func place(_ size: [Int], kernel: [Int], ceil: Bool = false) throws -> (pads: [Int], output: [Int]) {
-        var pads = self.pads ?? [0, 0, 0, 0]
-        var output = [0, 0]
-        for d in 0..<2 {
-            let reach = dilations[d] * (kernel[d] - 1) + 1
-            guard reach < 1 << 24, kernel[0] * kernel[1] < 1 << 24 else {
+    /// The axes of an input of shape [N, C, …], and the pads at their ends.
+    /// - Parameter kernel: of each axis.
+    func axes(_ input: Shape, kernel: [Int], ceil: Bool = false) throws -> (axes: [Axis], ends: [Int]) {
+        let size = try images(input).dims[2...]
+        func one(_ values: [Int]?, _ name: String, each: Int = 1, standard: Int) throws -> [Int] {
+            guard let values else { return Array(repeating: standard, count: each * size.count) }
+            guard values.count == each * size.count else {
                 throw OperatorError(
-                    "has a window of \(kernel[0])×\(kernel[1]) with dilations \(dilations), which is too large"
-                )
+                    "has \(values.count) numbers in “\(name)”, where an input of shape \(input) has \(size.count) "
+                        + "dimensions to slide over")
             }
+            return values
+        }
+        let kernel = try one(kernel, "kernel_shape", standard: 1)
+        let strides = try one(strides, "strides", standard: 1)
+        let dilations = try one(dilations, "dilations", standard: 1)
+        let pads = try one(pads, "pads", each: 2, standard: 0)
+        guard kernel.reduce(1.0, { $0 * Double($1) }) < Double(1 << 24),
+            zip(kernel, dilations).allSatisfy({ $1 * ($0 - 1) + 1 < 1 << 24 })
+        else {
+            throw OperatorError(
+                "has a window of \(Shape(kernel)) with dilations \(dilations), which is too large")
+        }
+        var ends: [Int] = []
+        let axes = try size.enumerated().map { d, size in
+            let (stride, reach) = (strides[d], dilations[d] * (kernel[d] - 1) + 1)
+            var axis = Axis(
+                input: size, output: 0, kernel: kernel[d], stride: stride, dilation: dilations[d])
+            var end = 0
             switch autoPad {
             case "SAME_UPPER", "SAME_LOWER":
-                output[d] = (size[d] + strides[d] - 1) / strides[d]
-                let total = max(0, (output[d] - 1) * strides[d] + reach - size[d])
-                let less = total / 2
-                pads[d] = autoPad == "SAME_UPPER" ? less : total - less
-                pads[d + 2] = total - pads[d]
+                axis.output = (size + stride - 1) / stride
+                let total = max(0, (axis.output - 1) * stride + reach - size)
+                axis.pad = autoPad == "SAME_UPPER" ? total / 2 : total - total / 2
+                end = total - axis.pad
             default:
-                if autoPad == "VALID" { (pads[d], pads[d + 2]) = (0, 0) }
-                let room = size[d] + pads[d] + pads[d + 2] - reach
+                if autoPad != "VALID" { (axis.pad, end) = (pads[d], pads[d + kernel.count]) }
+                let room = size + axis.pad + end - reach
                 guard room >= 0 else {
+                    let what = ["columns", "rows", "planes"][kernel.count - 1 - d]
                     throw OperatorError(
-                        "has a window of \(reach) \(d == 0 ? "rows" : "columns") on an input of \(size[d]) with pads \(pads)"
-                    )
+                        "has a window of \(reach) \(what) on an input of \(size) with pads \(pads)")
                 }
-                output[d] = room / strides[d] + 1
+                axis.output = room / stride + 1
                 // A further window, partly outside, if it starts inside the input or its first pad.
-                if ceil, room % strides[d] != 0, output[d] * strides[d] < size[d] + pads[d] { output[d] += 1 }
+                if ceil, room % stride != 0, axis.output * stride < size + axis.pad { axis.output += 1 }
             }
+            ends.append(end)
+            return axis
         }
-        return (pads, output)
+        return (axes, ends)
     }
+}
+
+/// A shape that must be [N, C, …] with one, two or three dimensions to slide over.
+private func images(_ shape: Shape) throws -> Shape {
+    guard (3...5).contains(shape.rank) else {
+        let problem =
+            "works on tensors of rank 3 to 5 (N, C, and up to three dimensions), and its input has the shape \(shape)"
+        throw shape.rank < 3 ? OperatorError(problem) : OperatorError(unsupported: problem)
+    }
+    return shape
 }
 
 /// A shape that must be [N, C, H, W].

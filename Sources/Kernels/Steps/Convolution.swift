@@ -3,23 +3,60 @@
 import CLRuntime
 import CMicrokernels
 
+/// One dimension that a window slides over. Input coordinate of output o and tap k: o stride − pad + k dilation.
+package struct Axis: Sendable, Hashable {
+    package var input: Int, output: Int, kernel: Int
+    package var stride = 1
+    /// In front.
+    package var pad = 0
+    package var dilation = 1
+
+    package init(input: Int, output: Int, kernel: Int, stride: Int = 1, pad: Int = 0, dilation: Int = 1) {
+        (self.input, self.output, self.kernel) = (input, output, kernel)
+        (self.stride, self.pad, self.dilation) = (stride, pad, dilation)
+    }
+}
+
+extension [Axis] {
+    /// Depth, height and width: those that are not there have one place.
+    var three: (d: Axis, h: Axis, w: Axis) {
+        let all = Array(repeating: Axis(input: 1, output: 1, kernel: 1), count: 3 - count) + self
+        return (all[0], all[1], all[2])
+    }
+    var taps: Int { reduce(1) { $0 * $1.kernel } }
+}
+
 /// The extents of a convolution, without the data.
 package struct ConvolutionShape: Sendable, Hashable {
-    /// Input and output as [N, C, H, W].
-    package var input: Shape, output: Shape
-    package var kernel: [Int], strides: [Int], pads: [Int]  // height, width; pads: top, left
-    package var dilations: [Int], groups: Int
+    package var images: Int, inputChannels: Int, outputChannels: Int, groups: Int
+    /// One, two or three, the outermost first.
+    package var axes: [Axis]
 
+    package init(images: Int, inputChannels: Int, outputChannels: Int, groups: Int = 1, axes: [Axis]) {
+        (self.images, self.inputChannels, self.outputChannels) = (images, inputChannels, outputChannels)
+        (self.groups, self.axes) = (groups, axes)
+    }
+
+    /// - Parameters:
+    ///   - input, output: [N, C, …].
+    ///   - kernel, strides, pads, dilations: of each axis; pads in front.
     package init(
         input: Shape, output: Shape, kernel: [Int], strides: [Int], pads: [Int], dilations: [Int], groups: Int
     ) {
-        (self.input, self.output, self.kernel) = (input, output, kernel)
-        (self.strides, self.pads, self.dilations, self.groups) = (strides, pads, dilations, groups)
+        self.init(
+            images: input.dims[0], inputChannels: input.dims[1], outputChannels: output.dims[1],
+            groups: groups,
+            axes: kernel.indices.map {
+                Axis(
+                    input: input.dims[2 + $0], output: output.dims[2 + $0], kernel: kernel[$0],
+                    stride: strides[$0], pad: pads[$0], dilation: dilations[$0])
+            })
     }
 
-    package var inputChannels: Int { input.dims[1] }
-    package var outputChannels: Int { output.dims[1] }
-    package var terms: Int { kernel[0] * kernel[1] * inputChannels / groups }
+    /// [N, C, …].
+    package var input: Shape { Shape([images, inputChannels] + axes.map(\.input)) }
+    package var output: Shape { Shape([images, outputChannels] + axes.map(\.output)) }
+    package var terms: Int { axes.taps * inputChannels / groups }
     /// One filter for each channel: there is no sum over channels.
     package var isDepthwise: Bool { groups > 1 && groups == inputChannels && groups == outputChannels }
     /// Narrow groups, several to a panel: kernels/depthwise.cl.
@@ -31,11 +68,14 @@ package struct ConvolutionShape: Sendable, Hashable {
     /// The convolution that takes the cotangent of this one's output to the cotangent of its input: kernels flipped, roles of
     /// the channels exchanged. For strides of 1; others are made of those (Phases.swift).
     package var transposed: ConvolutionShape {
-        precondition(strides == [1, 1])
-        var t = self
-        (t.input, t.output) = (output, input)
-        t.pads = (0..<2).map { dilations[$0] * (kernel[$0] - 1) - pads[$0] }
-        return t
+        ConvolutionShape(
+            images: images, inputChannels: outputChannels, outputChannels: inputChannels, groups: groups,
+            axes: axes.map {
+                precondition($0.stride == 1)
+                return Axis(
+                    input: $0.output, output: $0.input, kernel: $0.kernel,
+                    pad: $0.dilation * ($0.kernel - 1) - $0.pad, dilation: $0.dilation)
+            })
     }
 }
 
@@ -80,6 +120,7 @@ package struct Convolution: Step {
     package var overwrites: Value? { kind == .convolution ? residual : nil }
     package var operations: Int { 2 * shape.output.count * shape.terms }
     package var weight: Double { kind == .convolution ? 1 : 4 }
+    package var readsViews: Bool { true }
 
     private var rows: Int { raw.rows }
     private var groupColumns: Int { shape.outputChannels / shape.groups }
@@ -87,16 +128,17 @@ package struct Convolution: Step {
 
     var raw: wb_conv {
         func int(_ i: Int) -> Int32 { Int32(i) }
-        let (i, o) = (shape.input.dims, shape.output.dims)
+        let (d, h, w) = shape.axes.three
+        let (c, oc) = (shape.inputChannels, shape.outputChannels)
         return wb_conv(
-            n: int(i[0]), d: 1, h: int(i[2]), w: int(i[3]), c: int(i[1]),
-            od: 1, oh: int(o[2]), ow: int(o[3]), oc: int(o[1]),
-            groups: int(shape.groups), x_pixel: int(i[1]), x_group: int(i[1] / shape.groups),
-            y_pixel: int(o[1]), y_group: int(o[1] / shape.groups),
-            kd: 1, kh: int(shape.kernel[0]), kw: int(shape.kernel[1]),
-            stride_d: 1, stride_h: int(shape.strides[0]), stride_w: int(shape.strides[1]),
-            pad_d: 0, pad_h: int(shape.pads[0]), pad_w: int(shape.pads[1]),
-            dilation_d: 1, dilation_h: int(shape.dilations[0]), dilation_w: int(shape.dilations[1]),
+            n: int(shape.images), d: int(d.input), h: int(h.input), w: int(w.input), c: int(c),
+            od: int(d.output), oh: int(h.output), ow: int(w.output), oc: int(oc),
+            groups: int(shape.groups), x_pixel: int(c), x_group: int(c / shape.groups),
+            y_pixel: int(oc), y_group: int(oc / shape.groups),
+            kd: int(d.kernel), kh: int(h.kernel), kw: int(w.kernel),
+            stride_d: int(d.stride), stride_h: int(h.stride), stride_w: int(w.stride),
+            pad_d: int(d.pad), pad_h: int(h.pad), pad_w: int(w.pad),
+            dilation_d: int(d.dilation), dilation_h: int(h.dilation), dilation_w: int(w.dilation),
             bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1,
             clip: clip == nil ? 0 : 1,
             lo: clip?.low ?? 0, hi: clip?.high ?? 0)
@@ -280,8 +322,8 @@ package struct Convolution: Step {
 extension wb_conv {
     /// Output pixels of all images.
     var rows: Int { Int(n) * Int(od) * Int(oh) * Int(ow) }
-    /// The option that a program for windows of three axes is built with.
-    var axes: String { d == 1 && od == 1 && kd == 1 ? "" : " -DWB_AXES=3" }
+    /// The option that a program for windows of three axes is built with. (A gradient's phase may have a single place, and that on padding.)
+    var axes: String { d == 1 && od == 1 && kd == 1 && pad_d == 0 ? "" : " -DWB_AXES=3" }
 }
 
 extension Tape {
@@ -291,10 +333,10 @@ extension Tape {
     ) -> Value {
         precondition(self.shape(x) == shape.input)
         if isSketch { return value(shape.output) }
-        let x = dense(x)
+        let x = channelsLast(x)
         var epilogue = epilogue
-        epilogue.residual = epilogue.residual.map { dense($0) }
-        let y = value(shape.output)
+        epilogue.residual = epilogue.residual.map { channelsLast($0) }
+        let y = channelsLastValue(shape.output)
         if let tile = shape.winogradTile {
             winograd(x, shape, tile: tile, weights, epilogue, y)
             return y
@@ -304,7 +346,8 @@ extension Tape {
             Convolution(
                 shape: shape, x: x, weights: self.weights(weights),
                 bias: bias, residual: epilogue.residual,
-                zeros: zeros(max(64, shape.kernel[1] * shape.inputChannels)), y: y, clip: epilogue.clip,
+                zeros: zeros(max(64, (shape.axes.last?.kernel ?? 1) * shape.inputChannels)), y: y,
+                clip: epilogue.clip,
                 sums: workspace()))
         return y
     }

@@ -72,13 +72,16 @@ extension Tape {
         _ operation: MapOperation, _ x: Value, _ z: Value? = nil, a: Float = 0, b: Float = 0
     ) -> Value {
         let shape = z.flatMap { Shape.broadcast(self.shape(x), self.shape($0)) } ?? self.shape(x)
-        let y = value(shape)
+        // What convolutions of other ranks pass on stays in their order.
+        let y =
+            !isDense(x) && self.shape(x) == shape && hasChannelsLast(x)
+            ? channelsLastValue(shape) : value(shape)
         add(
             Elementwise(
                 operation: operation, x: x, z: z, y: y,
                 grid: Grid(
                     dims: shape.dims, x: strides(x, broadcastTo: shape),
-                    z: z.map { strides($0, broadcastTo: shape) }, y: shape.strides, x0: offset(x),
+                    z: z.map { strides($0, broadcastTo: shape) }, y: strides(y), x0: offset(x),
                     z0: z.map(offset) ?? 0), a: a, b: b))
         return y
     }

@@ -58,7 +58,7 @@ package struct PackedWeights: Sendable {
     private init(
         _ weights: HostTensor, for shape: ConvolutionShape, transposed: Bool, scale: [Double]?
     ) {
-        let (taps, groups) = (shape.kernel[0] * shape.kernel[1], shape.groups)
+        let (taps, groups) = (shape.axes.taps, shape.groups)
         let (channels, columns) = (shape.inputChannels / groups, shape.outputChannels / groups)
         precondition(weights.shape.count == groups * channels * columns * taps)
         // Where a channel's weights of a column begin, in floats.
@@ -73,7 +73,8 @@ package struct PackedWeights: Sendable {
         let key = Key.tensor(
             weights.identity,
             layout: [
-                shape.isDepthwise ? 1 : shape.isGrouped ? 2 : 3, transposed ? 1 : 0, groups, channels, columns,
+                shape.isDepthwise ? 1 : shape.isGrouped ? 2 : 3, transposed ? 1 : 0, groups, channels,
+                columns,
                 taps, tile ?? 0,
             ], scale: scale)
         if shape.isDepthwise {

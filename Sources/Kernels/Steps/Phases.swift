@@ -17,13 +17,12 @@ private struct Phase {
     /// each: in descending order.
     let taps: [(tap: Int, shift: Int)]
 
-    init(_ shape: ConvolutionShape, dimension d: Int, start: Int) {
-        let (stride, size) = (shape.strides[d], shape.input.dims[2 + d])
+    init(_ axis: Axis, start: Int) {
         self.start = start
-        count = max(0, (size - start + stride - 1) / stride)
-        taps = (0..<shape.kernel[d]).compactMap { tap in
-            let from = start + shape.pads[d] - tap * shape.dilations[d]
-            return from % stride == 0 ? (tap, from / stride) : nil
+        count = max(0, (axis.input - start + axis.stride - 1) / axis.stride)
+        taps = (0..<axis.kernel).compactMap { tap in
+            let from = start + axis.pad - tap * axis.dilation
+            return from % axis.stride == 0 ? (tap, from / axis.stride) : nil
         }
     }
 
@@ -38,33 +37,39 @@ extension Tape {
     package mutating func convolutionGradient(
         _ dy: Value, _ shape: ConvolutionShape, _ weights: HostTensor, scale: [Double]? = nil
     ) throws -> Value {
-        if shape.strides == [1, 1] {
+        if shape.axes.allSatisfy({ $0.stride == 1 }) {
             return convolution(
                 dy, shape.transposed, PackedWeights(transposing: weights, of: shape, scale: scale))
         }
-        let dx = value(shape.input)
-        if isSketch { return dx }
-        let lines = (0..<2).map { d in
-            (0..<shape.strides[d]).map { Phase(shape, dimension: d, start: $0) }.filter { $0.count > 0 }
+        if isSketch { return value(shape.input) }
+        let dx = channelsLastValue(shape.input)
+        let lines = shape.axes.map { axis in
+            (0..<axis.stride).map { Phase(axis, start: $0) }.filter { $0.count > 0 }
         }
         let reached = lines.map { $0.filter { !$0.taps.isEmpty } }
         // Steps, and programs' arguments, for each; there are never many but for a file that means harm.
-        guard reached[0].count * reached[1].count <= 4096, lines[0].count + lines[1].count <= 1 << 14 else {
+        guard reached.reduce(1, { $0 * $1.count }) <= 4096, lines.reduce(0, { $0 + $1.count }) <= 1 << 14
+        else {
             throw OperatorError(
                 unsupported:
-                    "has the strides \(shape.strides), for which its gradient would be made of "
-                    + "\(lines[0].count)×\(lines[1].count) parts; it has no gradient here")
+                    "has the strides \(shape.axes.map(\.stride)), for which its gradient would be made of "
+                    + "\(lines.map { "\($0.count)" }.joined(separator: "×")) parts; it has no gradient here")
         }
-        let met = reached[0].flatMap { y in reached[1].map { x in [y, x] } }
+        /// One of each list, in all ways.
+        func combinations(_ lists: [[Phase]]) -> [[Phase]] {
+            lists.reduce([[]]) { all, list in all.flatMap { some in list.map { some + [$0] } } }
+        }
+        let met = combinations(reached)
         if lines.map(\.count) != reached.map(\.count) {
             // What no tap meets: rows of their own, and the rest of each row that is met.
-            let unmet =
-                lines[0].filter(\.taps.isEmpty).flatMap { y in lines[1].map { x in [y, x] } }
-                + reached[0].flatMap { y in lines[1].filter(\.taps.isEmpty).map { x in [y, x] } }
-            if unmet.count <= 64 {
-                for phase in unmet {
+            let unmet = lines.indices.map { d in
+                reached[..<d] + [lines[d].filter(\.taps.isEmpty)] + lines[(d + 1)...]
+            }
+            if unmet.reduce(0, { $0 + $1.reduce(1) { $0 * $1.count } }) <= 64 {
+                for phase in unmet.flatMap({ combinations(Array($0)) }) {
                     let (dims, strides, start) = Tape.place(of: phase, in: shape)
-                    fill(dx, with: 0, Grid(dims: dims.dims, x: [0, 0, 0, 0], y: strides, y0: start))
+                    let grid = Grid(dims: dims.dims, x: dims.dims.map { _ in 0 }, y: strides, y0: start)
+                    fill(dx, with: 0, grid)
                 }
             } else {
                 fill(dx, with: 0, Grid(dims: [shape.input.count], x: [0], y: [1]))
@@ -74,25 +79,25 @@ extension Tape {
             shape.groups == 1 && met.count * shape.inputChannels <= Int(WB_PANEL)
             && met.allSatisfy { $0.allSatisfy { $0.spacing == 1 } }
         for set in together ? [met] : met.map({ [$0] }) where !set.isEmpty {
-            let spacing = set[0].map(\.spacing)
             // The shifts of all phases of the set, in descending order, like the taps of a kernel.
-            let shifts = (0..<2).map { d in
+            let shifts = shape.axes.indices.map { d in
                 let all = set.flatMap { $0[d].taps.map(\.shift) }
-                return Array(stride(from: all.max()!, through: all.min()!, by: -spacing[d]))
+                return Array(stride(from: all.max()!, through: all.min()!, by: -set[0][d].spacing))
             }
-            let counts = (0..<2).map { d in set.map { $0[d].count }.max()! }
             var forward = shape
-            (forward.strides, forward.dilations) = ([1, 1], spacing)
-            forward.kernel = shifts.map(\.count)
-            forward.pads = shifts.map { $0[0] }
-            forward.input = Shape([shape.input.dims[0], set.count * shape.inputChannels] + counts)
+            forward.inputChannels *= set.count
+            for d in shape.axes.indices {
+                forward.axes[d] = Axis(
+                    input: set.map { $0[d].count }.max()!, output: shape.axes[d].output,
+                    kernel: shifts[d].count, pad: shifts[d][0], dilation: set[0][d].spacing)
+            }
             let part = Tape.part(weights, of: shape, phases: set, shifts: shifts)
             let y = convolution(
                 dy, forward.transposed, PackedWeights(transposing: part, of: forward, scale: scale))
             for (i, phase) in set.enumerated() {
                 let (dims, strides, start) = Tape.place(of: phase, in: shape)
                 let part = view(
-                    y, as: dims, strides: forward.input.strides, offset: i * shape.inputChannels)
+                    y, as: dims, strides: forward.input.channelsLastStrides, offset: i * shape.inputChannels)
                 copy(part, into: dx, strides: strides, start: start)
             }
         }
@@ -103,24 +108,33 @@ extension Tape {
     private static func place(of phase: [Phase], in shape: ConvolutionShape) -> (
         dims: Shape, strides: [Int], start: Int
     ) {
-        let to = shape.input.strides
+        let to = shape.input.channelsLastStrides
         return (
-            Shape(shape.input.dims[..<2] + phase.map(\.count)),
-            [to[0], to[1], to[2] * shape.strides[0], to[3] * shape.strides[1]],
-            phase[0].start * to[2] + phase[1].start * to[3]
+            Shape([shape.images, shape.inputChannels] + phase.map(\.count)),
+            to[..<2] + zip(to[2...], shape.axes).map { $0 * $1.stride },
+            zip(phase, to[2...]).reduce(0) { $0 + $1.0.start * $1.1 }
         )
     }
 
-    /// The weights of a set of phases, [outputs, phases × channels, shifts, shifts]; 0 where a phase lacks a shift.
+    /// The weights of a set of phases, [outputs, phases × channels, shifts…]; 0 where a phase lacks a shift.
     private static func part(
         _ weights: HostTensor, of shape: ConvolutionShape, phases: [[Phase]], shifts: [[Int]]
     ) -> HostTensor {
         let channels = shape.inputChannels / shape.groups
+        // Of each phase and combination of shifts the tap, counted over all axes; -1 where there is none.
         let taps = phases.map { phase in
-            (0..<2).map { d in shifts[d].map { shift in phase[d].taps.first { $0.shift == shift }?.tap } }
+            shape.axes.indices.reduce([0]) { all, d in
+                all.flatMap { before in
+                    shifts[d].map { shift in
+                        guard before >= 0, let tap = phase[d].taps.first(where: { $0.shift == shift })?.tap
+                        else { return -1 }
+                        return before * shape.axes[d].kernel + tap
+                    }
+                }
+            }
         }
-        let dims = [shape.outputChannels, phases.count * channels, shifts[0].count, shifts[1].count]
-        let kernel = shape.kernel
+        let dims = [shape.outputChannels, phases.count * channels] + shifts.map(\.count)
+        let size = shape.axes.taps
         /// The weights are read when a device loads the tape, and gathered for as long as they are lent.
         @Sendable func gather(_ weights: UnsafeRawBufferPointer) -> [Float] {
             var part: [Float] = []
@@ -128,27 +142,21 @@ extension Tape {
             for output in 0..<shape.outputChannels {
                 for phase in taps {
                     for channel in 0..<channels {
-                        let plane = (output * channels + channel) * kernel[0] * kernel[1]
-                        for ky in phase[0] {
-                            for kx in phase[1] {
-                                if let ky, let kx {
-                                    let at = plane + ky * kernel[1] + kx
-                                    part.append(weights.loadUnaligned(fromByteOffset: 4 * at, as: Float.self))
-                                } else {
-                                    part.append(0)
-                                }
-                            }
+                        let plane = (output * channels + channel) * size
+                        for tap in phase {
+                            let at = 4 * (plane + tap)
+                            part.append(
+                                tap < 0 ? 0 : weights.loadUnaligned(fromByteOffset: at, as: Float.self))
                         }
                     }
                 }
             }
             return part
         }
-        let chosen = taps.flatMap { $0.flatMap { [-2] + $0.map { $0 ?? -1 } } }
         return HostTensor(
             Shape(dims),
             .deferred { body in
                 try weights.withFloats { try gather($0).withUnsafeBytes(body) }
-            }, identity: weights.identity.derived(dims + kernel + chosen))
+            }, identity: weights.identity.derived(dims + [size] + taps.flatMap(\.self)))
     }
 }

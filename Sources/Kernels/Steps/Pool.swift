@@ -20,6 +20,7 @@ package struct Pool: Step {
     package var kernel: String { kind.rawValue }
     package var reads: [Value] { inputs }
     package var writes: [Value] { [output] }
+    package var readsViews: Bool { true }
     package var operations: Int {
         Int(pooling.n) * Int(pooling.od) * Int(pooling.oh) * Int(pooling.ow) * Int(pooling.c)
             * Int(pooling.kd) * Int(pooling.kh) * Int(pooling.kw)
@@ -29,6 +30,8 @@ package struct Pool: Step {
         let isBack = kind == .maxPoolVJP || kind == .averagePoolVJP
         return (isBack ? 64 : 16) * 16 / Double(min(16, max(1, pooling.c)))
     }
+    /// Whether there are no more axes than two.
+    var isFlat: Bool { pooling.d == 1 && pooling.od == 1 && pooling.kd == 1 && pooling.pad_d == 0 }
     private var rows: Int {
         switch kind {
         case .maxPool, .maxPoolTaken, .averagePool:
@@ -45,8 +48,10 @@ package struct Pool: Step {
                 let (begin, end) = (Int64(begin), Int64(end))
                 switch kind {
                 case .maxPool: cpu.functions.max_pool(window, x[0], y, begin, end)
-                case .maxPoolTaken: cpu.functions.max_pool_taken(window, x[0], cpu.integers(output), begin, end)
-                case .maxPoolVJP: cpu.functions.max_pool_vjp(window, cpu.integers(inputs[0]), x[1], y, begin, end)
+                case .maxPoolTaken:
+                    cpu.functions.max_pool_taken(window, x[0], cpu.integers(output), begin, end)
+                case .maxPoolVJP:
+                    cpu.functions.max_pool_vjp(window, cpu.integers(inputs[0]), x[1], y, begin, end)
                 case .averagePool: cpu.functions.average_pool(window, x[0], y, begin, end)
                 case .averagePoolVJP: cpu.functions.average_pool_vjp(window, x[0], y, begin, end)
                 }
@@ -56,7 +61,7 @@ package struct Pool: Step {
 
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         let arguments = inputs.map(frame.buffer) + [frame.buffer(output), .structure(pooling)]
-        let axes = pooling.d == 1 && pooling.od == 1 && pooling.kd == 1 ? "" : " -DWB_AXES=3"
+        let axes = isFlat ? "" : " -DWB_AXES=3"
         switch frame.device.shape {
         case .cpu:
             return [

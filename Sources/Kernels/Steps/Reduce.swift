@@ -219,7 +219,8 @@ extension Tape {
         let walked = axes.map { (extent: shape.dims[$0], stride: strides[$0]) }
         let terms = walked.reduce(1) { $0 * $1.extent }
         let table = weights(
-            PackedWeights(integers: terms, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) { table in
+            PackedWeights(integers: terms, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) {
+                table in
                 table[0] = 0
                 var count = 1
                 for (extent, stride) in walked {

@@ -12,15 +12,14 @@ extension ConvolutionShape {
     /// go directly. Channels must be many enough to outweigh the transformations. Pads of more than 1 make outputs that see
     /// next to nothing of the tile whose rounding errors they get.
     package var winogradTile: Int? {
-        guard kernel == [3, 3], strides == [1, 1], dilations == [1, 1], groups == 1 else {
-            return nil
-        }
-        for d in 0..<2 {
-            let end = output.dims[2 + d] + 2 - input.dims[2 + d] - pads[d]
-            guard pads[d] <= 1, end <= 1 else { return nil }
-        }
+        guard axes.count == 2, groups == 1,
+            axes.allSatisfy({
+                $0.kernel == 3 && $0.stride == 1 && $0.dilation == 1 && $0.pad <= 1
+                    && $0.output + 2 - $0.input - $0.pad <= 1
+            })
+        else { return nil }
         guard [inputChannels, outputChannels].allSatisfy({ $0 >= 32 && $0 % 16 == 0 }) else { return nil }
-        let side = min(output.dims[2], output.dims[3])
+        let side = min(axes[0].output, axes[1].output)
         return side > 8 ? 4 : side >= 4 ? 2 : nil
     }
 }
@@ -40,9 +39,9 @@ private struct Tiling {
     init(_ shape: ConvolutionShape, side: Int) {
         self.side = side
         positions = Winograd.positions(side: side)
-        height = (shape.output.dims[2] + side - 1) / side
-        width = (shape.output.dims[3] + side - 1) / side
-        count = shape.output.dims[0] * height * width
+        height = (shape.axes[0].output + side - 1) / side
+        width = (shape.axes[1].output + side - 1) / side
+        count = shape.images * height * width
         panels = (shape.outputChannels + Int(WB_PANEL) - 1) / Int(WB_PANEL)
         room = (positions * shape.inputChannels, positions * panels * Int(WB_PANEL))
     }
@@ -111,8 +110,8 @@ package struct Winograd: Step {
         let (i, o) = (shape.input.dims.map(Int32.init), shape.output.dims.map(Int32.init))
         return wb_winograd(
             tile: Int32(tiling.side), n: i[0], h: i[2], w: i[3], c: i[1], oh: o[2], ow: o[3], oc: o[1],
-            pad_h: Int32(shape.pads[0]),
-            pad_w: Int32(shape.pads[1]), tiles_h: Int32(tiling.height), tiles_w: Int32(tiling.width),
+            pad_h: Int32(shape.axes[0].pad), pad_w: Int32(shape.axes[1].pad), tiles_h: Int32(tiling.height),
+            tiles_w: Int32(tiling.width),
             first: Int32(first), rows: Int32(rows), m_pixel: Int32(tiling.panels) * WB_PANEL,
             bias: bias == nil ? 0 : 1, residual: residual == nil ? 0 : 1, clip: clip == nil ? 0 : 1,
             lo: clip?.low ?? 0, hi: clip?.high ?? 0)
