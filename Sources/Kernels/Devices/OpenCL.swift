@@ -352,7 +352,8 @@ package final class OpenCLExecutor: Executor {
     private var launches: [[CLLaunch]] = []  // of each step
     private var generation = -1  // of the working memory that those use
     private let weights: [LoadedOpenCL.Weights]
-    private let share: MemoryBudget.Share  // of the limit, for what lies in the host's memory and is only this tape's
+    /// Of the limit, for what lies in the host's memory and is only this tape's.
+    private let share: MemoryBudget.Share
     package var arenaBytes: Int { 4 * memory.size }
     package var queue: CLQueue { machine.queue }
 
