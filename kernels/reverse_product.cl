@@ -6,10 +6,12 @@
 // [panel][term][32 columns], and a work-item reads the 32 columns of its terms in one go.
 
 #ifdef WB_CPU_SHAPE
-#define WB_TERMS 16 // of a work-item
+#define WB_TERMS 32 // of a work-item
+#define WB_SUMS 2   // vectors of them
 typedef float16 sums;
 #else
 #define WB_TERMS 1
+#define WB_SUMS 1
 typedef float sums;
 #endif
 
@@ -21,14 +23,14 @@ typedef float sums;
 #define SOON(p)
 #endif
 
-// w[column] = the numbers of this work-item's terms in 32 columns, from [term][32]; zeros where there is no term. `soon` is where the
-// next 32 columns lie.
-WB_FN void columns_of_terms(global const float *from, global const float *soon, int terms, sums *w)
+// w[column][…] = the numbers of this work-item's terms in 32 columns, from [term][32]; zeros where there is no term. `soon` is where
+// the next 32 columns lie.
+WB_FN void columns_of_terms(global const float *from, global const float *soon, int terms, sums w[][WB_SUMS])
 {
 #ifdef WB_CPU_SHAPE
     float *turned = (float *)w;
     if (terms < WB_TERMS) {
-        for (int c = 0; c < WB_PANEL; c++) w[c] = 0.0f;
+        for (int c = 0; c < WB_PANEL; c++) w[c][0] = w[c][1] = 0.0f;
         for (int t = 0; t < terms; t++)
             for (int c = 0; c < WB_PANEL; c++) turned[c * WB_TERMS + t] = from[t * WB_PANEL + c];
         return;
@@ -51,7 +53,7 @@ WB_FN void columns_of_terms(global const float *from, global const float *soon, 
 #else
     for (int c = 0; c < WB_PANEL; c += 4) {
         const float4 p = vload4(0, from + c);
-        w[c] = p.x, w[c + 1] = p.y, w[c + 2] = p.z, w[c + 3] = p.w;
+        w[c][0] = p.x, w[c + 1][0] = p.y, w[c + 2][0] = p.z, w[c + 3][0] = p.w;
     }
 #endif
 }
@@ -62,28 +64,32 @@ kernel void reverse_product(global const float *x, global const float *weights, 
     const int t0 = (int)get_global_id(0) * WB_TERMS, r0 = (int)get_global_id(1) * 4;
     if (t0 >= s.terms || r0 >= s.rows) return;
     const int rows = min(4, s.rows - r0);
-    sums total[4], sum[4];
+    sums total[4][WB_SUMS], sum[4][WB_SUMS];
     for (int c0 = 0; c0 < s.columns; c0 += WB_PANEL) {
         const int columns = min(WB_PANEL, s.columns - c0);
-        sums w[WB_PANEL];
+        sums w[WB_PANEL][WB_SUMS];
         global const float *from = weights + ((size_t)(c0 / WB_PANEL) * s.terms + t0) * WB_PANEL;
         columns_of_terms(from, from + (size_t)s.terms * WB_PANEL, s.terms - t0, w);
         const bool begins = c0 % WB_CHUNK == 0, ends = (c0 + WB_PANEL) % WB_CHUNK == 0 || c0 + WB_PANEL >= s.columns;
         for (int r = 0; r < rows; r++) {
             global const float *a = x + (size_t)(r0 + r) * s.columns + c0;
-            sums u = begins ? (sums)(0.0f) : sum[r];
-            for (int c = 0; c < columns; c++) u = fma((sums)(a[c]), w[c], u);
-            sum[r] = u;
-            if (ends) total[r] = c0 < WB_CHUNK ? u : total[r] + u;
+            sums u[WB_SUMS];
+            WB_EACH(v, WB_SUMS) u[v] = begins ? (sums)(0.0f) : sum[r][v];
+            for (int c = 0; c < columns; c++) WB_EACH(v, WB_SUMS) u[v] = fma((sums)(a[c]), w[c][v], u[v]);
+            WB_EACH(v, WB_SUMS)
+            {
+                sum[r][v] = u[v];
+                if (ends) total[r][v] = c0 < WB_CHUNK ? u[v] : total[r][v] + u[v];
+            }
         }
     }
     for (int r = 0; r < rows; r++) {
         global float *to = y + (size_t)(r0 + r) * s.terms + t0;
 #ifdef WB_CPU_SHAPE
-        const float *one = (const float *)&total[r];
+        const float *one = (const float *)total[r];
         for (int t = 0; t < min(WB_TERMS, s.terms - t0); t++) to[t] = one[t];
 #else
-        *to = total[r];
+        *to = total[r][0];
 #endif
     }
 }

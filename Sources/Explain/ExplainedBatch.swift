@@ -19,8 +19,17 @@ package final class ExplainedBatch {
     /// - Parameter pass: runs forward, or has run.
     init(_ pass: Pass, pictures: Int, scores: ClassScores) throws {
         (self.pass, self.pictures, self.scores) = (pass, 0..<pictures, scores)
+        logits = try ExplainedBatch.logits(of: pass, pictures, scores)
+    }
+
+    /// The logits of all classes, of each picture, as another pass of the same batch gives them, which stores the network's.
+    package func logits(of pass: Pass) throws -> [[Float]] {
+        try ExplainedBatch.logits(of: pass, pictures.count, scores)
+    }
+
+    private static func logits(of pass: Pass, _ pictures: Int, _ scores: ClassScores) throws -> [[Float]] {
         let (all, count) = (try pass.stored(pass.plan.network.logitsName)!, scores.scores)
-        logits = (0..<pictures).map { scores.logits(Array(all[$0 * count..<($0 + 1) * count])) }
+        return (0..<pictures).map { scores.logits(Array(all[$0 * count..<($0 + 1) * count])) }
     }
 
     private func index(_ addition: some PassAddition) -> Int {

@@ -23,7 +23,7 @@ package protocol Explainer: Sendable {
     static var isClassSpecific: Bool { get }
 
     /// - Throws: `ExplainError` of kind `method` for layers or settings with which every map would be blank.
-    init(_ settings: Settings, explaining layer: Layer) throws
+    init(_ settings: Settings, explaining layers: [Layer]) throws
     /// What its maps lie on.
     var grid: Attribution.Grid { get }
     /// Adds what it reads to the pass that all methods share.
@@ -156,7 +156,7 @@ package enum ExplainerList {
 
 extension Explainer {
     /// - Parameter texts: by the names of settings.
-    static func make(_ texts: [String: String], explaining layer: Layer) throws -> any Explainer {
-        try Self(Settings(texts, of: name), explaining: layer)
+    static func make(_ texts: [String: String], explaining layers: [Layer]) throws -> any Explainer {
+        try Self(Settings(texts, of: name), explaining: layers)
     }
 }

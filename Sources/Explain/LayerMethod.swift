@@ -30,6 +30,7 @@ package struct LayerMap {
 package protocol LayerMethod: Explainer, PassAddition {
     var layer: TargetLayer { get }
 
+    init(_ settings: Settings, explaining layer: Layer) throws
     /// Puts the method on the tape.
     /// - Parameter gradient: of the shape of the activations; nil for a method that knows no class.
     func map(_ tape: inout Tape, activation: Value, gradient: Value?) throws -> LayerMap
@@ -40,6 +41,13 @@ package protocol LayerMethod: Explainer, PassAddition {
 }
 
 extension LayerMethod {
+    package init(_ settings: Settings, explaining layers: [Layer]) throws {
+        precondition(
+            layers.count == 1,
+            "Maps of several layers are several methods' until there is a rule that fuses them.")
+        try self.init(settings, explaining: layers[0])
+    }
+
     package var grid: Attribution.Grid { .layers([layer.name], height: layer.height, width: layer.width) }
     package var label: String { Self.title }
     package var layers: [String] { [layer.output] }

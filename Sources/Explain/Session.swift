@@ -74,7 +74,7 @@ public final class ExplanationSession {
         let choice = try model.layer(options.layer)
         layer = (choice.layer.name, choice.layer.type, choice.layer.index, choice.reason)
         let methods = try types.map {
-            try $0.make(options.settings[$0.name] ?? [:], explaining: choice.layer)
+            try $0.make(options.settings[$0.name] ?? [:], explaining: [choice.layer])
         }
         self.methods = methods
 

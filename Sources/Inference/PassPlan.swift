@@ -48,6 +48,13 @@ package struct PassSpec: Hashable, Sendable {
     package init(batch: Int, height: Int? = nil, width: Int? = nil) {
         (self.batch, self.height, self.width) = (batch, height, width)
     }
+
+    /// A pass of the same pictures that is fed a value, and computes what follows it; nothing is asked of it yet.
+    package func tail(from value: String) -> PassSpec {
+        var tail = PassSpec(batch: batch, height: height, width: width)
+        tail.feed = value
+        return tail
+    }
 }
 
 /// A pass on a tape: one stage forward and, if anything is differentiated, one back.

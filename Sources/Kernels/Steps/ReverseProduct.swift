@@ -60,7 +60,7 @@ package struct ReverseProduct: Step {
                     kernel, in: kernel,
                     options: "-DWB_CPU_SHAPE=1" + (frame.device.prefetches ? " -DWB_PREFETCH=1" : ""),
                     arguments,
-                    global: CLSize((terms + 15) / 16, rows), local: [1, 1])
+                    global: CLSize((terms + 31) / 32, rows), local: [1, 1])
             ]
         case .gpu: return [try frame.launch(kernel, in: kernel, arguments, columns: terms, rows: rows)]
         }
