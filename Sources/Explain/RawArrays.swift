@@ -1,9 +1,9 @@
 // Raw arrays in, raw arrays out, as files.
 
+import Files
 import Imaging
 import Inference
 import Kernels
-import Text
 
 extension Model {
     /// What `runFile` wrote.

@@ -1,6 +1,7 @@
 // Results as files: overlays, heat maps, raw maps, a sheet for each picture, and results.json.
 
 import Dispatch
+import Files
 import Foundation
 import Imaging
 import Synchronization
@@ -173,12 +174,9 @@ public final class ResultWriter: Sendable {
 
     /// Makes a directory and those above it that are missing.
     package static func makeDirectory(_ directory: String) throws {
-        guard FileKind(directory) != .folder else { return }
-        let parent = Paths.parent(directory)
-        if parent != directory { try makeDirectory(parent) }
-        guard FileName.withPath(directory, { mkdir($0, 0o777) }) == 0 || FileKind(directory) == .folder else {
+        do { try Folder.make(directory) } catch {
             throw ExplainError(
-                .output, "The directory '\(directory)' cannot be made; choose another --output.")
+                .output, "The directory '\(error.path)' cannot be made; choose another --output.")
         }
     }
 
@@ -188,11 +186,9 @@ public final class ResultWriter: Sendable {
         let kept = Set(pictures.map { Paths.identity($0.name) })
         for name in listed {
             let path = Paths.join(directory, name)
-            if FileKind(path) == .file, !kept.contains(Paths.identity(path)) {
-                _ = FileName.withPath(path) { unlink($0) }
-            }
+            if FileKind(path) == .file, !kept.contains(Paths.identity(path)) { FileName.remove(path) }
         }
-        if !listed.isEmpty { _ = FileName.withPath(Paths.join(directory, "results.json")) { unlink($0) } }
+        if !listed.isEmpty { FileName.remove(Paths.join(directory, "results.json")) }
     }
 
     /// The names that files of a run have.
@@ -449,7 +445,8 @@ package enum ResultDocument {
     static func isUnfinished(_ directory: String) -> Bool { document(in: directory)?["expected"] != nil }
 
     private static func document(in directory: String) -> [String: Any]? {
-        guard let bytes = try? readFile(Paths.join(directory, "results.json")), bytes.count <= 1 << 28,
+        guard let bytes = try? InputFile.contents(Paths.join(directory, "results.json")),
+            bytes.count <= 1 << 28,
             // Foundation's reader recurses, and ours nest four deep.
             depth(bytes) <= 16,
             let document = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any],

@@ -13,6 +13,7 @@
 //
 // value = (pixel / divisor − mean[c]) / std[c], mean and std in the network's channel order.
 
+import Files
 import Text
 
 extension Preprocessing {
@@ -21,7 +22,9 @@ extension Preprocessing {
 
     /// Reads a preprocessing file.
     package static func load(path: String) throws(ImageError) -> Preprocessing {
-        try Preprocessing(json: try readFile(path), name: path)
+        let bytes: [UInt8]
+        do { bytes = try InputFile.contents(path) } catch { throw .file(error) }
+        return try Preprocessing(json: bytes, name: path)
     }
 
     /// Reads the JSON form; `name` is what errors call it.

@@ -2,9 +2,9 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 import Imaging
-import Text
 
 @main
 struct App: ParsableCommand {

@@ -30,38 +30,6 @@ struct Bench {
     }
 }
 
-/// A directory that is removed with this object.
-final class TemporaryDirectory {
-    let path: String
-
-    init() throws {
-        var template = Array("/tmp/whitebox-test-XXXXXX".utf8CString)
-        path = try #require(mkdtemp(&template).map { String(cString: $0) })
-    }
-
-    deinit { TemporaryDirectory.remove(path) }
-
-    var files: [String] { TemporaryDirectory.list(path) }
-
-    static func list(_ path: String) -> [String] {
-        guard let listing = opendir(path) else { return [] }
-        defer { closedir(listing) }
-        var names: [String] = []
-        while let entry = readdir(listing) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
-    }
-
-    private static func remove(_ path: String) {
-        for name in list(path) where unlink(path + "/" + name) != 0 { remove(path + "/" + name) }
-        rmdir(path)
-    }
-}
-
 /// Reproducible numbers (SplitMix64).
 struct Numbers: RandomNumberGenerator {
     var state: UInt64
