@@ -483,7 +483,10 @@ package enum ResultDocument {
                     ("input", JSON([model.inputHeight, model.inputWidth])),
                 ])
             ),
-            ("preprocessing", preprocessing(model)),
+            (
+                "preprocessing",
+                .object([("source", .string(model.preprocessingSource))] + model.preprocessing.entries)
+            ),
             (
                 "layer",
                 .object([
@@ -503,26 +506,6 @@ package enum ResultDocument {
             ("incomplete", JSON(incomplete)),
             ("images", .array(images)),
         ]).text
-    }
-
-    private static func preprocessing(_ model: Model) -> JSON {
-        let p = model.preprocessing
-        let resize: JSON =
-            switch p.resize {
-            case .shortSide(let n): .object([("shortSide", .int(n))])
-            case .exact(let width, let height): .object([("width", .int(width)), ("height", .int(height))])
-            case .none: .string("none")
-            }
-        return .object([
-            ("source", .string(model.preprocessingSource)), ("resize", resize),
-            ("interpolation", .string(p.interpolation.rawValue)),
-            (
-                "crop",
-                p.crop.map { .object([("width", .int($0.width)), ("height", .int($0.height))]) } ?? .null
-            ),
-            ("colours", .string(p.colours.rawValue)), ("divisor", .float(p.divisor)),
-            ("mean", .array(p.mean.map(JSON.float))), ("std", .array(p.std.map(JSON.float))),
-        ])
     }
 
     /// The files that the results.json in a directory lists, by their bare names; none if there is no such file. Of a run that was
