@@ -10,12 +10,12 @@ struct Bench {
     let context: CLContext
     let queue: CLQueue
 
-    init(profiling: Bool = false) throws {
+    init() throws {
         device = try #require(
             Bench.inventory.devices.first,
             "these tests need an OpenCL device: \(Bench.inventory.unavailableReason ?? "")")
         context = try CLContext(device: device)
-        queue = try CLQueue(context: context, profiling: profiling)
+        queue = try CLQueue(context: context)
     }
 
     func buffer<T: BitwiseCopyable>(_ values: [T]) throws -> CLBuffer {
