@@ -28,24 +28,27 @@ let package = Package(
 
         // Swift, from the machine up to the user.
         .target(name: "Text", dependencies: ["CNettle"]),
-        .target(name: "CLRuntime", dependencies: ["COpenCL"]),
+        .target(name: "Files", dependencies: ["Text"]),
+        .target(name: "CLRuntime", dependencies: ["COpenCL", "Files"]),
         .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
         .target(
-            name: "ONNX", dependencies: ["Text", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+            name: "ONNX",
+            dependencies: ["Files", "Text", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
         .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels", "Text"]),
-        .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG", "Text"]),
+        .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG", "Files", "Text"]),
         .target(
             name: "Explain",
-            dependencies: ["Inference", "Imaging", "CMicrokernels", "Text"]),
+            dependencies: ["Inference", "Imaging", "CMicrokernels", "Files", "Text"]),
         .executableTarget(
             name: "app",
             dependencies: [
-                "Explain", "Text",
+                "Explain", "Files", "Text",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
 
         .testTarget(name: "TextTests", dependencies: ["Text"]),
+        .testTarget(name: "FilesTests", dependencies: ["Files", "TestSupport"]),
         .target(name: "TestSupport", dependencies: ["CLRuntime", "Kernels"], path: "Tests/TestSupport"),
         .target(name: "RandomNetworks", dependencies: ["ONNX", "TestSupport"], path: "Tests/RandomNetworks"),
         .target(
@@ -70,11 +73,12 @@ let package = Package(
         .testTarget(
             name: "RandomNetworkTests",
             dependencies: ["Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks", "TestSupport"]),
-        .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport"]),
+        .testTarget(name: "ImagingTests", dependencies: ["Imaging", "TestSupport", "Text"]),
         .testTarget(
             name: "ExplainTests",
             dependencies: ["Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport"]),
-        .testTarget(name: "AppTests", dependencies: ["app", "Explain", "Imaging", "ONNX", "TestSupport"]),
+        .testTarget(
+            name: "AppTests", dependencies: ["app", "Explain", "Files", "Imaging", "ONNX", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x

@@ -8,7 +8,7 @@
 set -eu
 
 case $1 in
-  address) suites='TextTests|CLRuntimeTests|KernelsTests|ONNXTests|FuzzTests|ImagingTests|ExplainTests' ;;
+  address) suites='TextTests|FilesTests|CLRuntimeTests|KernelsTests|ONNXTests|FuzzTests|ImagingTests|ExplainTests' ;;
   thread) suites='CLRuntimeTests|KernelsTests.ThreadsTests|ExplainTests.SessionTests|ExplainTests.ExactNumberTests' ;;
   *)
     echo "There is no sanitizer “$1”; choose address or thread." >&2

@@ -7,15 +7,10 @@ package struct CLMemoryFlags: OptionSet, Sendable, Hashable {
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 
     package static let readWrite = CLMemoryFlags(rawValue: 1 << 0)
-    /// Kernels only write.
-    package static let writeOnly = CLMemoryFlags(rawValue: 1 << 1)
     /// Kernels only read.
     package static let readOnly = CLMemoryFlags(rawValue: 1 << 2)
     /// Memory that the host reaches well: pinned on most GPUs, so that copies to and from it are fast.
     package static let hostAccessible = CLMemoryFlags(rawValue: 1 << 4)
-    package static let hostWriteOnly = CLMemoryFlags(rawValue: 1 << 7)
-    package static let hostReadOnly = CLMemoryFlags(rawValue: 1 << 8)
-    package static let hostNoAccess = CLMemoryFlags(rawValue: 1 << 9)
 
     static let useHostPointer = CLMemoryFlags(rawValue: 1 << 3)
     static let copyHostPointer = CLMemoryFlags(rawValue: 1 << 5)

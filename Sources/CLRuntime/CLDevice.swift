@@ -7,14 +7,6 @@ import COpenCL
 package struct CLDevice: Sendable {
     package enum Kind: String, Sendable { case gpu, cpu, accelerator, other }
 
-    package enum LocalMemoryKind: String, Sendable {
-        /// Memory of its own, faster than global memory (GPUs).
-        case dedicated
-        /// A part of global memory (CPUs): correct, but no faster.
-        case global
-        case none
-    }
-
     // Unsafe only for the compiler: a root device is an immutable object that lives as long as the process.
     nonisolated(unsafe) let id: cl_device_id
 
@@ -26,12 +18,9 @@ package struct CLDevice: Sendable {
     package let platform: CLPlatform
     package let name: String
     package let vendor: String
-    package let vendorID: UInt32
     /// For example `OpenCL 3.0 CUDA`.
     package var version: String
     package let driverVersion: String
-    /// For example `OpenCL C 1.2`.
-    package let openCLCVersion: String
     package var kind: Kind
     /// Whether the device can be used now.
     package let isAvailable: Bool
@@ -42,8 +31,6 @@ package struct CLDevice: Sendable {
     package let computeUnits: Int
     package let clockMHz: Int
     package var isLittleEndian: Bool
-    package let addressBits: Int
-    package let preferredVectorWidthFloat: Int
     package let nativeVectorWidthFloat: Int
     package var maxWorkGroupSize: Int
     /// The longest work-group in each dimension.
@@ -53,24 +40,16 @@ package struct CLDevice: Sendable {
     package var maxKernelGroup = Int.max
 
     package var globalMemory: Int
-    package let globalCache: Int
-    package let cacheLine: Int
     /// The most that one buffer may hold.
     package var maxAllocation: Int
     package var localMemory: Int
-    package var localMemoryKind: LocalMemoryKind
-    package let maxConstantBuffer: Int
     /// The alignment that a sub-buffer's offset needs.
     package let baseAddressAlignment: Int
     /// Whether device and host share one memory, so that mapping a buffer copies nothing.
     package var sharesHostMemory: Bool
-    /// The resolution of event times in nanoseconds.
-    package let profilingTimerResolution: Int
 
     /// What binary32 arithmetic can do.
     package var floatConfiguration: CLFloatConfiguration
-    /// What binary64 arithmetic can do; empty if there is none.
-    package let doubleConfiguration: CLFloatConfiguration
 
     init(id: cl_device_id, index: Int, platform: CLPlatform) throws(CLError) {
         self.id = id
@@ -82,10 +61,8 @@ package struct CLDevice: Sendable {
         }
         name = try info.string(CL_DEVICE_NAME)
         vendor = try info.string(CL_DEVICE_VENDOR)
-        vendorID = try info.scalar(CL_DEVICE_VENDOR_ID, as: cl_uint.self)
         version = try info.string(CL_DEVICE_VERSION)
         driverVersion = try info.string(CL_DRIVER_VERSION)
-        openCLCVersion = try info.string(CL_DEVICE_OPENCL_C_VERSION)
         let type = try info.scalar(CL_DEVICE_TYPE, as: cl_device_type.self)
         // The bits of CL_DEVICE_TYPE_CPU, _GPU and _ACCELERATOR.
         kind =
@@ -98,33 +75,18 @@ package struct CLDevice: Sendable {
         computeUnits = try info.int(CL_DEVICE_MAX_COMPUTE_UNITS, as: cl_uint.self)
         clockMHz = try info.int(CL_DEVICE_MAX_CLOCK_FREQUENCY, as: cl_uint.self)
         isLittleEndian = try info.bool(CL_DEVICE_ENDIAN_LITTLE)
-        addressBits = try info.int(CL_DEVICE_ADDRESS_BITS, as: cl_uint.self)
-        preferredVectorWidthFloat = try info.int(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, as: cl_uint.self)
         nativeVectorWidthFloat = try info.int(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, as: cl_uint.self)
         maxWorkGroupSize = try info.int(CL_DEVICE_MAX_WORK_GROUP_SIZE, as: Int.self)
         maxWorkItemSizes = try info.array(CL_DEVICE_MAX_WORK_ITEM_SIZES, of: Int.self)
 
         globalMemory = try info.int(CL_DEVICE_GLOBAL_MEM_SIZE, as: cl_ulong.self)
-        globalCache = try info.int(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, as: cl_ulong.self)
-        cacheLine = try info.int(CL_DEVICE_GLOBAL_MEM_CACHELINE_SIZE, as: cl_uint.self)
         maxAllocation = try info.int(CL_DEVICE_MAX_MEM_ALLOC_SIZE, as: cl_ulong.self)
         localMemory = try info.int(CL_DEVICE_LOCAL_MEM_SIZE, as: cl_ulong.self)
-        localMemoryKind =
-            switch try info.scalar(CL_DEVICE_LOCAL_MEM_TYPE, as: cl_uint.self) {
-            case cl_uint(CL_LOCAL): .dedicated
-            case cl_uint(CL_GLOBAL): .global
-            default: .none
-            }
-        maxConstantBuffer = try info.int(CL_DEVICE_MAX_CONSTANT_BUFFER_SIZE, as: cl_ulong.self)
         baseAddressAlignment = max(1, try info.int(CL_DEVICE_MEM_BASE_ADDR_ALIGN, as: cl_uint.self) / 8)
         sharesHostMemory = (try? info.bool(CL_DEVICE_HOST_UNIFIED_MEMORY)) ?? false
-        profilingTimerResolution = try info.int(CL_DEVICE_PROFILING_TIMER_RESOLUTION, as: Int.self)
 
         floatConfiguration = CLFloatConfiguration(
             rawValue: try info.scalar(CL_DEVICE_SINGLE_FP_CONFIG, as: cl_device_fp_config.self))
-        // Drivers without binary64 may not know the question.
-        doubleConfiguration = CLFloatConfiguration(
-            rawValue: (try? info.scalar(CL_DEVICE_DOUBLE_FP_CONFIG, as: cl_device_fp_config.self)) ?? 0)
     }
 
     /// Whether it speaks at least that version of OpenCL, going by `version`, which begins with `OpenCL MAJOR.MINOR`.
@@ -150,12 +112,8 @@ package struct CLFloatConfiguration: OptionSet, Sendable, Hashable, CustomString
     package static let denorm = CLFloatConfiguration(rawValue: 1 << 0)
     package static let infinityAndNaN = CLFloatConfiguration(rawValue: 1 << 1)
     package static let roundToNearest = CLFloatConfiguration(rawValue: 1 << 2)
-    package static let roundToZero = CLFloatConfiguration(rawValue: 1 << 3)
-    package static let roundToInfinity = CLFloatConfiguration(rawValue: 1 << 4)
     /// `fma` rounds once (IEEE 754-2008) and is fast.
     package static let fma = CLFloatConfiguration(rawValue: 1 << 5)
-    /// The arithmetic is done in software.
-    package static let softFloat = CLFloatConfiguration(rawValue: 1 << 6)
     /// Division and `sqrt` are correctly rounded if the program is built with
     /// `-cl-fp32-correctly-rounded-divide-sqrt`.
     package static let correctlyRoundedDivideSqrt = CLFloatConfiguration(rawValue: 1 << 7)

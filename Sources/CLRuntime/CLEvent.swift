@@ -27,30 +27,4 @@ package final class CLEvent: Sendable {
             return status == CL_COMPLETE
         }
     }
-
-    /// When the command was queued, submitted, started and ended. Needs a queue that profiles, and a command that has
-    /// ended.
-    package var times: CLEventTimes {
-        get throws(CLError) {
-            let info = CLInfo(function: "clGetEventProfilingInfo", subject: "a command") { [handle] in
-                wb_clGetEventProfilingInfo(handle, $0, $1, $2, $3)
-            }
-            return CLEventTimes(
-                queued: try info.scalar(CL_PROFILING_COMMAND_QUEUED, as: cl_ulong.self),
-                submitted: try info.scalar(CL_PROFILING_COMMAND_SUBMIT, as: cl_ulong.self),
-                started: try info.scalar(CL_PROFILING_COMMAND_START, as: cl_ulong.self),
-                ended: try info.scalar(CL_PROFILING_COMMAND_END, as: cl_ulong.self))
-        }
-    }
-}
-
-/// Points in time on the device's clock, in nanoseconds.
-package struct CLEventTimes: Sendable, Hashable {
-    package let queued: UInt64
-    package let submitted: UInt64
-    package let started: UInt64
-    package let ended: UInt64
-
-    /// How long the command ran, in nanoseconds.
-    package var duration: UInt64 { ended >= started ? ended - started : 0 }
 }

@@ -196,8 +196,6 @@ package final class CLKernel {
             maxSize: min(
                 try info.int(CL_KERNEL_WORK_GROUP_SIZE, as: Int.self),
                 program.context.device.maxWorkGroupSize, program.context.device.maxKernelGroup),
-            preferredMultiple: try info.int(CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE, as: Int.self),
-            requiredSize: try info.array(CL_KERNEL_COMPILE_WORK_GROUP_SIZE, of: Int.self),
             localMemory: try info.int(CL_KERNEL_LOCAL_MEM_SIZE, as: cl_ulong.self),
             privateMemory: try info.int(CL_KERNEL_PRIVATE_MEM_SIZE, as: cl_ulong.self))
     }
@@ -213,10 +211,6 @@ package final class CLKernel {
 package struct CLWorkGroupInfo: Sendable, Hashable {
     /// The largest work-group with which this kernel can run.
     package let maxSize: Int
-    /// Work-group sizes that are a multiple of this are fast (the width of a warp or wavefront).
-    package let preferredMultiple: Int
-    /// The size that `reqd_work_group_size` demands, or zeros.
-    package let requiredSize: [Int]
     /// Local memory for one work-group.
     package let localMemory: Int
     /// Private memory for one work-item; on GPUs what did not fit into registers.
@@ -230,9 +224,6 @@ package struct CLLaunch {
     let local: CLSize
     let hasLocal: Bool
     let dimensions: cl_uint
-
-    /// The work-group, or nil where the driver chooses.
-    package var workGroup: CLSize? { hasLocal ? local : nil }
 
     package init(kernel: CLKernel, global: CLSize, local: CLSize? = nil) throws(CLError) {
         func refuse(_ code: Int32, _ hint: String) -> CLError {

@@ -1,3 +1,4 @@
+import Files
 import Glibc
 
 /// Built programs on disk, one file each.
@@ -17,7 +18,7 @@ package struct CLProgramCache: Sendable, Hashable {
     /// The cache that the environment asks for: none if `WHITEBOX_CACHE` is `off`; else `$WHITEBOX_CACHE_DIR`,
     /// `$XDG_CACHE_HOME/whitebox` or `~/.cache/whitebox`, whichever is set first.
     package static var standard: CLProgramCache {
-        CLProgramCache { name in getenv(name).map { String(cString: $0) } }
+        CLProgramCache(environment: FileName.environment)
     }
 
     package init(environment: (String) -> String?) {
@@ -77,7 +78,9 @@ package struct CLProgramCache: Sendable, Hashable {
 
     /// The binary, or nil if there is none that is whole.
     package func load(_ key: Key) -> [UInt8]? {
-        guard let path = path(key), let bytes = readFile(path), bytes.count > CLProgramCache.headerSize else {
+        guard let path = path(key), let bytes = try? InputFile.contents(path),
+            bytes.count > CLProgramCache.headerSize
+        else {
             return nil
         }
         let binary = bytes[CLProgramCache.headerSize...]
@@ -90,21 +93,17 @@ package struct CLProgramCache: Sendable, Hashable {
     /// Writes an entry; returns what went wrong as one full sentence, or nil.
     package func store(_ binary: [UInt8], _ key: Key) -> String? {
         guard let directory, let path = path(key) else { return nil }
-        func problem(_ step: String) -> String {
-            "The program cache cannot be used: \(step) failed with “\(String(cString: strerror(errno)))”."
+        func problem(_ step: String, _ error: FileError) -> String {
+            "The program cache cannot be used: \(step) failed with “\(error.systemMessage)”."
         }
-        guard makeDirectory(directory) else { return problem("making the directory “\(directory)”") }
-        // A name that no other process and no other thread uses.
-        let temporary = path + ".\(getpid())-\(String(UInt64.random(in: 0 ... .max), radix: 36)).tmp"
-        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard file >= 0 else { return problem("writing to “\(directory)”") }
-        let written =
-            writeAll(file, CLProgramCache.header(key, binary)) && writeAll(file, binary)
-        let note = written ? nil : problem("writing to “\(directory)”")
-        guard close(file) == 0, written, rename(temporary, path) == 0 else {
-            let late = note ?? problem("writing to “\(directory)”")
-            unlink(temporary)
-            return late
+        do { try Folder.make(directory, mode: 0o700) } catch {
+            return problem("making the directory “\(directory)”", error)
+        }
+        do {
+            try AtomicFile.write(
+                CLProgramCache.header(key, binary) + binary, to: path, overwrite: true, mode: 0o600)
+        } catch {
+            return problem("writing to “\(directory)”", error)
         }
         tidy(directory)
         return nil
@@ -115,32 +114,17 @@ package struct CLProgramCache: Sendable, Hashable {
 
     /// Removes what crashed writers left behind and, if there are too many entries, the oldest.
     private func tidy(_ directory: String) {
-        guard let listing = opendir(directory) else { return }
-        var names: [String] = []
-        while let entry = readdir(listing) {
-            names.append(
-                withUnsafePointer(to: &entry.pointee.d_name) {
-                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-                })
-        }
-        closedir(listing)
-        let now = time(nil)
+        AtomicFile.sweep(directory)
         var entries: [(modified: Int, path: String)] = []
-        for name in names
-        where name.hasSuffix(".clbin") || (name.contains(".clbin.") && name.hasSuffix(".tmp")) {
+        for name in Folder.names(directory) ?? [] where name.hasSuffix(".clbin") {
             let path = directory + "/" + name
             var status = stat()
-            guard lstat(path, &status) == 0 else { continue }
-            if name.hasSuffix(".clbin") {
-                entries.append((status.st_mtim.tv_sec, path))
-            } else if now - status.st_mtim.tv_sec > 3600 {
-                unlink(path)
-            }
+            guard FileName.withPath(path, { lstat($0, &status) }) == 0 else { continue }
+            entries.append((status.st_mtim.tv_sec, path))
         }
-        if entries.count > CLProgramCache.capacity {
-            entries.sort { $0.modified < $1.modified }
-            for entry in entries.prefix(entries.count - CLProgramCache.capacity) { unlink(entry.path) }
-        }
+        guard entries.count > CLProgramCache.capacity else { return }
+        entries.sort { $0.modified < $1.modified }
+        for entry in entries.prefix(entries.count - CLProgramCache.capacity) { FileName.remove(entry.path) }
     }
 }
 
@@ -159,52 +143,4 @@ package struct FNV1a {
             add(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
         }
     }
-}
-
-// MARK: Files
-
-private func readFile(_ path: String) -> [UInt8]? {
-    // Not blocking: whoever put a pipe there is not waited for.
-    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard file >= 0 else { return nil }
-    defer { close(file) }
-    var status = stat()
-    guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size > 0 else {
-        return nil
-    }
-    let size = Int(status.st_size)
-    return [UInt8](unsafeUninitializedCapacity: size) { room, count in
-        while count < size {
-            let got = read(file, room.baseAddress! + count, size - count)
-            if got < 0 && errno == EINTR { continue }
-            if got <= 0 { break }
-            count += got
-        }
-    }
-}
-
-private func writeAll(_ file: Int32, _ bytes: [UInt8]) -> Bool {
-    bytes.withUnsafeBytes { raw in
-        var done = 0
-        while done < raw.count {
-            let wrote = write(file, raw.baseAddress! + done, raw.count - done)
-            if wrote < 0 && errno == EINTR { continue }
-            if wrote <= 0 { return false }
-            done += wrote
-        }
-        return true
-    }
-}
-
-/// Makes a directory and those above it, for this user only; true if it is there in the end.
-private func makeDirectory(_ path: String) -> Bool {
-    if mkdir(path, 0o700) == 0 { return true }
-    if errno == EEXIST {
-        var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return true }
-        errno = ENOTDIR
-        return false
-    }
-    guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return false }
-    return makeDirectory(String(path[..<slash])) && (mkdir(path, 0o700) == 0 || errno == EEXIST)
 }

@@ -18,13 +18,10 @@ package final class CLQueue: Sendable {
     // Unsafe only for the compiler: OpenCL queues are thread-safe, and the handle never changes.
     nonisolated(unsafe) let handle: cl_command_queue
     package let context: CLContext
-    /// Whether events of this queue know their times.
-    package let profiles: Bool
 
-    package init(context: CLContext, profiling: Bool = false) throws(CLError) {
+    package init(context: CLContext) throws(CLError) {
         var code = CL_SUCCESS
-        let properties = profiling ? cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE) : 0
-        let made = wb_clCreateCommandQueue(context.handle, context.device.id, properties, &code)
+        let made = wb_clCreateCommandQueue(context.handle, context.device.id, 0, &code)
         guard code == CL_SUCCESS, let made else {
             throw CLError(
                 "clCreateCommandQueue", code, attempt: "create a queue on the device “\(context.device.name)”"
@@ -32,7 +29,6 @@ package final class CLQueue: Sendable {
         }
         handle = made
         self.context = context
-        profiles = profiling
     }
 
     deinit {
@@ -45,35 +41,22 @@ package final class CLQueue: Sendable {
 
     /// Enqueues a prepared launch. The kernel's arguments are those that it has now.
     package func enqueue(_ launch: CLLaunch) throws(CLError) {
-        let code = submit(launch, nil)
-        if code != CL_SUCCESS { throw failure(launch, code) }
-    }
-
-    /// Like `enqueue(_:)`, for callers who wait for this launch or want its times.
-    package func enqueueWithEvent(_ launch: CLLaunch) throws(CLError) -> CLEvent {
-        var event: cl_event?
-        let code = submit(launch, &event)
-        guard code == CL_SUCCESS, let event else { throw failure(launch, code) }
-        return CLEvent(handle: event)
-    }
-
-    /// Prepares a launch and enqueues it. For a launch that recurs, keep a `CLLaunch`.
-    package func enqueue(_ kernel: CLKernel, global: CLSize, local: CLSize? = nil) throws(CLError) {
-        try enqueue(kernel.launch(global: global, local: local))
-    }
-
-    @inline(__always)
-    private func submit(_ launch: CLLaunch, _ event: UnsafeMutablePointer<cl_event?>?) -> cl_int {
-        withUnsafePointer(to: launch.global.extents) { global in
+        let code = withUnsafePointer(to: launch.global.extents) { global in
             withUnsafePointer(to: launch.local.extents) { local in
                 // A homogeneous tuple is laid out like a C array.
                 wb_clEnqueueNDRangeKernel(
                     handle, launch.kernel.handle, launch.dimensions, nil,
                     UnsafeRawPointer(global).assumingMemoryBound(to: Int.self),
                     launch.hasLocal ? UnsafeRawPointer(local).assumingMemoryBound(to: Int.self) : nil,
-                    0, nil, event)
+                    0, nil, nil)
             }
         }
+        if code != CL_SUCCESS { throw failure(launch, code) }
+    }
+
+    /// Prepares a launch and enqueues it. For a launch that recurs, keep a `CLLaunch`.
+    package func enqueue(_ kernel: CLKernel, global: CLSize, local: CLSize? = nil) throws(CLError) {
+        try enqueue(kernel.launch(global: global, local: local))
     }
 
     private func failure(_ launch: CLLaunch, _ code: cl_int) -> CLError {
@@ -106,17 +89,15 @@ package final class CLQueue: Sendable {
         throws(CLError)
     {
         if target.isEmpty { return }
-        try enqueueRead(source, offset, target, blocking: true, nil)
-    }
-
-    /// The same without waiting: `target` must stay valid and untouched until the event is complete.
-    package func startReading(
-        _ source: CLBuffer, offset: Int = 0, into target: UnsafeMutableRawBufferPointer
-    ) throws(CLError) -> CLEvent {
-        if target.isEmpty { return try marker() }
-        var event: cl_event?
-        try enqueueRead(source, offset, target, blocking: false, &event)
-        return CLEvent(handle: event!)
+        func attempt() -> String {
+            "read \(describe(bytes: target.count)) from a buffer of \(source.byteCount) bytes"
+        }
+        try source.checkRange(offset, target.count, "clEnqueueReadBuffer", attempt())
+        try check(
+            wb_clEnqueueReadBuffer(
+                handle, source.handle, cl_bool(CL_TRUE), offset, target.count, target.baseAddress, 0, nil, nil
+            ),
+            "clEnqueueReadBuffer", attempt(), hint: context.device.memoryLimits)
     }
 
     /// Reads `count` values from byte `offset` on (all up to the end, if `count` is nil), and waits for them.
@@ -222,21 +203,6 @@ package final class CLQueue: Sendable {
         try check(
             wb_clEnqueueUnmapMemObject(handle, buffer.handle, bytes.baseAddress, 0, nil, nil),
             "clEnqueueUnmapMemObject", "unmap a buffer")
-    }
-
-    private func enqueueRead(
-        _ source: CLBuffer, _ offset: Int, _ target: UnsafeMutableRawBufferPointer, blocking: Bool,
-        _ event: UnsafeMutablePointer<cl_event?>?
-    ) throws(CLError) {
-        func attempt() -> String {
-            "read \(describe(bytes: target.count)) from a buffer of \(source.byteCount) bytes"
-        }
-        try source.checkRange(offset, target.count, "clEnqueueReadBuffer", attempt())
-        try check(
-            wb_clEnqueueReadBuffer(
-                handle, source.handle, cl_bool(blocking ? CL_TRUE : CL_FALSE), offset, target.count,
-                target.baseAddress, 0, nil, event),
-            "clEnqueueReadBuffer", attempt(), hint: context.device.memoryLimits)
     }
 
     private func enqueueWrite(

@@ -1,6 +1,6 @@
 // The names of classes: from a file of the user's own, or as a model carries them.
 
-import Imaging
+import Files
 import Text
 
 /// Names of classes in the order of the logits, and where they come from.
@@ -19,7 +19,7 @@ struct ClassNames: Sendable {
     /// key; in UTF-8.
     init(file: String) throws {
         let bytes: [UInt8]
-        do { bytes = try readFile(file) } catch { throw ExplainError(error, .settings) }
+        do { bytes = try InputFile.contents(file) } catch { throw ExplainError(error, .settings) }
         func failed(_ reason: String) -> ExplainError { ExplainError(.settings, "\(file): \(reason)") }
         guard !bytes.starts(with: [0xFF, 0xFE]), !bytes.starts(with: [0xFE, 0xFF]) else {
             throw failed("The labels are in UTF-16; save the file as UTF-8.")

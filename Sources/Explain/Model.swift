@@ -1,5 +1,6 @@
 // A model: the network with what is needed to feed it pictures and to name what it says.
 
+import Files
 import Imaging
 import Inference
 import Kernels

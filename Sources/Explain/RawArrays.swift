@@ -1,9 +1,9 @@
 // Raw arrays in, raw arrays out, as files.
 
+import Files
 import Imaging
 import Inference
 import Kernels
-import Text
 
 extension Model {
     /// What `runFile` wrote.
@@ -131,7 +131,13 @@ extension Model {
         guard let layer = try layers().first(where: { $0.output == network.logitsName }) else {
             return ClassScores(scores: try inputShape().reduce(1, *))
         }
-        return ClassScores(scores: layer.shape.count / max(1, layer.shape.dims[0]))
+        guard let rows = layer.shape.dims.first else {
+            throw ExplainError(
+                .unsupportedModel,
+                "\(path): The scores are a single number; a classifier has one row of scores for each picture."
+            )
+        }
+        return ClassScores(scores: layer.shape.count / max(1, rows))
     }
 
     /// What the network takes for a picture, in row-major order [C, H, W].

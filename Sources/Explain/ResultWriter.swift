@@ -1,6 +1,7 @@
 // Results as files: overlays, heat maps, raw maps, a sheet for each picture, and results.json.
 
 import Dispatch
+import Files
 import Foundation
 import Imaging
 import Synchronization
@@ -173,12 +174,9 @@ public final class ResultWriter: Sendable {
 
     /// Makes a directory and those above it that are missing.
     package static func makeDirectory(_ directory: String) throws {
-        guard FileKind(directory) != .folder else { return }
-        let parent = Paths.parent(directory)
-        if parent != directory { try makeDirectory(parent) }
-        guard FileName.withPath(directory, { mkdir($0, 0o777) }) == 0 || FileKind(directory) == .folder else {
+        do { try Folder.make(directory) } catch {
             throw ExplainError(
-                .output, "The directory '\(directory)' cannot be made; choose another --output.")
+                .output, "The directory '\(error.path)' cannot be made; choose another --output.")
         }
     }
 
@@ -188,11 +186,9 @@ public final class ResultWriter: Sendable {
         let kept = Set(pictures.map { Paths.identity($0.name) })
         for name in listed {
             let path = Paths.join(directory, name)
-            if FileKind(path) == .file, !kept.contains(Paths.identity(path)) {
-                _ = FileName.withPath(path) { unlink($0) }
-            }
+            if FileKind(path) == .file, !kept.contains(Paths.identity(path)) { FileName.remove(path) }
         }
-        if !listed.isEmpty { _ = FileName.withPath(Paths.join(directory, "results.json")) { unlink($0) } }
+        if !listed.isEmpty { FileName.remove(Paths.join(directory, "results.json")) }
     }
 
     /// The names that files of a run have.
@@ -449,7 +445,8 @@ package enum ResultDocument {
     static func isUnfinished(_ directory: String) -> Bool { document(in: directory)?["expected"] != nil }
 
     private static func document(in directory: String) -> [String: Any]? {
-        guard let bytes = try? readFile(Paths.join(directory, "results.json")), bytes.count <= 1 << 28,
+        guard let bytes = try? InputFile.contents(Paths.join(directory, "results.json")),
+            bytes.count <= 1 << 28,
             // Foundation's reader recurses, and ours nest four deep.
             depth(bytes) <= 16,
             let document = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any],
@@ -486,7 +483,10 @@ package enum ResultDocument {
                     ("input", JSON([model.inputHeight, model.inputWidth])),
                 ])
             ),
-            ("preprocessing", preprocessing(model)),
+            (
+                "preprocessing",
+                .object([("source", .string(model.preprocessingSource))] + model.preprocessing.entries)
+            ),
             (
                 "layer",
                 .object([
@@ -506,26 +506,6 @@ package enum ResultDocument {
             ("incomplete", JSON(incomplete)),
             ("images", .array(images)),
         ]).text
-    }
-
-    private static func preprocessing(_ model: Model) -> JSON {
-        let p = model.preprocessing
-        let resize: JSON =
-            switch p.resize {
-            case .shortSide(let n): .object([("shortSide", .int(n))])
-            case .exact(let width, let height): .object([("width", .int(width)), ("height", .int(height))])
-            case .none: .string("none")
-            }
-        return .object([
-            ("source", .string(model.preprocessingSource)), ("resize", resize),
-            ("interpolation", .string(p.interpolation.rawValue)),
-            (
-                "crop",
-                p.crop.map { .object([("width", .int($0.width)), ("height", .int($0.height))]) } ?? .null
-            ),
-            ("colours", .string(p.colours.rawValue)), ("divisor", .float(p.divisor)),
-            ("mean", .array(p.mean.map(JSON.float))), ("std", .array(p.std.map(JSON.float))),
-        ])
     }
 
     /// The files that the results.json in a directory lists, by their bare names; none if there is no such file. Of a run that was

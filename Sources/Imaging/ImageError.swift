@@ -1,12 +1,13 @@
 // What can go wrong with a picture, an array or a preprocessing file: each case becomes one full sentence
 // that names the file, says what is wrong and, where something would, what would work.
 
+import Files
 import Text
 
 /// An error of the module `Imaging`. `description` is a sentence that ends with a full stop.
 package enum ImageError: Error, Equatable, CustomStringConvertible {
-    /// The file is missing, is not a regular file, or may not be read.
-    case unreadable(file: String, reason: String)
+    /// A file cannot be read, or could not be written; nothing half-written was left.
+    case file(FileError)
     /// The bytes are no picture that we read.
     case notAnImage(file: String, reason: String)
     /// The bytes begin like a picture but are cut off or broken.
@@ -21,15 +22,13 @@ package enum ImageError: Error, Equatable, CustomStringConvertible {
     case badArray(file: String, reason: String)
     /// A preprocessing description that does not say what it should.
     case badPreprocessing(file: String, reason: String)
-    /// The result could not be written; nothing half-written was left.
-    case unwritable(file: String, reason: String)
 
     package var description: String { printable(sentence) }
 
     private var sentence: String {
         switch self {
-        case .unreadable(let file, let reason):
-            "Cannot read '\(file)': \(reason)."
+        case .file(let error):
+            error.description
         case .notAnImage(let file, let reason):
             "'\(file)' is not an image that can be read: \(reason)."
         case .damaged(let file, let reason):
@@ -45,8 +44,6 @@ package enum ImageError: Error, Equatable, CustomStringConvertible {
             "The array '\(file)' cannot be read: \(reason)."
         case .badPreprocessing(let file, let reason):
             "The preprocessing '\(file)' is not valid: \(reason)."
-        case .unwritable(let file, let reason):
-            "Cannot write '\(file)': \(reason)."
         }
     }
 }

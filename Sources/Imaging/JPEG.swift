@@ -5,6 +5,8 @@
 // complete, since the decoder would fill up a truncated picture with grey and only warn.
 
 import CTurboJPEG
+import Files
+import Glibc
 
 enum JPEG {
     /// The most scans that a picture may be made of. Encoders write 10 or so; a scan of a few bytes that says nothing takes
@@ -25,7 +27,7 @@ enum JPEG {
         }
         try admission(RGBImage.decodingMemory(frame.width, frame.height, file: bytes))
         guard let decoder = tjInitDecompress() else {
-            throw .unreadable(file: name, reason: "the JPEG decoder could not be started")
+            throw .file(FileError(.read, name, ENOMEM, "the JPEG decoder could not be started"))
         }
         defer { tjDestroy(decoder) }
         let size = frame.width * frame.height * 3

@@ -1,6 +1,7 @@
 // NumPy's array files: written as format 1.0, binary32, C order; read in every version and in the common
 // element types, converted to binary32. The header of a file is read first, so that an array of a shape that nobody wants costs nothing.
 
+import Files
 import Text
 
 /// An array of binary32 in C order.
@@ -24,7 +25,7 @@ package struct NPYArray: Equatable, Sendable {
     }
 
     package func write(to path: String, overwrite: Bool) throws(ImageError) {
-        try AtomicFile.write(npyData, to: path, overwrite: overwrite)
+        do { try AtomicFile.write(npyData, to: path, overwrite: overwrite) } catch { throw .file(error) }
     }
 
     // MARK: Writing
@@ -62,10 +63,20 @@ package struct NPYFile: ~Copyable {
     private let header: NPYHeader
 
     package init(path: String) throws(ImageError) {
-        let file = try InputFile(path)
-        let start = try file.read(from: 0, count: min(file.size, NPYHeader.sizeLimit))
+        let file = try Self.open(path)
+        let start = try Self.read(file, from: 0, count: min(file.size, NPYHeader.sizeLimit))
         header = try NPYHeader(startOf: start, size: file.size, name: path)
         self.file = file
+    }
+
+    private static func open(_ path: String) throws(ImageError) -> InputFile {
+        do { return try InputFile(path, isBounded: true) } catch { throw .file(error) }
+    }
+
+    private static func read(
+        _ file: borrowing InputFile, from offset: Int, count: Int
+    ) throws(ImageError) -> [UInt8] {
+        do { return try file.read(from: offset, count: count) } catch { throw .file(error) }
     }
 
     package var shape: [Int] { header.shape }
@@ -98,7 +109,7 @@ package struct NPYFile: ~Copyable {
         let piece = 1 << 18
         for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
             let count = min(piece, range.upperBound - start) * header.size
-            let bytes = try file.read(from: header.end + start * header.size, count: count)
+            let bytes = try Self.read(file, from: header.end + start * header.size, count: count)
             guard bytes.count == count else {
                 throw .badArray(file: file.path, reason: "it became shorter while it was read")
             }

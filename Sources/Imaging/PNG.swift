@@ -10,6 +10,7 @@
 // is transparent, so that people can be told.
 
 import CPNG
+import Files
 
 package enum PNG {
     package static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
@@ -201,7 +202,9 @@ extension RGBImage {
 
     /// Writes the picture as a PNG file, completely or not at all.
     package func writePNG(to path: String, overwrite: Bool, fast: Bool = false) throws(ImageError) {
-        try AtomicFile.write(pngData(fast: fast), to: path, overwrite: overwrite)
+        do { try AtomicFile.write(pngData(fast: fast), to: path, overwrite: overwrite) } catch {
+            throw .file(error)
+        }
     }
 }
 

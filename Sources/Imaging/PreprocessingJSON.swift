@@ -13,6 +13,7 @@
 //
 // value = (pixel / divisor − mean[c]) / std[c], mean and std in the network's channel order.
 
+import Files
 import Text
 
 extension Preprocessing {
@@ -21,7 +22,9 @@ extension Preprocessing {
 
     /// Reads a preprocessing file.
     package static func load(path: String) throws(ImageError) -> Preprocessing {
-        try Preprocessing(json: try readFile(path), name: path)
+        let bytes: [UInt8]
+        do { bytes = try InputFile.contents(path) } catch { throw .file(error) }
+        return try Preprocessing(json: bytes, name: path)
     }
 
     /// Reads the JSON form; `name` is what errors call it.
@@ -33,23 +36,23 @@ extension Preprocessing {
         }
     }
 
-    /// The JSON form, one line for each key.
-    package var json: String {
-        func list(_ values: [Float]) -> String { "[\(values.map(Self.number).joined(separator: ", "))]" }
-        func object(_ size: Size) -> String { "{\"width\": \(size.width), \"height\": \(size.height)}" }
-        let resizing =
+    /// The entries of the JSON form.
+    package var entries: [(String, JSON)] {
+        func object(_ size: Size) -> JSON {
+            .object([("width", .int(size.width)), ("height", .int(size.height))])
+        }
+        let resizing: JSON =
             switch resize {
-            case .shortSide(let n): "{\"shortSide\": \(n)}"
+            case .shortSide(let side): .object([("shortSide", .int(side))])
             case .exact(let width, let height): object(Size(width: width, height: height))
-            case .none: "\"none\""
+            case .none: .string("none")
             }
-        var lines = ["\"resize\": \(resizing)", "\"interpolation\": \"\(interpolation.rawValue)\""]
-        if let crop { lines.append("\"crop\": \(object(crop))") }
-        lines.append("\"colours\": \"\(colours.rawValue)\"")
-        lines.append("\"divisor\": \(Self.number(divisor))")
-        lines.append("\"mean\": \(list(mean))")
-        lines.append("\"std\": \(list(std))")
-        return "{\n  \(lines.joined(separator: ",\n  "))\n}\n"
+        return [
+            ("resize", resizing), ("interpolation", .string(interpolation.rawValue)),
+            ("crop", crop.map(object) ?? .null), ("colours", .string(colours.rawValue)),
+            ("divisor", .float(divisor)), ("mean", .array(mean.map(JSON.float))),
+            ("std", .array(std.map(JSON.float))),
+        ]
     }
 
     /// A whole number without its ".0".

@@ -5,6 +5,8 @@
 // byte, where Pillow clips them to white. Transparency is dropped: the colours under it are used as they are.
 // No colour management: gamma, chromaticities and ICC profiles are ignored.
 
+import Files
+
 /// A picture of 8-bit red, green and blue, interleaved, rows from top to bottom.
 package struct RGBImage: Equatable, Sendable {
     package let width: Int
@@ -45,7 +47,9 @@ package struct RGBImage: Equatable, Sendable {
     package static func load(
         path: String, admission: Admission = { _ throws(ImageError) in }
     ) throws(ImageError) -> RGBImage {
-        try RGBImage(decoding: try readFile(path), name: path, admission: admission)
+        let bytes: [UInt8]
+        do { bytes = try InputFile.contents(path) } catch { throw .file(error) }
+        return try RGBImage(decoding: bytes, name: path, admission: admission)
     }
 
     /// Decodes the bytes of a PNG or JPEG file; `name` is what errors call it.

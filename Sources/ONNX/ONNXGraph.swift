@@ -40,13 +40,6 @@ package struct ONNXValueInfo: Sendable, Hashable {
         self.type = type
         self.dims = dims
     }
-
-    /// The shape, if all of it is known.
-    package var fixedDims: [Int]? {
-        guard let dims else { return nil }
-        let fixed = dims.compactMap(\.size)
-        return fixed.count == dims.count ? fixed : nil
-    }
 }
 
 /// One dimension of a shape: `224`, `"batch"`, or unknown.

@@ -1,3 +1,4 @@
+import Files
 import SwiftProtobuf
 import Text
 
@@ -39,7 +40,7 @@ package struct ONNXModel: Sendable {
     /// - Parameter memory: bytes that all but the weights may take.
     package init(path: String, memory: Int = .max) throws(ONNXError) {
         try self.init(
-            .file(try ModelFile(path)), name: path, folder: ModelFile.folder(of: path), memory: memory)
+            .file(try ModelFile(path)), name: path, folder: Paths.split(path).folder, memory: memory)
     }
 
     /// Checks the bytes of a file.

@@ -174,12 +174,6 @@ package struct ONNXTensor: Sendable {
         if case .raw(let raw) = storage { try raw.data() } else { Data() }
     }
 
-    /// Writes the elements, converted to float32, into memory that the caller has.
-    /// - Precondition: `destination` has `elementCount` elements.
-    package func copyFloats(to destination: UnsafeMutableBufferPointer<Float>) throws(ONNXError) {
-        convert(try rawData(), to: destination)
-    }
-
     private func convert(_ raw: Data, to destination: UnsafeMutableBufferPointer<Float>) {
         precondition(destination.count == elementCount)
         func write<Source>(_ source: some RandomAccessCollection<Source>, _ convert: (Source) -> Float) {

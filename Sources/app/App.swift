@@ -2,9 +2,12 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 import Imaging
-import Text
+
+/// A command whose results are files. Whoever closes stdout wants no report of them; of other commands it is all that there is.
+protocol FileWriter: ParsableCommand {}
 
 @main
 struct App: ParsableCommand {
@@ -52,7 +55,7 @@ struct App: ParsableCommand {
                 code: ExitCode.validationFailure.rawValue)
         }
         guard CommandLine.arguments.count > 1 else {
-            printLines(helpMessage(for: App.self) + "\n")
+            answer(helpMessage(for: App.self))
             return
         }
         do {
@@ -67,6 +70,7 @@ struct App: ParsableCommand {
             switch Terminal.flush() {
             case .written: break
             case .noReader: throw Interrupted(signal: SIGPIPE)
+            case .lost where Terminal.isClosed && command is any FileWriter: break
             case .lost: lost()
             }
         } catch let error as ExplainError {
@@ -81,8 +85,7 @@ struct App: ParsableCommand {
         } catch {
             guard exitCode(for: error) != .success else {
                 // What was asked for: help, the version.
-                printLines(fullMessage(for: error) + "\n")
-                if case .lost = Terminal.flush() { lost() }
+                answer(fullMessage(for: error))
                 return
             }
             // The parser's own errors; what follows the first line is its usage.
@@ -90,9 +93,17 @@ struct App: ParsableCommand {
         }
     }
 
+    /// Prints help, or the version.
+    private static func answer(_ text: String) {
+        printLines(text + "\n")
+        if case .lost = Terminal.flush() { lost() }
+    }
+
     private static func lost() -> Never {
         fail(
-            "The output could not be written to the end; is the disk full?",
+            Terminal.isClosed
+                ? "The output cannot be written, because stdout is closed."
+                : "The output could not be written to the end; is the disk full?",
             code: ExplainError.Kind.output.rawValue)
     }
 

@@ -2,9 +2,10 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 
-struct RunCommand: ParsableCommand {
+struct RunCommand: FileWriter {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Feed a network a raw array and write what it computes, to compare it with anything.",
@@ -165,30 +166,31 @@ struct VerifyCommand: ParsableCommand {
         var differs = false
         var numbers = 0
         let progress = ProgressBar(total: others.count)
-        progress.show(0)
-        defer { progress.hide() }
         var done = 0
-        try check.check(others) { variant, outcome in
-            progress.hide()
-            differs = differs || outcome.difference != nil
-            numbers += outcome.numbers
-            if json {
-                records.append(
-                    .object([
-                        ("device", .string(variant.title)), ("values", .int(outcome.values)),
-                        ("numbers", .int(outcome.numbers)),
-                        ("maps", .int(outcome.maps)), ("difference", JSON(outcome.difference)),
-                    ]))
-            } else if let difference = outcome.difference {
-                print("  ✗ \(variant.title): \(difference)")
-            } else {
-                print("  ✓ \(variant.title): \(outcome.values) values, \(outcome.maps) maps")
+        do {
+            progress.show(0)
+            defer { progress.hide() }
+            try check.check(others) { variant, outcome in
+                progress.hide()
+                differs = differs || outcome.difference != nil
+                numbers += outcome.numbers
+                if json {
+                    records.append(
+                        .object([
+                            ("device", .string(variant.title)), ("values", .int(outcome.values)),
+                            ("numbers", .int(outcome.numbers)),
+                            ("maps", .int(outcome.maps)), ("difference", JSON(outcome.difference)),
+                        ]))
+                } else if let difference = outcome.difference {
+                    print("  ✗ \(variant.title): \(difference)")
+                } else {
+                    print("  ✓ \(variant.title): \(outcome.values) values, \(outcome.maps) maps")
+                }
+                fflush(nil)
+                done += 1
+                progress.show(done)
             }
-            fflush(nil)
-            done += 1
-            progress.show(done)
         }
-        progress.hide()
         for reason in leftOut { NoteHandler.logger.warning("Not checked: \(reason)") }
         if json {
             printLines(

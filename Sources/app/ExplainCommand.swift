@@ -2,10 +2,11 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 import Text
 
-struct ExplainCommand: ParsableCommand {
+struct ExplainCommand: FileWriter {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Explain photographs: heat maps, overlays, and what the network says.",
@@ -231,8 +232,8 @@ struct ClassifyCommand: ParsableCommand {
         func document(incomplete: String? = nil) throws -> String {
             try ResultDocument.text(session, images: records, incomplete: incomplete)
         }
-        defer { progress.hide() }
         do {
+            defer { progress.hide() }
             try session.explain(pictures) { index, result in
                 progress.hide()
                 if json { records.append(ResultDocument.image(pictures[index].name, result, files: nil)) }
@@ -247,14 +248,12 @@ struct ClassifyCommand: ParsableCommand {
                 progress.show(seen)
             }
         } catch let interrupted as Interrupted {
-            progress.hide()
             let reason = interrupted.sentence(seen, of: pictures.count)
             if json { printLines(try document(incomplete: seen < pictures.count ? reason : nil)) }
             _ = Terminal.flush()
             if interrupted.signal != SIGPIPE { Terminal.complain("app: \(reason)") }
             throw interrupted
         }
-        progress.hide()
         if json { printLines(try document()) }
         try Report.end(failures, of: pictures.count)
     }

@@ -2,9 +2,9 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 import Imaging
-import Text
 
 enum Pictures {
     /// Files as they are; a folder's PNG and JPEG files, sorted; what a pattern matches, sorted. A file that is named twice counts once.

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 import Kernels
 import Logging

@@ -30,10 +30,16 @@ enum Terminal {
         return isAnswered && Int32(state.revents) & (POLLERR | POLLHUP) != 0 ? .noReader : .lost
     }
 
-    /// What is closed stays free for no other file: what is printed must not get into one.
+    /// Whether whoever started the program closed its stdout.
+    nonisolated(unsafe) private(set) static var isClosed = false
+
+    /// What is closed stays free for no other file: what is printed must not get into one. Nothing takes what is printed on a closed
+    /// stdout, so `flush` tells that it is lost.
     static func open() {
         for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) == -1 {
-            _ = Foundation.open("/dev/null", O_RDWR)
+            let isOutput = descriptor == STDOUT_FILENO
+            if isOutput { isClosed = true }
+            _ = Foundation.open("/dev/null", isOutput ? O_RDONLY : O_RDWR)
         }
     }
 

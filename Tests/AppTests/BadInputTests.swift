@@ -84,6 +84,10 @@ import Testing
         Case("run --model small.onnx --input flat.npy --output out --outputs ,", 64, "--outputs"),
         Case("run --model small.onnx --input scalar.npy --output out", 3, "scalar.npy", "a single number"),
         Case("run --model small.onnx --input text.png --output out", 3, "text.png"),
+        Case(
+            "run --model scalar.onnx --input flat.npy --output out --gradient 0", 5, "scalar.onnx",
+            "one row of scores for each picture"),
+        Case("run --model scalar.onnx --input flat.npy --output out --labels two.txt", 5, "scalar.onnx"),
         Case("run --model small.onnx --input flat.npy --output out", 3, "flat.npy", "N×3×32×32"),
         Case("bench --model small.onnx --batch 1,x", 64, "1,x"),
         Case("bench --model small.onnx --work hard", 64, "hard", "input-gradient"),
@@ -130,6 +134,11 @@ import Testing
                 #"{"resize": {"shortSide": 32}, "crop": {"width": 32, "height": 32}}"#)
             try last.data().write(to: URL(fileURLWithPath: place.path + "/\(name).onnx"))
         }
+        var scalar = ONNXBuilder()
+        scalar.input("image", [1, 3, 32, 32])
+        scalar.node("ReduceMean", ["image"], ["y"], ["keepdims": 0], name: "mean")
+        scalar.output("y", [])
+        try scalar.data().write(to: URL(fileURLWithPath: place.path + "/scalar.onnx"))
         try overflowing.data().write(to: URL(fileURLWithPath: place.path + "/nan.onnx"))
         try NPYFile.flat.write(to: URL(fileURLWithPath: place.path + "/flat.npy"))
         try NPYArray(shape: [], values: [1]).write(to: place.path + "/scalar.npy", overwrite: false)

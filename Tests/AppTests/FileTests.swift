@@ -1,10 +1,10 @@
 // Names that are bytes, folders that are shared, runs that end early.
 
 import Explain
+import Files
 import Foundation
 import Imaging
 import Testing
-import Text
 
 @Suite struct FileNameTests {
     @Test func everyNameHasOneText() {

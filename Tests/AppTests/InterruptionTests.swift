@@ -320,6 +320,18 @@ private final class Running {
             #expect(run.err.rest().joined().contains("could not be written to the end"))
             #expect(run.code() == 10)
         }
+        for command in [
+            ["classify"] + names + ["--batch", "2"] + Self.options,
+            ["classify", "--json", "p0.png"] + Self.options,
+            ["operators"], ["--help"], [],
+        ] {
+            let run = try Running(place, command, by: shell(">&-"))
+            #expect(
+                run.err.rest() == ["app: The output cannot be written, because stdout is closed."],
+                "\(command)")
+            #expect(run.code() == 10)
+        }
+        // Here the results are files.
         let run = try Running(
             place, ["p0.png", "p1.png", "--output", "out"] + Self.options, by: shell(">&-"))
         #expect(run.err.rest().isEmpty)

@@ -1,4 +1,5 @@
 import Explain
+import Files
 import Foundation
 import Imaging
 import ONNX

@@ -1,6 +1,7 @@
 // Nothing that a file says reaches a terminal as an order: for every place where a stranger's words are printed, through the program itself.
 
 import Explain
+import Files
 import Foundation
 import Imaging
 import ONNX

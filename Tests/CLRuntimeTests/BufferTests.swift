@@ -25,10 +25,9 @@ import Testing
             target.deallocate()
         }
         for i in 0..<4096 { source[i] = Float(i) }
-        _ = try bench.queue.startWriting(UnsafeRawBufferPointer(source), to: buffer)
-        let read = try bench.queue.startReading(buffer, into: UnsafeMutableRawBufferPointer(target))
-        try read.wait()
-        #expect(try read.isComplete)
+        let written = try bench.queue.startWriting(UnsafeRawBufferPointer(source), to: buffer)
+        try bench.queue.read(buffer, into: UnsafeMutableRawBufferPointer(target))
+        #expect(try written.isComplete)
         #expect(target.elementsEqual(source))
     }
 

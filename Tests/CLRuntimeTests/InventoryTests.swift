@@ -14,15 +14,12 @@ import Testing
             #expect(device.index == position)
             #expect(!device.platform.name.isEmpty && device.platform.version.hasPrefix("OpenCL "))
             #expect(!device.name.isEmpty && !device.vendor.isEmpty && !device.driverVersion.isEmpty)
-            #expect(device.openCLCVersion.hasPrefix("OpenCL C "))
             #expect(device.computeUnits > 0)
             #expect(device.globalMemory >= device.maxAllocation && device.maxAllocation > 1 << 20)
-            #expect(device.localMemoryKind == .none || device.localMemory >= 16 << 10)
             #expect(device.maxWorkGroupSize > 0 && device.maxWorkItemSizes.count >= 3)
             #expect(device.baseAddressAlignment > 0 && device.baseAddressAlignment.nonzeroBitCount == 1)
             #expect(device.floatConfiguration.isSuperset(of: [.infinityAndNaN, .roundToNearest]))
             #expect(device.isLittleEndian)
-            #expect(device.profilingTimerResolution >= 0)
         }
     }
 

@@ -10,12 +10,12 @@ struct Bench {
     let context: CLContext
     let queue: CLQueue
 
-    init(profiling: Bool = false) throws {
+    init() throws {
         device = try #require(
             Bench.inventory.devices.first,
             "these tests need an OpenCL device: \(Bench.inventory.unavailableReason ?? "")")
         context = try CLContext(device: device)
-        queue = try CLQueue(context: context, profiling: profiling)
+        queue = try CLQueue(context: context)
     }
 
     func buffer<T: BitwiseCopyable>(_ values: [T]) throws -> CLBuffer {
@@ -27,38 +27,6 @@ struct Bench {
     /// The kernel `name` of a program that is built without the cache.
     func kernel(_ name: String, _ source: String, options: String = "") throws -> CLKernel {
         try CLProgram(context: context, source: source, options: options, cache: .off).kernel(name)
-    }
-}
-
-/// A directory that is removed with this object.
-final class TemporaryDirectory {
-    let path: String
-
-    init() throws {
-        var template = Array("/tmp/whitebox-test-XXXXXX".utf8CString)
-        path = try #require(mkdtemp(&template).map { String(cString: $0) })
-    }
-
-    deinit { TemporaryDirectory.remove(path) }
-
-    var files: [String] { TemporaryDirectory.list(path) }
-
-    static func list(_ path: String) -> [String] {
-        guard let listing = opendir(path) else { return [] }
-        defer { closedir(listing) }
-        var names: [String] = []
-        while let entry = readdir(listing) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
-    }
-
-    private static func remove(_ path: String) {
-        for name in list(path) where unlink(path + "/" + name) != 0 { remove(path + "/" + name) }
-        rmdir(path)
     }
 }
 

@@ -81,7 +81,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         }
         do {
             let preprocessing = try Preprocessing(json: bytes, name: "preprocessing")
-            guard try Preprocessing(json: Array(preprocessing.json.utf8), name: "again") == preprocessing
+            let text = JSON.object(preprocessing.entries).text
+            guard try Preprocessing(json: Array(text.utf8), name: "again") == preprocessing
             else { return "written and read again it differs" }
             _ = preprocessing.fitting(width: 11, height: 6)
             let image = RGBImage(width: 9, height: 7, colour: (1, 2, 3))

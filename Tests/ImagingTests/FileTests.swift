@@ -1,7 +1,8 @@
-// Arrays in .npy files, and files that are complete or not there.
+// Arrays in .npy files.
 
 import Foundation
 import Imaging
+import TestSupport
 import Testing
 
 @Suite struct NPYTests {
@@ -53,7 +54,7 @@ import Testing
 
     /// Only what is wanted is read: a file of one gigabyte that is nearly all hole tells its shape at once, and gives its parts one by one.
     @Test func shapeBeforeValues() throws {
-        let scratch = Scratch()
+        let scratch = try TemporaryDirectory()
         let path = scratch.path + "/x.npy"
         let text = Self.header("|u1", "(3, 4)")
         FileManager.default.createFile(atPath: path, contents: Data(Self.file(text, Array(1...12))))
@@ -118,45 +119,5 @@ import Testing
     func rubbish(_ bytes: [UInt8], _ expected: String) {
         let said = sentence { () throws(ImageError) in _ = try NPYArray(decoding: bytes, name: "x.npy") }
         #expect(said?.contains(expected) == true, "\(said ?? "accepted")")
-    }
-}
-
-@Suite struct AtomicFileTests {
-    @Test func writesAndReplaces() throws {
-        let scratch = Scratch()
-        let path = scratch.path + "/map.bin"
-        try AtomicFile.write([1, 2, 3], to: path, overwrite: false)
-        #expect(
-            sentence { () throws(ImageError) in try AtomicFile.write([4], to: path, overwrite: false) }
-                == "Cannot write '\(path)': it is there already (--force replaces it).")
-        #expect([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))) == [1, 2, 3])
-        try AtomicFile.write([], to: path, overwrite: true)
-        #expect(try Data(contentsOf: URL(fileURLWithPath: path)).isEmpty)
-        #expect(scratch.files == ["map.bin"])
-    }
-
-    @Test func longNames() throws {
-        let scratch = Scratch()
-        let name = String(repeating: "n", count: 250) + ".png"
-        try RGBImage(width: 1, height: 1).writePNG(to: "\(scratch.path)/\(name)", overwrite: false)
-        #expect(scratch.files == [name])
-        let tooLong = scratch.path + "/" + String(repeating: "n", count: 300)
-        #expect(throws: ImageError.self) { try AtomicFile.write([1], to: tooLong, overwrite: true) }
-        #expect(scratch.files == [name])
-    }
-
-    @Test func placesThatCannotBeWritten() throws {
-        let scratch = Scratch()
-        func said(_ path: String) -> String? {
-            sentence { () throws(ImageError) in try AtomicFile.write([1], to: path, overwrite: true) }
-        }
-        #expect(
-            said(scratch.path + "/none/map.npy")?.contains("none' does not exist; create it first") == true)
-        #expect(said(scratch.path)?.contains("it is a directory") == true)
-        #expect(said(scratch.path + "/")?.contains("it names no file") == true)
-        try AtomicFile.write([1], to: scratch.path + "/file", overwrite: false)
-        #expect(said(scratch.path + "/file/map.npy")?.contains("is not a directory") == true)
-        #expect(said("/proc/map.npy")?.contains("cannot be written to") == true)
-        #expect(scratch.files == ["file"])
     }
 }

@@ -32,17 +32,6 @@ func sentence(_ body: () throws(ImageError) -> Void) -> String? {
     }
 }
 
-/// A directory that is gone after the test.
-struct Scratch: ~Copyable {
-    let path = NSTemporaryDirectory() + "imaging-" + UUID().uuidString
-
-    init() { try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    var files: [String] { try! FileManager.default.contentsOfDirectory(atPath: path).sorted() }
-}
-
 /// PNG files of any kind, with stored (uncompressed) rows.
 enum MadePNG {
     static func chunk(_ kind: String, _ content: [UInt8]) -> [UInt8] {

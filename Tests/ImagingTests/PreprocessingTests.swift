@@ -2,6 +2,7 @@
 
 import Imaging
 import Testing
+import Text
 
 @Suite struct PreprocessingTests {
     @Test func presetsSeeWhatTorchvisionSees() throws {
@@ -114,18 +115,18 @@ import Testing
 
     @Test func jsonRoundTrip() throws {
         for (name, value) in Preprocessing.presets {
-            let text = value.json
+            let text = JSON.object(value.entries).text
             #expect(try Preprocessing(json: Array(text.utf8), name: name) == value, "\(name)")
             #expect(Preprocessing.preset(named: name) == value)
         }
         #expect(
-            Preprocessing.imagenet.json == """
+            JSON.object(Preprocessing.imagenet.entries).text == """
                 {
                   "resize": {"shortSide": 256},
                   "interpolation": "bilinear",
                   "crop": {"width": 224, "height": 224},
                   "colours": "rgb",
-                  "divisor": 255,
+                  "divisor": 255.0,
                   "mean": [0.485, 0.456, 0.406],
                   "std": [0.229, 0.224, 0.225]
                 }

@@ -2,6 +2,7 @@
 
 import Foundation
 import Imaging
+import TestSupport
 import Testing
 
 @Suite struct ReadingTests {
@@ -277,8 +278,8 @@ import Testing
         #expect(said(Array("hello".utf8))!.contains("neither a PNG nor a JPEG"))
     }
 
-    @Test func filesThatCannotBeRead() {
-        let scratch = Scratch()
+    @Test func filesThatCannotBeRead() throws {
+        let scratch = try TemporaryDirectory()
         let missing = scratch.path + "/none.png"
         #expect(
             sentence { () throws(ImageError) in _ = try RGBImage.load(path: missing) }

@@ -12,10 +12,8 @@ import Testing
         let graph = model.graph
         #expect(graph.name == "small")
         #expect(graph.inputs == [ONNXValueInfo(name: "x", dims: [1, 2])])
-        #expect(graph.inputs[0].fixedDims == [1, 2])
         #expect(graph.outputs == [ONNXValueInfo(name: "y", dims: [.symbolic("batch"), 2])])
-        #expect(graph.outputs[0].fixedDims == nil)
-        #expect(graph.valueInfo["h"]?.fixedDims == [1, 2])
+        #expect(graph.valueInfo["h"]?.dims == [1, 2])
         #expect(graph.nodes.map(\.name) == ["fc", "Reshape_r", "Relu_y"])
         #expect(graph.nodes[0].inputs == ["x", "w"])
         #expect(try graph.initializers["w"]?.floats() == [1, 2, 3, 4])

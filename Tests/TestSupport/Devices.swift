@@ -78,7 +78,6 @@ package enum Devices {
             $0.maxWorkGroupSize = 32
             $0.maxWorkItemSizes = [32, 32, 32]
             $0.localMemory = 16 << 10
-            $0.localMemoryKind = .global
             $0.maxAllocation = 128 << 20
             $0.globalMemory = 512 << 20
             $0.sharesHostMemory = false

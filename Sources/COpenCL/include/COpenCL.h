@@ -133,8 +133,6 @@ const char *wb_opencl_library(void);
     STATUS(clWaitForEvents, (cl_uint count, const cl_event *events), (count, events))                                  \
     STATUS(clGetEventInfo, (cl_event event, cl_event_info key, size_t room, void *value, size_t *size),                \
            (event, key, room, value, size))                                                                            \
-    STATUS(clGetEventProfilingInfo, (cl_event event, cl_profiling_info key, size_t room, void *value, size_t *size),   \
-           (event, key, room, value, size))                                                                            \
     STATUS(clReleaseEvent, (cl_event event), (event))
 
 #define WB_DECLARE_STATUS(name, parameters, arguments) cl_int wb_##name parameters;

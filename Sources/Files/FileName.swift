@@ -67,6 +67,9 @@ package enum FileName {
         withPath(text) { Glibc.open($0, flags | O_CLOEXEC) }
     }
 
+    /// Takes the name away from a file. That there is no such file is no error.
+    package static func remove(_ text: String) { _ = withPath(text) { unlink($0) } }
+
     /// The path without symbolic links and dots; nil where it leads nowhere.
     package static func resolved(_ text: String) -> String? {
         guard let path = withPath(text, { realpath($0, nil) }) else { return nil }
@@ -121,40 +124,5 @@ package enum FileName {
         let length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC2 ? 2 : 0
         guard length > 0, i + length <= bytes.count else { return 0 }
         return String(validating: bytes[i..<i + length], as: UTF8.self) == nil ? 0 : length
-    }
-}
-
-/// What the file system says is under a path.
-package enum FileKind {
-    case file, folder, other, missing
-
-    /// What a path leads to, links followed.
-    package init(_ path: String) {
-        var status = stat()
-        guard FileName.withPath(path, { stat($0, &status) }) == 0 else {
-            self = .missing
-            return
-        }
-        switch status.st_mode & S_IFMT {
-        case S_IFREG: self = .file
-        case S_IFDIR: self = .folder
-        default: self = .other
-        }
-    }
-}
-
-package enum Folder {
-    /// The names in a folder, sorted by bytes, without `.` and `..`; nil if it cannot be read.
-    package static func names(_ path: String) -> [String]? {
-        guard let stream = FileName.withPath(path.isEmpty ? "." : path, { opendir($0) }) else { return nil }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { FileName.text($0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return FileName.sorted(names)
     }
 }

@@ -1,8 +1,6 @@
 // Parts of paths. Foundation's own functions for this end the program on a relative path of one letter. All by Unicode scalars,
 // not by characters: a slash or a point before a combining mark is one.
 
-import Text
-
 package enum Paths {
     /// What follows the last slash; slashes at the end do not count.
     package static func name(_ path: String) -> String {
@@ -15,6 +13,14 @@ package enum Paths {
             separator: "/")
         if path.unicodeScalars.first == "/" { return "/" + parts }
         return parts.isEmpty ? "." : parts
+    }
+
+    /// What is before the last slash ("." if there is none, "/" for what lies in the root), and what follows it: nothing if the path ends
+    /// in one.
+    package static func split(_ path: String) -> (folder: String, name: String) {
+        guard let slash = path.unicodeScalars.lastIndex(of: "/") else { return (".", path) }
+        let name = path.unicodeScalars[path.unicodeScalars.index(after: slash)...]
+        return (slash == path.startIndex ? "/" : String(path.unicodeScalars[..<slash]), String(name))
     }
 
     /// The name without what follows its last point, unless that is all of it.
