@@ -50,11 +50,12 @@ private final class Running {
         }
 
         private func fill() -> Bool {
-            var page = [UInt8](repeating: 0, count: 4096)
-            let count = read(descriptor, &page, page.count)
+            // Little at a time: whoever takes a whole page makes room for all that is left to say.
+            var part = [UInt8](repeating: 0, count: 64)
+            let count = read(descriptor, &part, part.count)
             if count < 0 && errno == EINTR { return fill() }
             guard count > 0 else { return false }
-            bytes += page[..<count]
+            bytes += part[..<count]
             return true
         }
     }
