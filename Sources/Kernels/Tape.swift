@@ -190,7 +190,8 @@ package struct Tape: Sendable {
     /// The same numbers with the channels innermost, as what slides over images reads them.
     mutating func channelsLast(_ value: Value) -> Value {
         let shape = self.shape(value)
-        if shape.rank == 4 { return dense(value) }
+        // Dense, these have nothing behind their channels.
+        if shape.rank == 4 || shape.rank <= 2 { return dense(value) }
         if hasChannelsLast(value) { return value }
         let copy = channelsLastValue(shape)
         self.copy(value, into: copy, strides: shape.channelsLastStrides)

@@ -40,8 +40,9 @@ private struct Pooling: Sendable {
     }
 
     func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ inputs: [Operand?]) throws -> [Operand] {
-        let x = tape.channelsLast(try tape.value(required(inputs, 0, "X")))
+        var x = try tape.value(required(inputs, 0, "X"))
         let (raw, shape) = try raw(tape.shape(x))
+        x = tape.channelsLast(x)
         let y = tape.channelsLastValue(shape)
         tape.add(Pool(kind: kind, pooling: raw, inputs: [x], output: y))
         return [.value(y)]
