@@ -1,6 +1,6 @@
 // swift-tools-version: 6.1
-// Whitebox: the program `app`, the library `Explain`, and the modules they are made of.
-// Each module is used only by those below it in this list (see Documentation/Kernels.md).
+// Whitebox: the program `app`, the library `Explain`, and the modules they are made of. Each module is used only by those below it in
+// this list; Documentation/Architecture.md has a picture of them, which a test compares with this file.
 import PackageDescription
 
 let package = Package(

@@ -332,7 +332,7 @@ extension Operator {
 }
 
 /// Input `index`, which must be there.
-func required(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Operand {
+package func required(_ inputs: [Operand?], _ index: Int, _ what: String) throws -> Operand {
     guard index < inputs.count, let operand = inputs[index] else {
         throw OperatorError("lacks its input \(index) (\(what))")
     }

@@ -44,7 +44,7 @@ package struct PackedWeights: Sendable {
     }
 
     /// - Parameters:
-    ///   - weights: [output channels, input channels / groups, kernel height, kernel width], as in ONNX.
+    ///   - weights: [output channels, input channels / groups, kernel extents …], as in ONNX.
     ///   - scale: a factor for each output channel.
     package init(_ weights: HostTensor, for shape: ConvolutionShape, scale: [Double]? = nil) {
         self.init(weights, for: shape, transposed: false, scale: scale)
