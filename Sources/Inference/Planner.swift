@@ -278,8 +278,7 @@ package struct Planner {
             {
                 let inputs = merged.inputs.map { network.constants[$0].map(Operand.host) }
                 let node = LoweredNode(inputs: inputs, outputs: [.value(dy)])
-                result[target] = try merged.normalisation.vjp(
-                    &tape, node, cotangents: [dy], wanted: [0])[0]
+                result[target] = try vjp(merged.normalisation, node, [dy], [0])[0]
             } else if let dy = cotangents[target] {
                 result[target] = dy
             } else {

@@ -73,34 +73,13 @@ package final class Block: @unchecked Sendable {
         return all + before
     }
 
-    package convenience init(_ values: [Float]) {
-        self.init(count: values.count)
-        values.withUnsafeBufferPointer {
-            if let from = $0.baseAddress { pointer.update(from: from, count: values.count) }
-        }
-    }
-
     package convenience init(_ weights: PackedWeights) throws {
         try self.init(workingMemory: weights.count)
         try weights.write(pointer)
-    }
-
-    /// Integers, for kernels that take offsets.
-    package convenience init(ints: [Int32]) {
-        self.init(count: ints.count)
-        ints.withUnsafeBytes { if let from = $0.baseAddress { memcpy(pointer, from, ints.count * 4) } }
-    }
-
-    /// Made by writing into fresh zeros.
-    package convenience init(count: Int, fill: (UnsafeMutablePointer<Float>) -> Void) {
-        self.init(count: count)
-        fill(pointer)
     }
 
     deinit {
         if owner != nil { return }
         if let bytes = Block.mapped(count) { munmap(pointer, bytes) } else { free(pointer) }
     }
-
-    package var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
 }

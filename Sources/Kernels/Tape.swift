@@ -33,6 +33,8 @@ package protocol Step: Sendable {
     var weight: Double { get }
     /// Whether it finds its way in views; what other steps read is dense.
     var readsViews: Bool { get }
+    /// An input of which each row may be a 1 among zeros, and the weights that it is then enough to copy from, if they are finite.
+    var selects: (input: Value, weights: Value)? { get }
     /// A value whose every element is read where that of the first output is written, just before, so that on the CPU both may
     /// have the same memory.
     var overwrites: Value? { get }
@@ -50,6 +52,7 @@ extension Step {
     package var operations: Int { 0 }
     package var weight: Double { 16 }
     package var readsViews: Bool { false }
+    package var selects: (input: Value, weights: Value)? { nil }
     package var overwrites: Value? { nil }
     package var workspaces: [Value] { [] }
     package func room(on device: Device) -> [Int] { [] }
@@ -58,7 +61,6 @@ extension Step {
 /// Values and steps in the order in which they run.
 package struct Tape: Sendable {
     enum Source: Sendable {
-        case constant(Block)
         case weights(PackedWeights)
         case input, step
         /// Of one step; the device knows the size.
@@ -131,11 +133,6 @@ package struct Tape: Sendable {
 
     /// One of a step's `workspaces`.
     package mutating func workspace() -> Value { add([0], .workspace, count: 0) }
-
-    /// Numbers that never change, in memory order.
-    package mutating func constant(_ shape: Shape, _ block: Block) -> Value {
-        add(shape, .constant(block), count: block.count)
-    }
 
     /// Weights, in the order in which a kernel reads them.
     package mutating func weights(_ weights: PackedWeights) -> Value {
@@ -425,24 +422,17 @@ package struct Tape: Sendable {
 
     // MARK: Limits
 
-    /// The storages of the weights and constants that steps or people read, in order.
-    func weights(keeping kept: [Value]) -> [Int] {
-        used(keeping: kept).sorted().filter {
-            switch sources[$0] {
-            case .constant, .weights: true
-            case .input, .step, .workspace: false
-            }
+    /// The weights that steps or people read, by storage, in order.
+    func weights(keeping kept: [Value]) -> [(storage: Int, weights: PackedWeights)] {
+        used(keeping: kept).sorted().compactMap { storage in
+            if case .weights(let weights) = sources[storage] { (storage, weights) } else { nil }
         }
     }
 
     /// Bytes of weights in the host's memory, rounded to whole cache lines; and, while they are put in order, a copy of the largest.
     func weightBytes(_ storages: [Int]) -> Int {
-        var (all, largest) = (0, 0)
-        for storage in storages {
-            all += (sizes[storage] + 15) / 16 * 16
-            if case .weights = sources[storage] { largest = max(largest, sizes[storage]) }
-        }
-        return 4 * (all + largest)
+        let words = storages.map { (sizes[$0] + 15) / 16 * 16 }
+        return 4 * (words.reduce(0, +) + (words.max() ?? 0))
     }
 
     /// Bytes of the inputs: each, and the two slots from which it comes.
@@ -453,7 +443,9 @@ package struct Tape: Sendable {
     }
 
     /// Bytes of all that it takes beside what its steps write.
-    package func bytes(keeping kept: [Value]) -> Int { weightBytes(weights(keeping: kept)) + inputBytes }
+    package func bytes(keeping kept: [Value]) -> Int {
+        weightBytes(weights(keeping: kept).map(\.storage)) + inputBytes
+    }
 
     /// Counts memory that the host needs to load and run it.
     /// - Parameter parts: bytes; each is counted for as long as somebody has its share.

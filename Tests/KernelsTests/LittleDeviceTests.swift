@@ -112,7 +112,9 @@ import Testing
         var tape = Tape()
         tape.label = "the sum"
         let x = tape.input([4, 1 << 16])
-        let sum = tape.map(WB_MAP_add, x, tape.constant([1 << 16], Block(count: 1 << 16)))
+        let sum = tape.map(
+            WB_MAP_add, x,
+            try tape.constant(HostTensor([1 << 16], .floats(Array(repeating: 0, count: 1 << 16)))))
         tape.label = "the rest"
         let y = tape.map(WB_MAP_scale, sum, a: 2)
         func error(_ change: (inout CLDevice) -> Void) throws -> DeviceError {

@@ -256,7 +256,7 @@ import Testing
         let (a, b) = (numbers(m * k, "a"), numbers(k * n, "b"))
         var tape = Tape()
         let input = tape.input([m, k])
-        let other = tape.constant([k, n], Block(b))
+        let other = try tape.constant(HostTensor([k, n], .floats(b)))
         let y = try tape.value(
             MatMul(Attributes(opset: 13)).forward(&tape, [.value(input), .value(other)], outputs: 1)[0])
         var expected: [Float] = []

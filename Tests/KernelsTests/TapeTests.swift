@@ -91,7 +91,7 @@ import Testing
         let input = tape.input(shapes[0])
         values.append((input, numbers))
         let constant = (0..<120).map { _ in random.float() }
-        values.append((tape.constant(shapes[0], Block(shapes[0].memoryOrder(constant))), constant))
+        values.append((try tape.constant(HostTensor(shapes[0], .floats(constant))), constant))
         for _ in 0..<50 {
             // Mostly recent values, so that old ones die.
             let back = random.index(below: 3) == 0 ? values.count : min(4, values.count)
@@ -198,7 +198,9 @@ import Testing
         tape.label = "dead"
         _ = tape.map(WB_MAP_add, dead, dead)
         tape.label = "last"
-        let last = tape.map(WB_MAP_add, tape.view(filled, as: [2, 5, 2, 2]), tape.constant([], Block([0.5])))
+        let last = tape.map(
+            WB_MAP_add, tape.view(filled, as: [2, 5, 2, 2]), try tape.constant(HostTensor([], .floats([0.5])))
+        )
         tape.dropDeadSteps(keeping: [last])
         #expect(tape.labels == ["a", "filled", "filled", "last"])
         #expect(tape.stage(0) == 0..<3 && tape.stage(1) == 3..<4)

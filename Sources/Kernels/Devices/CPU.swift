@@ -150,7 +150,7 @@ final class CPUExecutor: Executor {
     private let machine: LoadedCPU
     private let memory: Tape.Memory
     private var frame: CPUFrame
-    private let lasting: Block, constants: [Block], weights: [LoadedCPU.Weights]  // keep what is pointed at
+    private let lasting: Block, inputs: [Block], weights: [LoadedCPU.Weights]  // keep what is pointed at
     private let share: MemoryBudget.Share  // of the limit, for what is only this tape's
     private let cascades: [Int: Cascade]  // by their first steps
     private var taken: [Int: Block] = [:]  // the input slots in use, by value
@@ -169,8 +169,7 @@ final class CPUExecutor: Executor {
         var found: [(storage: Int, weights: WeightStore<LoadedCPU.Weights>.Found)] = []
         var new: [(storage: Int, weights: PackedWeights, offset: Int)] = []
         var newCount = 0
-        for storage in tape.weights(keeping: kept) {
-            guard case .weights(let weights) = tape.sources[storage] else { continue }
+        for (storage, weights) in tape.weights(keeping: kept) {
             if let there = machine.weights[weights.key] {
                 found.append((storage, there))
             } else {
@@ -179,11 +178,10 @@ final class CPUExecutor: Executor {
             }
         }
         try tape.checkWork(tape.limits.work * tape.pictures)
-        let there = Set(found.map(\.storage))
         var shares = try tape.reserveMemory(
             [
                 4 * memory.lasting.size + tape.inputBytes,
-                tape.weightBytes(tape.weights(keeping: kept).filter { !there.contains($0) }),
+                tape.weightBytes(new.map(\.storage)),
                 4 * machine.working.lacking(memory.passing.sizes),
             ], keeping: kept)
         try machine.working.grow(memory.passing.sizes, shares.removeLast()) {
@@ -192,15 +190,12 @@ final class CPUExecutor: Executor {
         do {
             let lasting = try Block(workingMemory: memory.lasting.size)
             var pointers = [UnsafeMutablePointer<Float>?](repeating: nil, count: tape.sources.count)
-            var constants: [Block] = []
+            var inputs: [Block] = []
             for (storage, source) in tape.sources.enumerated() {
                 switch source {
-                case .constant(let block):
-                    constants.append(block)
-                    pointers[storage] = block.pointer
                 case .input:
                     let block = Block(count: tape.sizes[storage])
-                    constants.append(block)
+                    inputs.append(block)
                     pointers[storage] = block.pointer
                 case .step, .workspace:
                     pointers[storage] = memory.lasting.places[storage].map { lasting.pointer + $0.offset }
@@ -215,7 +210,7 @@ final class CPUExecutor: Executor {
             }
             for (storage, there) in found { pointers[storage] = there.memory.block.pointer + there.place }
             if newCount > 0 { machine.weights.add(added, new.map { ($0.weights.key, $0.offset) }) }
-            (self.lasting, self.constants) = (lasting, constants)
+            (self.lasting, self.inputs) = (lasting, inputs)
             weights = [added] + found.map(\.weights.memory)
             share = shares.removeLast()
             self.cascades = Dictionary(uniqueKeysWithValues: cascades.map { ($0.steps.lowerBound, $0) })
@@ -228,9 +223,11 @@ final class CPUExecutor: Executor {
             throw error
         }
         // Worth to know where the host writes what they are multiplied by: it may be a 1 among zeros.
-        for case let product as ReverseProduct in tape.steps {
-            guard case .input = tape.sources[tape.storage(product.x)] else { continue }
-            let storage = tape.storage(product.weights)
+        for step in tape.steps {
+            guard let (input, weights) = step.selects, case .input = tape.sources[tape.storage(input)] else {
+                continue
+            }
+            let storage = tape.storage(weights)
             let numbers = UnsafeBufferPointer(start: frame.memory[storage]!, count: tape.sizes[storage])
             if numbers.allSatisfy({ $0.isFinite }) { frame.finite.insert(storage) }
         }

@@ -372,13 +372,9 @@ package final class OpenCLExecutor: Executor {
         let shared = device.device.sharesHostMemory
         var found: [Int: LoadedOpenCL.Weights] = [:]
         let needed = tape.weights(keeping: kept)
-        for storage in needed {
-            if case .weights(let weights) = tape.sources[storage] {
-                found[storage] = machine.weights[weights.key]?.memory
-            }
-        }
+        for (storage, weights) in needed { found[storage] = machine.weights[weights.key]?.memory }
         // A device with memory of its own has its own limits; what is packed for it passes through the host's.
-        let new = needed.filter { found[$0] == nil }
+        let new = needed.map(\.storage).filter { found[$0] == nil }
         var shares = try tape.reserveMemory(
             [
                 (shared ? 4 * memory.lasting.size : 0) + tape.inputBytes,
@@ -395,8 +391,6 @@ package final class OpenCLExecutor: Executor {
             for (storage, source) in tape.sources.enumerated() {
                 let bytes = max(4, tape.sizes[storage] * 4)
                 switch source {
-                case .constant(let block):
-                    buffers[storage] = try machine.buffer(holding: block, bytes: bytes)
                 case .weights(let packed):
                     if found[storage] == nil, let share = weightShares[storage] {
                         let new = LoadedOpenCL.Weights(
@@ -469,10 +463,10 @@ package final class OpenCLExecutor: Executor {
         for (storage, source) in tape.sources.enumerated() {
             let bytes = 4 * tape.sizes[storage]
             switch source {
-            case .constant, .weights:
+            case .weights(let packed):
                 guard used.contains(storage) else { continue }
                 weights.append(storage)
-                if case .weights(let packed) = source, machine.weights[packed.key] != nil { break }
+                if machine.weights[packed.key] != nil { break }
                 if !device.device.sharesHostMemory { total += bytes }
             case .input:
                 tensors.append(storage)

@@ -17,6 +17,7 @@ package struct ReverseProduct: Step {
     package var kernel: String { "reverse_product" }
     package var reads: [Value] { [x, weights] }
     package var writes: [Value] { [y] }
+    package var selects: (input: Value, weights: Value)? { (x, weights) }
     package var operations: Int { 2 * Int(product.rows) * Int(product.columns) * Int(product.terms) }
 
     package func run(_ cpu: CPUFrame) {
