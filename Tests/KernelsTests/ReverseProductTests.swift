@@ -51,6 +51,22 @@ import Testing
         }
     }
 
+    /// The limit of work must not count a gradient differently for the order in which its weights are stored.
+    @Test func weighsAsMuchAsTheConvolution() throws {
+        let shape = shape(3, 40, 50)
+        let matrix = HostTensor([40, 50], .floats([Float](repeating: 1, count: 2000)))
+        var tape = Tape()
+        let dy = tape.input([3, 40])
+        _ = tape.reverseProduct(dy, PackedWeights(matrix, for: shape), terms: 50)
+        _ = tape.convolution(
+            tape.view(dy, as: shape.transposed.input), shape.transposed,
+            PackedWeights(transposing: matrix, of: shape))
+        let steps = tape.steps
+        try #require(steps.count == 2 && steps[0] is ReverseProduct)
+        #expect(steps[0].weight == steps[1].weight)
+        #expect(steps[0].operations == steps[1].operations)
+    }
+
     /// Rows times a matrix, and the same product where nobody can know what the rows are.
     /// - Parameter weights: [columns, terms].
     private func products(_ rows: [[Float]], _ terms: Int, _ weights: [Float], on device: Device) throws

@@ -122,7 +122,7 @@ package struct Convolution: Step {
     package var weight: Double { kind == .convolution ? 1 : 4 }
     package var readsViews: Bool { true }
 
-    private var rows: Int { raw.rows }
+    private var rows: Int { shape.output.count / shape.outputChannels }
     private var groupColumns: Int { shape.outputChannels / shape.groups }
     private var panels: Int { shape.groups * ((groupColumns + Int(WB_PANEL) - 1) / Int(WB_PANEL)) }
 

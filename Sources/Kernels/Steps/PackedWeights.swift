@@ -16,11 +16,13 @@ package struct PackedWeights: Sendable {
     /// Writes all of them, also those that are zeros, with several threads.
     package let write: @Sendable (UnsafeMutablePointer<Float>) throws -> Void
 
+    /// Numbers in it stand as bits: compared as numbers, 0 and −0 would share memory, and whose sign it gets would depend on the
+    /// order of loading.
     package enum Key: Hashable, Sendable {
         /// Numbers of a tensor in the order that a layout describes, each multiplied by the scale of its channel.
-        case tensor(HostTensor.Identity, layout: [Int], scale: [Double]?)
+        case tensor(HostTensor.Identity, layout: [Int], scale: [UInt64]?)
         /// Few numbers, and the order in which they are.
-        case numbers([Float], layout: [Int])
+        case numbers([UInt32], layout: [Int])
         /// Where the terms of a sum lie: extents and strides.
         case offsets([Int])
         case zeros(Int)
@@ -76,7 +78,7 @@ package struct PackedWeights: Sendable {
                 shape.isDepthwise ? 1 : shape.isGrouped ? 2 : 3, transposed ? 1 : 0, groups, channels,
                 columns,
                 taps, tile ?? 0,
-            ], scale: scale)
+            ], scale: scale?.map(\.bitPattern))
         if shape.isDepthwise {
             let all = shape.outputChannels
             (packing.columns, packing.width, packing.column_scale) = (Int32(all), Int32(all), 1)
@@ -133,8 +135,9 @@ package struct PackedWeights: Sendable {
 
     /// One number for each output channel, padded like the weights.
     package static func bias(_ bias: [Float], for shape: ConvolutionShape) -> PackedWeights {
+        let bits = bias.map(\.bitPattern)
         if shape.isDepthwise || shape.isGrouped {
-            return PackedWeights(count: bias.count, key: .numbers(bias, layout: [])) {
+            return PackedWeights(count: bias.count, key: .numbers(bits, layout: [])) {
                 $0.update(from: bias, count: bias.count)
             }
         }
@@ -142,7 +145,7 @@ package struct PackedWeights: Sendable {
         let panel = Int(WB_PANEL)
         let panels = (columns + panel - 1) / panel
         let count = shape.groups * panels * panel
-        return PackedWeights(count: count, key: .numbers(bias, layout: [columns])) { to in
+        return PackedWeights(count: count, key: .numbers(bits, layout: [columns])) { to in
             to.initialize(repeating: 0, count: count)
             for i in bias.indices { to[i / columns * panels * panel + i % columns] = bias[i] }
         }

@@ -19,6 +19,8 @@ package struct ReverseProduct: Step {
     package var writes: [Value] { [y] }
     package var selects: (input: Value, weights: Value)? { (x, weights) }
     package var operations: Int { 2 * Int(product.rows) * Int(product.columns) * Int(product.terms) }
+    /// As the convolution that it stands for.
+    package var weight: Double { 1 }
 
     package func run(_ cpu: CPUFrame) {
         if cpu.isFinite(weights), selectRows(cpu) { return }
