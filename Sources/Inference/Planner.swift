@@ -73,9 +73,8 @@ package struct Planner {
         var shape = try network.inputShape(batch: batch, height: height, width: width)
         var nodes = network.nodes
         if let feed {
-            let whole = try Planner(
-                network, batch: batch, height: height, width: width, stored: [feed], sketch: true)
-            shape = whole.tape.shape(try whole.value(feed))
+            let whole = PassSpec(batch: batch, height: height, width: width)
+            shape = try network.shapes(of: [feed], in: whole)[0]
             // Fed what a convolution makes, the normalisation that was merged with it does its own work again.
             if let merged = network.producers[feed].flatMap({ nodes[$0].merged }) {
                 nodes[merged.into] = nodes[merged.into].replacing(merged.normalisation, inputs: merged.inputs)

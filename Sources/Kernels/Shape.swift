@@ -58,6 +58,11 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
         rank == 4 ? channelsLastStrides : rowMajorStrides
     }
 
+    /// Whether both lead to the same places: in a dimension of 1 there are no neighbours.
+    func strides(_ a: [Int], equal b: [Int]) -> Bool {
+        zip(dims, zip(a, b)).allSatisfy { $0 == 1 || $1.0 == $1.1 }
+    }
+
     /// The same if the channels, the second dimension, were the innermost.
     var channelsLastStrides: [Int] {
         let inner = Shape([dims[0]] + dims[2...] + [dims[1]]).rowMajorStrides

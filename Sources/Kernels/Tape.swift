@@ -166,8 +166,7 @@ package struct Tape: Sendable {
     package mutating func view(_ value: Value, as shape: Shape, strides: [Int], offset: Int) -> Value {
         precondition(strides.count == shape.rank)
         var entry = Entry(shape: shape, storage: storage(value), element: element(value))
-        let isDense =
-            offset == 0 && zip(shape.dims, zip(strides, shape.strides)).allSatisfy { $0 == 1 || $1.0 == $1.1 }
+        let isDense = offset == 0 && shape.strides(strides, equal: shape.strides)
         if !isDense { entry.view = (strides, offset) }
         entries.append(entry)
         return Value(id: entries.count - 1)
@@ -203,10 +202,8 @@ package struct Tape: Sendable {
 
     func hasChannelsLast(_ value: Value) -> Bool {
         let shape = self.shape(value)
-        guard shape.rank > 2, offset(value) == 0 else { return false }
-        return zip(shape.dims, zip(strides(value), shape.channelsLastStrides)).allSatisfy {
-            $0 == 1 || $1.0 == $1.1
-        }
+        return shape.rank > 2 && offset(value) == 0
+            && shape.strides(strides(value), equal: shape.channelsLastStrides)
     }
 
     package mutating func add(_ step: some Step) {

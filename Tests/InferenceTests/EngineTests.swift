@@ -1,6 +1,5 @@
 // An engine's passes: they share weights and memory, keep what is theirs, and give the bits of a pass that is alone.
 
-import CMicrokernels
 import Inference
 import Kernels
 import ONNX
@@ -169,19 +168,7 @@ import Testing
         #expect(zip(a, b).allSatisfy { abs($0 - $1) < 1e-5 } && a.count == b.count)
     }
 
-    /// A changed backward rule, as a method would bring it: guided backpropagation lets only what is positive through a Relu (Springenberg
-    /// et al. 2015).
-    private struct Guided: BackwardRule {
-        func vjp(
-            _ tape: inout Tape, _ operation: any Operator, _ node: LoweredNode, cotangents: [Value?],
-            wanted: Set<Int>
-        ) throws -> [Value?]? {
-            guard case .clips = operation.role, let dy = cotangents[0] else { return nil }
-            return try operation.vjp(
-                &tape, node, cotangents: [tape.map(WB_MAP_clip, dy, a: 0, b: .infinity)], wanted: wanted)
-        }
-    }
-
+    /// A changed backward rule, as a method would bring it.
     @Test(arguments: devices)
     func backwardRulesAreData(_ device: TestDevice) throws {
         let (network, body, _, _) = try network()
@@ -190,7 +177,7 @@ import Testing
         let guided = try engine.pass(
             spec {
                 $0.gradients = [body, "image"]
-                $0.add(rule: Guided())
+                $0.add(rule: GuidedBackpropagation())
             })
         #expect(plain !== guided)
         for pass in [plain, guided] {

@@ -209,7 +209,7 @@ final class CPUExecutor: Executor {
                 pointers[storage] = added.block.pointer + offset
             }
             for (storage, there) in found { pointers[storage] = there.memory.block.pointer + there.place }
-            if newCount > 0 { machine.weights.add(added, new.map { ($0.weights.key, $0.offset) }) }
+            if newCount > 0 { machine.weights.add([(added, new.map { ($0.weights.key, $0.offset) })]) }
             (self.lasting, self.inputs) = (lasting, inputs)
             weights = [added] + found.map(\.weights.memory)
             share = shares.removeLast()

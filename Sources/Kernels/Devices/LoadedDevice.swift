@@ -80,11 +80,15 @@ final class WeightStore<Memory: WeightMemory> {
         return Found(memory: memory, place: entry.place)
     }
 
-    /// Remembers what lies in memory that is new.
-    func add(_ memory: Memory, _ contents: [(key: PackedWeights.Key?, place: Int)]) {
+    /// Remembers what lies in memory that is new, all of a tape's at once: what has gone is looked for each time.
+    func add(_ new: [(memory: Memory, contents: [(key: PackedWeights.Key?, place: Int)])]) {
+        guard !new.isEmpty else { return }
         entries = entries.filter { $0.value.memory != nil }
-        all = all.filter { $0() != nil } + [{ [weak memory] in memory }]
-        for case (let key?, let place) in contents { entries[key] = Entry(memory: memory, place: place) }
+        all = all.filter { $0() != nil }
+        for (memory, contents) in new {
+            all.append { [weak memory] in memory }
+            for case (let key?, let place) in contents { entries[key] = Entry(memory: memory, place: place) }
+        }
     }
 
     var bytes: Int { all.reduce(0) { $0 + ($1()?.bytes ?? 0) } }

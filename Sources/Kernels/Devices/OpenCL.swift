@@ -310,9 +310,9 @@ final class LoadedOpenCL {
     /// The weights of a step.
     final class Weights: WeightMemory {
         let buffer: CLBuffer
-        private let share: MemoryBudget.Share?
+        private let share: MemoryBudget.Share
         var bytes: Int { buffer.byteCount }
-        init(_ buffer: CLBuffer, _ share: MemoryBudget.Share?) { (self.buffer, self.share) = (buffer, share) }
+        init(_ buffer: CLBuffer, _ share: MemoryBudget.Share) { (self.buffer, self.share) = (buffer, share) }
     }
 
     init(_ device: OpenCL) throws {
@@ -387,6 +387,8 @@ package final class OpenCLExecutor: Executor {
             let regions = try memory.lasting.sizes.map(machine.allocate)
             let weightShares = Dictionary(uniqueKeysWithValues: zip(new, shares))
             var weights: [LoadedOpenCL.Weights] = []
+            var added: [(memory: LoadedOpenCL.Weights, contents: [(key: PackedWeights.Key?, place: Int)])] =
+                []
             var buffers = [CLBuffer?](repeating: nil, count: tape.sources.count)
             for (storage, source) in tape.sources.enumerated() {
                 let bytes = max(4, tape.sizes[storage] * 4)
@@ -395,7 +397,7 @@ package final class OpenCLExecutor: Executor {
                     if found[storage] == nil, let share = weightShares[storage] {
                         let new = LoadedOpenCL.Weights(
                             try machine.buffer(holding: Block(packed), bytes: bytes), share)
-                        machine.weights.add(new, [(packed.key, 0)])
+                        added.append((new, [(packed.key, 0)]))
                         found[storage] = new
                     }
                     buffers[storage] = found[storage]?.buffer
@@ -407,6 +409,7 @@ package final class OpenCLExecutor: Executor {
                     }
                 }
             }
+            machine.weights.add(added)
             (self.buffers, self.weights) = (buffers, weights)
             frame = OpenCLFrame(device: device, storages: tape.entries.map(\.storage), buffers: buffers)
             try bind()

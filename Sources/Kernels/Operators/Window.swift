@@ -90,18 +90,18 @@ struct Window: Sendable {
 
 /// A shape that must be [N, C, …] with one, two or three dimensions to slide over.
 private func images(_ shape: Shape) throws -> Shape {
-    guard (3...5).contains(shape.rank) else {
-        let problem =
-            "works on tensors of rank 3 to 5 (N, C, and up to three dimensions), and its input has the shape \(shape)"
-        throw shape.rank < 3 ? OperatorError(problem) : OperatorError(unsupported: problem)
-    }
-    return shape
+    try checked(shape, 3...5, "3 to 5 (N, C, and up to three dimensions)")
 }
 
 /// A shape that must be [N, C, H, W].
 func image(_ shape: Shape) throws -> Shape {
-    guard shape.rank == 4 else {
-        let problem = "works on tensors of rank 4 (N, C, H, W) here, and its input has the shape \(shape)"
+    try checked(shape, 4...4, "4 (N, C, H, W) here")
+}
+
+/// The standard has pictures of rank 3 and more.
+private func checked(_ shape: Shape, _ ranks: ClosedRange<Int>, _ which: String) throws -> Shape {
+    guard ranks.contains(shape.rank) else {
+        let problem = "works on tensors of rank \(which), and its input has the shape \(shape)"
         throw shape.rank < 3 ? OperatorError(problem) : OperatorError(unsupported: problem)
     }
     return shape
