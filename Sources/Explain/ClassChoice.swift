@@ -75,6 +75,19 @@ enum ClassTarget: Equatable {
     case rank(Int)
 }
 
+extension ClassChoice {
+    /// The one class that others are compared with; `top2` is the second best here.
+    func single(in model: Model, classes: Int) throws -> ClassTarget {
+        let found = try targets(in: model, classes: classes)
+        if case .top = self { return found[found.count - 1] }
+        guard found.count == 1 else {
+            throw ExplainError(
+                .classChoice, "Classes are compared with one other, and “\(shortened(text))” names \(found.count).")
+        }
+        return found[0]
+    }
+}
+
 extension [ClassTarget] {
     /// The classes of a picture, each once.
     /// - Parameter logits: of all classes.

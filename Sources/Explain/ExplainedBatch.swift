@@ -1,6 +1,7 @@
 // What methods are given of a batch.
 
 import Inference
+import Kernels
 
 /// A batch of pictures that went forward through the pass that all methods share.
 package final class ExplainedBatch {
@@ -9,28 +10,56 @@ package final class ExplainedBatch {
     package let pictures: Range<Int>
     /// The logits of all classes, of each picture.
     package let logits: [[Float]]
-    private let scores: ClassScores
+    package let scoring: Scoring
+    private let numbers: Block?
     private var forward: [Int: [[Float]]] = [:]  // by addition
-    private var rounds: [[Int]: [Int: [[Float]]]] = [:]  // by classes
+    private var round: (cotangents: [[Float]], additions: [Int: [[Float]]], gradients: [String: [Float]])?
+    private let progress: ((_ done: Double) throws -> Void)?
 
     /// The pictures that there is room for.
     package var size: Int { pass.plan.spec.batch }
 
-    /// - Parameter pass: runs forward, or has run.
-    init(_ pass: Pass, pictures: Int, scores: ClassScores) throws {
-        (self.pass, self.pictures, self.scores) = (pass, 0..<pictures, scores)
-        logits = try ExplainedBatch.logits(of: pass, pictures, scores)
+    /// - Parameters:
+    ///   - pass: runs forward, or has run.
+    ///   - numbers: what it was fed, in memory order, for methods that read pixels.
+    ///   - progress: is told how much of a method is done, 0 … 1, and may end it.
+    init(
+        _ pass: Pass, pictures: Int, scoring: Scoring, numbers: Block? = nil,
+        progress: ((_ done: Double) throws -> Void)? = nil
+    ) throws {
+        (self.pass, self.pictures, self.scoring, self.numbers) = (pass, 0..<pictures, scoring, numbers)
+        self.progress = progress
+        logits = try ExplainedBatch.logits(of: pass, pictures, scoring)
     }
 
-    /// The logits of all classes, of each picture, as another pass of the same batch gives them, which stores the network's.
-    package func logits(of pass: Pass) throws -> [[Float]] {
-        try ExplainedBatch.logits(of: pass, pictures.count, scores)
+    /// The logits of all classes, of each picture, or of the first `count` variants, as another pass gives them, which stores the network's.
+    package func logits(of pass: Pass, count: Int? = nil) throws -> [[Float]] {
+        try ExplainedBatch.logits(of: pass, count ?? pictures.count, scoring)
     }
 
-    private static func logits(of pass: Pass, _ pictures: Int, _ scores: ClassScores) throws -> [[Float]] {
-        let (all, count) = (try pass.stored(pass.plan.network.logitsName)!, scores.scores)
-        return (0..<pictures).map { scores.logits(Array(all[$0 * count..<($0 + 1) * count])) }
+    private static func logits(of pass: Pass, _ pictures: Int, _ scoring: Scoring) throws -> [[Float]] {
+        let (all, count) = (try pass.stored(pass.plan.network.logitsName)!, scoring.scores.scores)
+        return (0..<pictures).map { scoring.scores.logits(Array(all[$0 * count..<($0 + 1) * count])) }
     }
+
+    /// What the network was fed of a picture, [C, H, W] row by row.
+    package func input(_ picture: Int) -> [Float] {
+        guard let numbers else { preconditionFailure("Nobody said what the pass was fed.") }
+        let shape = pass.tape.shape(pass.plan.input)
+        let one = Shape([1] + shape.dims.dropFirst())
+        return one.rowMajor(
+            Array(UnsafeBufferPointer(start: numbers.pointer + picture * one.count, count: one.count)))
+    }
+
+    /// The number that a target stands for.
+    package func value(_ target: Target, picture: Int) -> Float { scoring.value(target, logits[picture]) }
+
+    /// Says how much of the work of a method that takes long is done.
+    /// - Parameter done: 0 … 1.
+    /// - Throws: whatever ends the work.
+    package func advance(_ done: Double) throws { try progress?(done) }
+
+    // MARK: The shared pass
 
     private func index(_ addition: some PassAddition) -> Int {
         pass.plan.spec.additions.firstIndex { AnyHashable($0) == AnyHashable(addition) }!
@@ -45,18 +74,62 @@ package final class ExplainedBatch {
         return outputs
     }
 
-    /// What an addition that reads gradients made, if the logit of one class of each picture is differentiated. The pass goes back
-    /// once for these classes, whoever asks.
-    package func outputs(of addition: some PassAddition, classes: [Int]) throws -> [[Float]] {
-        let index = index(addition)
-        if let known = rounds[classes]?[index] { return known }
-        let rest = (size - classes.count) * scores.scores
-        try pass.backward(scores.cotangent(classes) + Array(repeating: 0, count: rest))
+    /// What an addition that reads gradients made, if the numbers of these targets are differentiated, one of each picture. The pass
+    /// goes back once for them, whoever asks.
+    package func outputs(of addition: some PassAddition, targets: [Target]) throws -> [[Float]] {
+        try outputs(of: addition, cotangents: cotangents(targets))
+    }
+
+    /// The same for any function of the logits.
+    /// - Parameter cotangents: its derivatives with respect to the logits of all classes, of each picture.
+    package func outputs(of addition: some PassAddition, cotangents: [[Float]]) throws -> [[Float]] {
+        try back(cotangents)
+        return round!.additions[index(addition)]!
+    }
+
+    /// The gradient with respect to a value of `PassSpec.gradients`, of the whole batch in row-major order.
+    package func gradient(_ name: String, targets: [Target]) throws -> [Float] {
+        try back(cotangents(targets))
+        if let known = round!.gradients[name] { return known }
+        let found = try pass.gradient(name)!
+        round!.gradients[name] = found
+        return found
+    }
+
+    /// The derivatives of targets, one of each picture, with respect to the logits of all classes.
+    package func cotangents(_ targets: [Target]) -> [[Float]] {
+        zip(targets, logits).map { scoring.cotangent($0, $1) }
+    }
+
+    /// The seed of a pass that goes back.
+    /// - Parameters:
+    ///   - cotangents: as above; rows that are missing are 0.
+    ///   - size: the pass's batch.
+    package func seed(_ cotangents: [[Float]], size: Int) -> [Float] {
+        let known = cotangents.flatMap(scoring.scores.cotangent(ofLogits:))
+        return known + Array(repeating: 0, count: size * scoring.scores.scores - known.count)
+    }
+
+    private func back(_ cotangents: [[Float]]) throws {
+        if round?.cotangents == cotangents { return }
+        try pass.backward(seed(cotangents, size: size))
         var found: [Int: [[Float]]] = [:]
         for (i, other) in pass.plan.spec.additions.enumerated() where other.readsGradients {
             found[i] = try pass.addition(i)
         }
-        rounds[classes] = found
-        return found[index]!
+        round = (cotangents, found, [:])
+    }
+
+    /// What a method does for each round of targets: the first of each picture, then the second, ….
+    /// - Parameter body: is given a target of each picture, and those pictures that have one in this round; the others repeat their
+    ///   first, and nobody looks.
+    package func rounds(
+        _ targets: [[Target]], _ body: (_ targets: [Target], _ pictures: [Int]) throws -> [Attribution]
+    ) rethrows -> [Attribution] {
+        try (0..<(targets.map(\.count).max() ?? 0)).flatMap { round in
+            try body(
+                targets.map { round < $0.count ? $0[round] : $0[0] },
+                pictures.filter { round < targets[$0].count })
+        }
     }
 }

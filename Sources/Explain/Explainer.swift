@@ -1,10 +1,11 @@
 // What a method is, and the one list of them.
 
+import Imaging
 import Inference
 import Kernels
 import Text
 
-/// A method of explanation, with its settings, for certain layers of a network.
+/// A method of explanation, with its settings, for a network and, if it has any, for layers of it.
 ///
 /// It asks for what it reads of the pass that all methods share, and later makes its maps of a batch: from that pass, and from any
 /// passes of its own that it has the engine run. A map of one layer takes less: see `LayerMethod` and `ClassActivationMap`.
@@ -15,22 +16,87 @@ package protocol Explainer: Sendable {
     static var name: String { get }
     /// What people read.
     static var title: String { get }
+    static var family: MethodFamily { get }
     /// One line: the formula.
     static var formula: String { get }
     /// Where it was published.
     static var source: String { get }
+    /// Whether its map is one of a layer. Of several layers there is then one method for each, and their maps are fused.
+    static var usesLayer: Bool { get }
     /// Whether its map depends on a class.
     static var isClassSpecific: Bool { get }
+    /// What its numbers mean.
+    static var sign: MapSign { get }
+    /// What of a class its paper explains.
+    static var scale: Target.Scale { get }
+    /// The passes through the network that a map takes, in words.
+    static var cost: String { get }
 
     /// - Throws: `ExplainError` of kind `method` for layers or settings with which every map would be blank.
-    init(_ settings: Settings, explaining layers: [Layer]) throws
+    init(_ settings: Settings, explaining subject: ExplainedNetwork) throws
     /// What its maps lie on.
     var grid: Attribution.Grid { get }
     /// Adds what it reads to the pass that all methods share.
     func request(_ spec: inout PassSpec)
-    /// The maps of a batch: of each picture one for each of its classes, or one if the method knows no class.
-    /// - Parameter classes: of each picture, each once.
-    func explain(_ batch: ExplainedBatch, _ classes: [[Int]], _ engine: Engine) throws -> [Attribution]
+    /// The maps of a batch: of each picture one for each of its targets, or one if the method knows no class.
+    /// - Parameter targets: of each picture, each once, in the scale that is asked for.
+    func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws -> [Attribution]
+}
+
+extension Explainer {
+    package static var usesLayer: Bool { family == .activation || family == .features }
+    package static var isClassSpecific: Bool { true }
+    package static var scale: Target.Scale { .logit }
+    package func request(_ spec: inout PassSpec) {}
+}
+
+/// Methods that work alike.
+package enum MethodFamily: String, Sendable, CaseIterable {
+    /// Weighs the channels of a layer.
+    case activation = "class activation maps"
+    /// Where channels fire, whatever the class.
+    case features = "features"
+    /// The gradient with respect to the pixels, as it is or averaged.
+    case gradient = "gradients"
+    /// What goes back through each operator by a rule of its own.
+    case propagation = "propagation"
+    /// Pixels in and scores out, nothing else.
+    case perturbation = "black box"
+}
+
+/// What the numbers of a map mean.
+package enum MapSign: String, Sendable {
+    /// At least 0; the more, the more it matters. The heat map goes from the least to the largest.
+    case magnitude
+    /// Above 0 speaks for what is explained, below 0 against it. The heat map shows what is above 0.
+    case evidence
+}
+
+/// What is explained: a network, and the layers that were chosen of it.
+package struct ExplainedNetwork: Sendable {
+    package let network: Network
+    /// At least one.
+    package let layers: [Layer]
+    /// Of one picture, [1, C, H, W].
+    package let input: Shape
+    /// How pictures are prepared; what the network's numbers mean as colours.
+    package let preprocessing: Preprocessing
+    /// Of samples.
+    package let seed: UInt64
+    /// Variants of a picture that are computed at a time. No bit depends on it.
+    package let samplesAtATime: Int
+
+    package var pixels: Attribution.Grid {
+        input.rank == 4 ? .pixels(height: input.dims[2], width: input.dims[3]) : .pixels(height: 1, width: input.dims.last ?? 1)
+    }
+
+    package init(
+        _ network: Network, layers: [Layer], input: Shape, preprocessing: Preprocessing = .none, seed: UInt64 = 0,
+        samplesAtATime: Int = 8
+    ) {
+        (self.network, self.layers, self.input) = (network, layers, input)
+        (self.preprocessing, self.seed, self.samplesAtATime) = (preprocessing, seed, samplesAtATime)
+    }
 }
 
 /// A map of one picture, as a method gives it.
@@ -59,83 +125,39 @@ package struct Attribution: Sendable {
     /// The picture's place in the batch.
     package let picture: Int
     /// nil for a method that knows no class.
-    package let classIndex: Int?
+    package let target: Target?
     package let grid: Grid
     /// Row by row, in the method's own units.
     package let values: [Float]
     /// Why the map is 0 everywhere, if it is.
     package let blankReason: String
+    /// How far the values may be off, of a map that was estimated from samples: the standard error of each.
+    package var standardError: [Float]?
+    /// How many samples that were.
+    package var samples: Int?
+    /// Of a method that promises it: what the values add up to, and what they should.
+    package var completeness: Completeness?
+    /// What a person should know of this map, as a clause; nil if nothing.
+    package var note: String?
 
-    package init(picture: Int, classIndex: Int?, grid: Grid, values: [Float], blankReason: String) {
+    package init(picture: Int, target: Target?, grid: Grid, values: [Float], blankReason: String) {
         precondition(values.count == grid.cells)
-        (self.picture, self.classIndex, self.grid) = (picture, classIndex, grid)
+        (self.picture, self.target, self.grid) = (picture, target, grid)
         (self.values, self.blankReason) = (values, blankReason)
     }
 }
 
-// MARK: - Settings
-
-/// What can be chosen of a method: a value of each method's own type, with defaults.
-package protocol MethodSettings: Hashable, Sendable {
-    init()
-    /// How people name each, and what it means.
-    static var list: [MethodSetting<Self>] { get }
-}
-
-/// One of a method's settings.
-package struct MethodSetting<Settings>: Sendable {
-    package let name: String
-    /// One line.
-    package let help: String
-    /// What its texts are, in words.
-    fileprivate let expected: String
-    fileprivate let read: @Sendable (String, inout Settings) -> Bool
-
-    /// A number.
-    package init(
-        _ name: String, _ path: WritableKeyPath<Settings, Float> & Sendable, _ help: String
-    ) {
-        (self.name, self.help, expected) = (name, help, "a number")
-        read = { text, settings in
-            guard let number = Float(text) else { return false }
-            settings[keyPath: path] = number
-            return true
-        }
-    }
-}
-
-/// Of a method that has none.
-package struct NoSettings: MethodSettings {
-    package init() {}
-    package static let list: [MethodSetting<NoSettings>] = []
-}
-
-extension MethodSettings {
-    /// The defaults, but for what is given.
-    /// - Parameter texts: by the names of settings.
-    fileprivate init(_ texts: [String: String], of method: String) throws {
-        self.init()
-        for (name, text) in texts.sorted(by: { $0.key < $1.key }) {
-            guard let setting = Self.list.first(where: { $0.name == name }) else {
-                let names = Self.list.map(\.name)
-                throw ExplainError(
-                    .method,
-                    "The method \(method) has no setting “\(shortened(name))”; "
-                        + (names.isEmpty ? "it has none." : "it has \(names.joined(separator: ", ")).")
-                        + didYouMean(name, among: names))
-            }
-            guard setting.read(text, &self) else {
-                throw ExplainError(
-                    .method,
-                    "The setting \(method).\(name) is “\(shortened(text))”; it must be \(setting.expected).")
-            }
-        }
-    }
-}
-
-private func didYouMean(_ name: String, among names: [String]) -> String {
-    let near = nearMatches(name, among: names)
-    return near.isEmpty ? "" : " Did you mean \(near.map { "“\($0)”" }.joined(separator: ", "))?"
+/// Whether the numbers of a map add up to what was to be explained.
+public struct Completeness: Sendable, Equatable {
+    /// Σ map.
+    public let sum: Float
+    /// s(x) − s(baseline), or s(x) where there is no baseline.
+    public let expected: Float
+    public init(sum: Float, expected: Float) { (self.sum, self.expected) = (sum, expected) }
+    /// |sum − expected| / |expected|; nil if nothing was to be explained.
+    public var error: Float? { expected == 0 ? nil : abs(sum - expected) / abs(expected) }
+    /// The error from which people are warned.
+    public static let worrying: Float = 0.05
 }
 
 // MARK: - The list
@@ -149,14 +171,21 @@ package enum ExplainerList {
         let names = all.map { $0.name }
         throw ExplainError(
             .method,
-            "There is no method “\(name)”; there are \(names.joined(separator: ", "))."
+            "There is no method “\(shortened(name))”; there are \(names.joined(separator: ", "))."
                 + didYouMean(name, among: names))
     }
 }
 
 extension Explainer {
     /// - Parameter texts: by the names of settings.
-    static func make(_ texts: [String: String], explaining layers: [Layer]) throws -> any Explainer {
-        try Self(Settings(texts, of: name), explaining: layers)
+    static func make(
+        _ texts: [String: String], explaining subject: ExplainedNetwork
+    ) throws -> (method: any Explainer, settings: [(String, JSON)]) {
+        let settings = try Settings(texts, of: name)
+        return (try Self(settings, explaining: subject), settings.entries)
+    }
+
+    package static var settingsTable: [(name: String, value: JSON, expected: String, help: String)] {
+        Settings.table
     }
 }

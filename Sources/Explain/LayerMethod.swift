@@ -41,11 +41,9 @@ package protocol LayerMethod: Explainer, PassAddition {
 }
 
 extension LayerMethod {
-    package init(_ settings: Settings, explaining layers: [Layer]) throws {
-        precondition(
-            layers.count == 1,
-            "Maps of several layers are several methods' until there is a rule that fuses them.")
-        try self.init(settings, explaining: layers[0])
+    package init(_ settings: Settings, explaining subject: ExplainedNetwork) throws {
+        precondition(subject.layers.count == 1, "Of several layers each has a method, and FusedLayers fuses them.")
+        try self.init(settings, explaining: subject.layers[0])
     }
 
     package var grid: Attribution.Grid { .layers([layer.name], height: layer.height, width: layer.width) }
@@ -61,32 +59,28 @@ extension LayerMethod {
         return [found.map] + (found.weights.map { [$0] } ?? [])
     }
 
-    package func explain(_ batch: ExplainedBatch, _ classes: [[Int]], _ engine: Engine) throws
+    package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
     {
         guard Self.isClassSpecific else {
             let outputs = try batch.outputs(of: self)
             return batch.pictures.map { attribution(outputs, batch, picture: $0, nil) }
         }
-        return try (0..<(classes.map(\.count).max() ?? 0)).flatMap { round in
-            // A picture that has fewer classes than others repeats its first, and nobody looks.
-            let outputs = try batch.outputs(
-                of: self, classes: classes.map { round < $0.count ? $0[round] : $0[0] })
-            return batch.pictures.filter { round < classes[$0].count }.map {
-                attribution(outputs, batch, picture: $0, classes[$0][round])
-            }
+        return try batch.rounds(targets) { targets, pictures in
+            let outputs = try batch.outputs(of: self, targets: targets)
+            return pictures.map { attribution(outputs, batch, picture: $0, targets[$0]) }
         }
     }
 
-    private func attribution(
-        _ outputs: [[Float]], _ batch: ExplainedBatch, picture: Int, _ classIndex: Int?
+    package func attribution(
+        _ outputs: [[Float]], _ batch: ExplainedBatch, picture: Int, _ target: Target?
     ) -> Attribution {
         func part(_ output: [Float]) -> [Float] {
             let size = output.count / batch.size
             return Array(output[picture * size..<(picture + 1) * size])
         }
         return Attribution(
-            picture: picture, classIndex: classIndex, grid: grid, values: scaled(part(outputs[0])),
+            picture: picture, target: target, grid: grid, values: scaled(part(outputs[0])),
             blankReason: blankReason(weights: outputs.count > 1 ? part(outputs[1]) : nil))
     }
 }
@@ -100,7 +94,9 @@ package protocol ClassActivationMap: LayerMethod {
 }
 
 extension ClassActivationMap {
-    package static var isClassSpecific: Bool { true }
+    package static var family: MethodFamily { .activation }
+    package static var sign: MapSign { .magnitude }
+    package static var cost: String { "1 forward, 1 back to the layer" }
     package static var zeroWeights: String { "the weight of every channel is zero" }
 
     package func map(_ tape: inout Tape, activation: Value, gradient: Value?) throws -> LayerMap {

@@ -1,6 +1,7 @@
 // A model: the network with what is needed to feed it pictures and to name what it says.
 
 import Files
+import Foundation
 import Imaging
 import Inference
 import Kernels
@@ -255,5 +256,36 @@ public struct Model: Sendable {
         } catch {
             throw ExplainError(error, .layer)
         }
+    }
+
+    /// The layers that a person names: one, as above, or several with commas between them, where `*` and `?` stand for any
+    /// characters of a name, and then for every layer so named that has a grid of more than one cell; in the order in which they run.
+    package func layers(named text: String) throws -> [LayerChoice] {
+        let parts = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        let all = try layers()
+        if all.contains(where: { $0.name == text || $0.output == text })
+            || parts.count == 1 && !text.contains(where: "*?".contains)
+        {
+            return [try layer(text)]
+        }
+        var chosen: [Int: LayerChoice] = [:]
+        for part in parts {
+            guard part.contains(where: "*?".contains), !all.contains(where: { $0.name == part }) else {
+                let choice = try layer(part)
+                chosen[choice.layer.index] = choice
+                continue
+            }
+            let found = all.filter {
+                $0.isSpatial && $0.shape.dims[2] * $0.shape.dims[3] > 1 && fnmatch(part, $0.name, 0) == 0
+            }
+            guard !found.isEmpty else {
+                throw ExplainError(
+                    .layer,
+                    "\(path): The pattern “\(shortened(part))” fits no layer with a grid of cells; `app layers` lists them.")
+            }
+            for layer in found { chosen[layer.index] = LayerChoice(layer: layer, reason: "as asked: \(part)") }
+        }
+        guard !chosen.isEmpty else { throw ExplainError(.layer, "--layer names no layer.") }
+        return chosen.keys.sorted().map { chosen[$0]! }
     }
 }

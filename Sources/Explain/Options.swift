@@ -4,6 +4,7 @@ import CLRuntime
 import Foundation
 import Inference
 import Kernels
+import Text
 
 /// Where the arithmetic runs. The bits do not depend on it.
 public enum DeviceChoice: Sendable, Equatable {
@@ -70,22 +71,28 @@ public enum DeviceChoice: Sendable, Equatable {
     }
 }
 
-/// What a session is made with. Maps depend on `methods`, `classChoice`, `layer` and `femThreshold` (and on
-/// the model with its preprocessing, and the picture); no bit of them depends on anything else here.
+/// What a session is made with. Maps depend on what is chosen down to `seed` (and on the model with its preprocessing, and the
+/// picture); no bit of them depends on anything else here.
 public struct Options: Sendable {
     /// Names of methods, from `Options.methods`: results come in this order.
     public var methods = ["gradcam"]
     /// Which classes methods explain that know classes.
     public var classChoice = ClassChoice.top(1)
-    /// `auto`, or a layer by its name, index, or the value that it makes.
+    /// An index or a name of a class that explained ones are compared with: its number is subtracted from theirs. Nil for none.
+    public var against: String?
+    /// Whether what speaks against a class is explained: the negative of its number.
+    public var isNegative = false
+    /// Whether logits or probabilities are explained; nil for what each method's paper takes.
+    public var scale: Target.Scale?
+    /// `auto`, or a layer by its name, index, or the value that it makes; several with commas between them, where `*` and `?` stand
+    /// for any characters of names. The maps of several layers are fused: each is scaled from its minimum … maximum to 0 … 1
+    /// (maps that can speak against a class: from 0), enlarged bilinearly to the largest grid, and their mean is taken.
     public var layer = "auto"
-    /// FEM's k: how many standard deviations above its mean a channel must be to count; at least 0, and less
-    /// than √(H W − 1) for a layer of H × W cells.
-    public var femThreshold: Float = 2 {
-        didSet { settings[FEM.name, default: [:]]["k"] = "\(femThreshold)" }
-    }
-    /// What is chosen of each method, by the names of the method and of the setting.
-    package var settings: [String: [String: String]] = [:]
+    /// What is chosen of each method, by the names of the method and of the setting, as people type it (`app methods NAME`); the
+    /// rest is as the method's paper has it. `settings["fem"] = ["k": "1"]`.
+    public var settings: [String: [String: String]] = [:]
+    /// Of the samples that some methods draw.
+    public var seed: UInt64 = 0
     /// Where the arithmetic runs. No bit depends on it.
     public var device = DeviceChoice.auto
     /// How many pictures are computed at a time, at most: a CPU gains nothing from more than a few for each
@@ -106,6 +113,25 @@ public struct Options: Sendable {
     }
 
     public init() {}
+
+    /// Takes one setting of one method.
+    /// - Parameter text: `METHOD.SETTING=VALUE`, such as `fem.k=1`.
+    /// - Throws: `ExplainError` of kind `method`. Whether the method has that setting is checked by a session.
+    public mutating func set(_ text: String) throws {
+        let (left, right) = text.firstIndex(of: "=").map {
+            (text[..<$0], text[text.index(after: $0)...])
+        } ?? (text[...], "")
+        guard let dot = left.firstIndex(of: "."), !right.isEmpty, dot != left.startIndex,
+            left.index(after: dot) != left.endIndex
+        else {
+            throw ExplainError(
+                .method,
+                "“\(shortened(text))” is no setting; give METHOD.SETTING=VALUE, such as fem.k=1 (`app methods NAME` lists a "
+                    + "method's settings).")
+        }
+        let method = try ExplainerList.named(left[..<dot].lowercased())
+        settings[method.name, default: [:]][left[left.index(after: dot)...].lowercased()] = String(right)
+    }
 
     /// The names of all methods.
     public static var methods: [String] { ExplainerList.all.map { $0.name } }

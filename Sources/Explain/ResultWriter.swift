@@ -198,7 +198,8 @@ public final class ResultWriter: Sendable {
         let classes: Set<Int>?
 
         func contain(_ file: String) -> Bool {
-            guard let ending = [".heatmap.npy", ".map.npy", ".png"].first(where: file.hasSuffix) else {
+            guard let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png"].first(where: file.hasSuffix)
+            else {
                 return false
             }
             let whole = file.dropLast(ending.count)
@@ -209,8 +210,9 @@ public final class ResultWriter: Sendable {
                 if whole.hasSuffix("." + method) {
                     return stems.contains(String(whole.dropLast(method.count + 1)))
                 }
-                guard let dot = whole.lastIndex(of: "."), let index = Int(whole[whole.index(after: dot)...]),
-                    classes?.contains(index) ?? true
+                guard let dot = whole.lastIndex(of: "."),
+                    let target = Target(fileName: whole[whole.index(after: dot)...]),
+                    classes?.contains(target.classIndex) ?? true
                 else { return false }
                 let front = whole[..<dot]
                 return front.hasSuffix("." + method)
@@ -249,11 +251,11 @@ public final class ResultWriter: Sendable {
     // MARK: During
 
     /// Names of the files of an explanation, within the directory.
-    public func files(_ index: Int, _ explanation: Explanation) -> (
-        map: String, heatmap: String, overlay: String
-    ) {
-        let base = "\(stems[index]).\(explanation.method)" + (explanation.classIndex.map { ".\($0)" } ?? "")
-        return (base + ".map.npy", base + ".heatmap.npy", base + ".png")
+    public func files(_ index: Int, _ explanation: Explanation) -> ResultFiles {
+        let base = "\(stems[index]).\(explanation.method)" + (explanation.target.map { ".\($0.fileName)" } ?? "")
+        return ResultFiles(
+            map: base + ".map.npy", heatmap: base + ".heatmap.npy", overlay: base + ".png",
+            standardError: explanation.standardError.map { _ in base + ".stderr.npy" })
     }
 
     /// The name of a picture's comparison sheet, within the directory.
@@ -363,6 +365,9 @@ public final class ResultWriter: Sendable {
             let heat = Plane(explanation.heatmap)
             try write(NPYArray(Plane(explanation.map)).npyData, names.map)
             try write(NPYArray(heat).npyData, names.heatmap)
+            if let error = explanation.standardError, let name = names.standardError {
+                try write(NPYArray(Plane(error)).npyData, name)
+            }
             // Where there is nothing to see the picture stays as it is.
             let small = explanation.blank == nil ? Overlay.overlay(photo: view, heat: heat) : view
             var picture = small
@@ -371,9 +376,7 @@ public final class ResultWriter: Sendable {
                     photo: photo, heat: heat, region: region, opacity: explanation.blank == nil ? 0.5 : 0)
             }
             try write(picture.pngData(fast: true), names.overlay)
-            let what =
-                explanation.label.map { ResultWriter.caption($0, explanation.probability) }
-                ?? "whatever the class"
+            let what = ResultWriter.caption(explanation)
             items.append(
                 ComparisonSheet.Item(
                     picture: small, title: explanation.title,
@@ -381,6 +384,12 @@ public final class ResultWriter: Sendable {
         }
         if image.explanations.isEmpty { return }
         try write(ComparisonSheet(items: items).render().pngData(fast: true), sheet(index))
+    }
+
+    private static func caption(_ explanation: Explanation) -> String {
+        guard let label = explanation.label else { return "whatever the class" }
+        return (explanation.target?.isNegative ?? false ? "not " : "") + caption(label, explanation.probability)
+            + (explanation.againstLabel.map { ", not " + caption($0, nil) } ?? "")
     }
 
     private static func caption(_ label: String, _ probability: Float?) -> String {
@@ -422,6 +431,13 @@ public final class ResultWriter: Sendable {
 
 extension Plane {
     init(_ grid: Grid2D) { self.init(width: grid.width, height: grid.height, values: grid.values) }
+}
+
+/// The names of an explanation's files, within the directory.
+public struct ResultFiles: Sendable {
+    public let map: String, heatmap: String, overlay: String
+    /// Of a map that was estimated from samples.
+    public let standardError: String?
 }
 
 /// The form of results.json.
@@ -488,21 +504,26 @@ package enum ResultDocument {
                 .object([("source", .string(model.preprocessingSource))] + model.preprocessing.entries)
             ),
             (
-                "layer",
-                .object([
-                    ("name", .string(session.layer.name)), ("operator", .string(session.layer.type)),
-                    ("index", .int(session.layer.index)), ("reason", .string(session.layer.reason)),
-                ])
+                "layers",
+                .array(
+                    session.layers.map {
+                        .object([
+                            ("name", .string($0.name)), ("operator", .string($0.type)),
+                            ("index", .int($0.index)), ("reason", .string($0.reason)),
+                        ])
+                    })
             ),
             (
                 "options",
                 .object([
                     ("methods", JSON(options.methods)), ("class", .string(options.classChoice.text)),
-                    ("layer", .string(options.layer)),
-                    ("femThreshold", .float(options.femThreshold)), ("overlay", .string(background.rawValue)),
+                    ("against", JSON(options.against)), ("negative", .bool(options.isNegative)),
+                    ("score", JSON(options.scale?.rawValue)), ("layer", .string(options.layer)),
+                    ("overlay", .string(background.rawValue)),
                 ])
             ),
-            ("seed", .int(0)),
+            ("settings", .object(session.methods.map { ($0.type.name, .object($0.settings)) })),
+            ("seed", .int(Int(truncatingIfNeeded: options.seed))),
             ("incomplete", JSON(incomplete)),
             ("images", .array(images)),
         ]).text
@@ -517,7 +538,9 @@ package enum ResultDocument {
         for image in images {
             var stem: String?
             for explanation in image["explanations"] as? [[String: Any]] ?? [] {
-                names += ["map", "heatmap", "overlay"].compactMap { explanation[$0] as? String }
+                names += ["map", "heatmap", "overlay", "standardError"].compactMap {
+                    explanation[$0] as? String
+                }
                 // Earlier versions did not list the sheet.
                 guard let overlay = explanation["overlay"] as? String,
                     let method = explanation["method"] as? String
@@ -541,6 +564,20 @@ package enum ResultDocument {
             !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 < 32 } && !name.hasPrefix(".")
                 && (name.hasSuffix(".png") || name.hasSuffix(".npy"))
         }
+    }
+
+    private static func target(_ target: Target?) -> [(String, JSON)] {
+        [
+            ("against", JSON(target?.against)), ("negative", .bool(target?.isNegative ?? false)),
+            ("score", JSON(target?.scale.rawValue)),
+        ]
+    }
+
+    private static func completeness(_ found: Completeness?) -> JSON {
+        guard let found else { return .null }
+        return .object([
+            ("sum", .float(found.sum)), ("expected", .float(found.expected)), ("error", JSON(found.error)),
+        ])
     }
 
     private static func depth(_ bytes: [UInt8]) -> Int {
@@ -570,7 +607,7 @@ package enum ResultDocument {
     /// - Parameter files: names of the files of an explanation; nil if none are written.
     package static func image(
         _ name: String, _ result: Result<ImageExplanation, ExplainError>,
-        files: ((Explanation) -> (map: String, heatmap: String, overlay: String))?, sheet: String? = nil
+        files: ((Explanation) -> ResultFiles)?, sheet: String? = nil
     ) -> JSON {
         switch result {
         case .failure(let error):
@@ -594,13 +631,19 @@ package enum ResultDocument {
             if let files {
                 let explanations = image.explanations.map { explanation in
                     let names = files(explanation)
-                    return JSON.object([
-                        ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
-                        ("label", JSON(explanation.label)), ("probability", JSON(explanation.probability)),
-                        ("layer", .string(explanation.layer)), ("blank", JSON(explanation.blank)),
-                        ("map", .string(names.map)),
-                        ("heatmap", .string(names.heatmap)), ("overlay", .string(names.overlay)),
-                    ])
+                    return JSON.object(
+                        [
+                            ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
+                            ("label", JSON(explanation.label)), ("probability", JSON(explanation.probability)),
+                        ] + target(explanation.target) + [
+                            ("layer", .string(explanation.layer)), ("blank", JSON(explanation.blank)),
+                            ("note", JSON(explanation.note)), ("signed", .bool(explanation.isSigned)),
+                            ("completeness", completeness(explanation.completeness)),
+                            ("samples", JSON(explanation.samples)),
+                            ("map", .string(names.map)),
+                            ("heatmap", .string(names.heatmap)), ("overlay", .string(names.overlay)),
+                            ("standardError", JSON(names.standardError)),
+                        ])
                 }
                 entries.append(("explanations", .array(explanations)))
                 entries.append(("comparison", JSON(image.explanations.isEmpty ? nil : sheet)))

@@ -40,18 +40,32 @@ public struct Explanation: Sendable {
     public let label: String?
     /// How sure the network is of that class, 0 … 1; nil for a method that knows no class.
     public let probability: Float?
-    /// The layer's name.
+    /// The number that is explained; nil for a method that knows no class.
+    public let target: Target?
+    /// The name of the class that it is compared with, if it is.
+    public let againstLabel: String?
+    /// The layer's name, or those of several with commas between them, or “the input”.
     public let layer: String
-    /// The method's own numbers, one for each cell of the layer, not scaled for display. Grad-CAM: at least
-    /// 0, in units of the logit (Selvaraju et al. 2017, equation 2). FEM: S / |max S| (Fuad et al. 2020).
+    /// The method's own numbers, one for each cell of the layer or pixel of the input, not scaled for display: `app methods`
+    /// has their formulas.
     public let map: Grid2D
-    /// The map scaled from its minimum … maximum to 0 … 1 and then enlarged to the height and width of the
-    /// network's input, bilinearly with half-pixel centres. It covers what the network saw: the crop, not the
+    /// Whether numbers of the map above 0 speak for what is explained and those below 0 against it; else they are magnitudes.
+    public let isSigned: Bool
+    /// The map scaled from its minimum … maximum to 0 … 1, or from 0 … maximum if it is signed, and then enlarged to the height
+    /// and width of the network's input, bilinearly with half-pixel centres. It covers what the network saw: the crop, not the
     /// whole picture. All 0 if the map is constant.
     public let heatmap: Grid2D
     /// Why the map shows nothing, as a clause such as “no channel of the layer exceeds its threshold
     /// anywhere”; nil if it shows something.
     public let blank: String?
+    /// How far each number of the map may be off, if it was estimated from samples: its standard error.
+    public let standardError: Grid2D?
+    /// How many samples that were.
+    public let samples: Int?
+    /// What the map adds up to and what it should, of a method that promises it.
+    public let completeness: Completeness?
+    /// What one should know of this map, as a clause; nil if nothing.
+    public let note: String?
 }
 
 /// Everything about one picture.

@@ -29,17 +29,17 @@ public final class ExplanationSession {
     /// Why the device is not the one that `auto` would have liked, and that its memory makes batches smaller than they were to be;
     /// nil if all is as wanted.
     public let deviceNote: String?
-    /// The layer that is explained: its name, ONNX operator and index among the layers, and why it was taken.
-    public let layer: (name: String, type: String, index: Int, reason: String)
+    /// The layers that are explained: name, ONNX operator and index among the layers, and why each was taken.
+    public let layers: [(name: String, type: String, index: Int, reason: String)]
     /// The number of classes: as many as the network has scores, but two for one score.
-    public var classes: Int { scores.classes }
-    private let scores: ClassScores
+    public var classes: Int { scoring.classes }
+    private let scoring: Scoring
 
-    let methods: [any Explainer]
+    let methods: [MadeMethod]
     private let engine: Engine
     /// The pass that all methods share.
     let pass: Pass
-    private let targets: [ClassTarget]
+    private let targets: [ClassTarget], against: ClassTarget?
     private let preparation: Preparation
     /// For the maps of a batch.
     private let share: MemoryBudget.Share
@@ -58,8 +58,19 @@ public final class ExplanationSession {
     /// How many maps a picture has, unless it has classes in common with others that are asked for.
     var mapsOfEach: Int { methods.map { Self.maps($0, targets) }.reduce(0, +) }
 
-    private static func maps(_ method: any Explainer, _ targets: [ClassTarget]) -> Int {
-        type(of: method).isClassSpecific ? targets.count : 1
+    private static func maps(_ method: MadeMethod, _ targets: [ClassTarget]) -> Int {
+        method.type.isClassSpecific ? targets.count : 1
+    }
+
+    /// A method with what was chosen of it.
+    struct MadeMethod {
+        let type: any Explainer.Type
+        /// One, or one for each layer, whose maps are fused.
+        let explainers: [any Explainer]
+        /// The settings as they stand in results.
+        let settings: [(String, JSON)]
+
+        var grid: Attribution.Grid { Attribution.fusedGrid(explainers.map(\.grid)) }
     }
 
     /// Plans, loads the weights onto the device, and builds its programs (OpenCL: seconds the first time,
@@ -71,21 +82,40 @@ public final class ExplanationSession {
         self.options = options
         var seen: Set<String> = []
         let types = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
-        let choice = try model.layer(options.layer)
-        layer = (choice.layer.name, choice.layer.type, choice.layer.index, choice.reason)
-        let methods = try types.map {
-            try $0.make(options.settings[$0.name] ?? [:], explaining: [choice.layer])
+        let choices = try model.layers(named: options.layer)
+        layers = choices.map { ($0.layer.name, $0.layer.type, $0.layer.index, $0.reason) }
+        // A device that is not there is complained of last.
+        let opened = Result { try options.openDevice() }
+        let device = try? opened.get().device
+        let wanted = device?.batch(max(1, options.batch)) ?? 1
+        func subject(_ layers: [LayerChoice]) throws -> ExplainedNetwork {
+            ExplainedNetwork(
+                model.network, layers: layers.map(\.layer), input: Shape([1] + (try model.inputShape())),
+                preprocessing: model.preprocessing, seed: options.seed,
+                samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1)
+        }
+        for name in options.settings.keys where !seen.contains(name) { _ = try ExplainerList.named(name) }
+        let methods = try types.map { type in
+            let texts = options.settings[type.name] ?? [:]
+            let made = try (type.usesLayer ? choices.map { [$0] } : [choices]).map {
+                try type.make(texts, explaining: subject($0))
+            }
+            return MadeMethod(type: type, explainers: made.map(\.method), settings: made[0].settings)
         }
         self.methods = methods
 
-        // A device that is not there is complained of last.
-        let opened = Result { try options.openDevice() }
-        let wanted = (try? opened.get())?.device.batch(max(1, options.batch)) ?? 1
         do {
-            var plan = try Self.plan(model, layer: choice.layer, methods, batch: wanted)
-            scores = ClassScores(scores: plan.logits.dims[1])
-            let targets = try options.classChoice.targets(in: model, classes: scores.classes)
+            let explained = choices.map(\.layer)
+            var plan = try Self.plan(model, layers: explained, methods, batch: wanted)
+            scoring = Scoring(network: model.network, scores: ClassScores(scores: plan.logits.dims[1]))
+            let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
             self.targets = targets
+            let classes = scoring.classes
+            against = try options.against.map { try ClassChoice($0).single(in: model, classes: classes) }
+            if let against, case .fixed(let index) = against, targets.contains(against) {
+                throw ExplainError(
+                    .classChoice, "The class \(index) is compared with itself (--against), and there is no difference to explain.")
+            }
             let maps = methods.map { Self.maps($0, targets) }.reduce(0, +)
             guard maps <= Self.mapLimit else {
                 throw ExplainError(
@@ -96,10 +126,10 @@ public final class ExplanationSession {
             // Each map, as it comes from the device and as it is kept, and its heat map; and the picture as the network sees it.
             let pixels = model.inputHeight * model.inputWidth
             let resultBytes =
-                methods.map { Self.maps($0, targets) * (8 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
+                methods.map { Self.maps($0, targets) * (16 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
                 + 3 * pixels
             let opened = try opened.get()
-            device = opened.device.description
+            self.device = opened.device.description
             engine = Engine(model.network, on: try LoadedDevice(opened.device))
             let memory = model.network.limits.memory
             while true {
@@ -120,7 +150,7 @@ public final class ExplanationSession {
                     break
                 } catch  where batch > 1 && isOutOfMemory(error) {
                     engine.forget(plan.spec)
-                    plan = try Self.plan(model, layer: choice.layer, methods, batch: (batch + 1) / 2)
+                    plan = try Self.plan(model, layers: explained, methods, batch: (batch + 1) / 2)
                 }
             }
             let notes = [
@@ -137,14 +167,14 @@ public final class ExplanationSession {
     }
 
     /// What all methods read of a batch.
-    private static func plan(_ model: Model, layer: Layer, _ methods: [any Explainer], batch: Int) throws
+    private static func plan(_ model: Model, layers: [Layer], _ methods: [MadeMethod], batch: Int) throws
         -> PassPlan
     {
         var spec = PassSpec(batch: batch, height: model.inputHeight, width: model.inputWidth)
         spec.stored = [model.network.logitsName]
-        for method in methods { method.request(&spec) }
-        let shapes = try model.network.shapes(of: [model.network.logitsName, layer.output], in: spec)
-        let (shape, found) = (shapes[0], shapes[1])
+        for method in methods { for explainer in method.explainers { explainer.request(&spec) } }
+        let shapes = try model.network.shapes(of: [model.network.logitsName] + layers.map(\.output), in: spec)
+        let shape = shapes[0]
         guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 })
         else {
             throw ExplainError(
@@ -160,7 +190,8 @@ public final class ExplanationSession {
                 "\(model.path): The network ends in a \(end) over a single score, which says the same of every picture; a "
                     + "classifier of two classes has two scores, or one and a Sigmoid.")
         }
-        guard found.dims == [batch] + layer.shape.dims.dropFirst() else {
+        for (layer, found) in zip(layers, shapes.dropFirst())
+        where found.dims != [batch] + layer.shape.dims.dropFirst() {
             throw ExplainError(
                 .layer,
                 "\(model.path): The layer “\(shortened(layer.name))” has the shape \(found) for \(batch) pictures, which is not one grid of "
@@ -183,11 +214,15 @@ public final class ExplanationSession {
     ///
     /// A picture that cannot be read gives a failure of its own, of kind `input`, and the others go on; so does one for which the
     /// network's scores are no numbers, of kind `model`.
-    /// - Parameter receive: is called on this thread with the index of the picture among `pictures`, and its
-    ///   result. What it throws ends the work and is thrown on.
+    /// - Parameters:
+    ///   - progress: is told meanwhile how many pictures are done, a batch's part counted; what it throws ends the work and is
+    ///     thrown on.
+    ///   - receive: is called on this thread with the index of the picture among `pictures`, and its
+    ///     result. What it throws ends the work and is thrown on.
     /// - Throws: `ExplainError` of kind `device` if the device fails.
     public func explain(
-        _ pictures: [Picture], _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
+        _ pictures: [Picture], progress: ((_ done: Double) throws -> Void)? = nil,
+        _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
     ) throws {
         let parts = stride(from: 0, to: pictures.count, by: batch).map {
             $0..<min($0 + batch, pictures.count)
@@ -214,11 +249,24 @@ public final class ExplanationSession {
                 let since = start!
                 start = nil
                 next = begin(number + 1)
-                computed = try finish(Array(pictures[part]), prepared, since: since) {
+                let told = progress.map { progress in
+                    { (done: Double) throws -> Void in
+                        do {
+                            try progress(Double(part.lowerBound) + done * Double(part.count))
+                        } catch {
+                            throw Ended(reason: error)
+                        }
+                    }
+                }
+                computed = try finish(
+                    Array(pictures[part]), prepared, ready.slot.numbers, since: since, progress: told
+                ) {
                     // Where the device goes on by itself, what is left to do here is done meanwhile.
                     guard pass.executor.runsBesideHost, let next, next.isReady else { return }
                     try launch(next)
                 }
+            } catch let ended as Ended {
+                throw ended.reason
             } catch {
                 throw ExplainError(error, .device)
             }
@@ -226,19 +274,35 @@ public final class ExplanationSession {
         }
     }
 
+    /// What whoever was told of the progress threw.
+    private struct Ended: Error { let reason: any Error }
+
+    /// Variants of a picture that are computed at a time, where the device gains from that many.
+    private static let samplesAtATime = 64
+
     // MARK: Computing
 
     /// Explains a batch whose forward pass runs. When all is read from the device it calls `release`: the device is free then.
     private func finish(
-        _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], since start: UInt64,
-        release: () throws -> Void
+        _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], _ numbers: Block,
+        since start: UInt64, progress: ((Double) throws -> Void)?, release: () throws -> Void
     ) throws -> [Result<ImageExplanation, ExplainError>] {
-        let batch = try ExplainedBatch(pass, pictures: pictures.count, scores: scores)
+        // How much of the batch's work is done, the methods being parts of the same size.
+        var done = 0.0
+        let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +)))
+        let batch = try ExplainedBatch(pass, pictures: pictures.count, scoring: scoring, numbers: numbers) {
+            try progress?((done + $0) / parts)
+        }
         let rows = batch.logits
-        let classes = rows.map(targets.classes)
         // In the order in which the methods were asked for, and of the classes.
         let found = try methods.flatMap { method in
-            try method.explain(batch, classes, engine).map { (type(of: method), $0) }
+            let wanted = rows.map { targets(of: method.type, $0) }
+            let maps = try method.explainers.map { explainer in
+                let maps = try explainer.explain(batch, wanted, engine)
+                done += 1
+                return maps
+            }
+            return Attribution.fused(maps, sign: method.type.sign).map { (method.type, $0) }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         try release()
@@ -255,7 +319,7 @@ public final class ExplanationSession {
                     return
                 case .success(let picture): ready = picture
                 }
-                let probabilities = session.model.network.probabilities(rows[i], of: session.scores)
+                let probabilities = session.scoring.probabilities(rows[i])
                 let unknown = probabilities.count(where: \.isNaN)
                 guard unknown == 0 else {
                     results[i] = .failure(session.notANumber(pictures[i].name, rows[i], unknown))
@@ -278,6 +342,14 @@ public final class ExplanationSession {
         return results.map { $0! }
     }
 
+    /// What a method explains of a picture.
+    private func targets(of method: any Explainer.Type, _ logits: [Float]) -> [Target] {
+        let other = against.map { [$0].classes(logits)[0] }
+        return targets.classes(logits).filter { $0 != other }.map {
+            Target($0, against: other, isNegative: options.isNegative, scale: options.scale ?? method.scale)
+        }
+    }
+
     /// A network that overflows has nothing to say of a picture, and no map of it means anything.
     private func notANumber(_ picture: String, _ logits: [Float], _ unknown: Int) -> ExplainError {
         let bad = logits.count { !$0.isFinite }
@@ -294,22 +366,30 @@ public final class ExplanationSession {
     ) -> Explanation {
         let (grid, values) = (found.grid.size, found.values)
         let plane = Plane(width: grid.width, height: grid.height, values: values)
-        let scaled = plane.normalised()
+        let scaled = plane.normalised(signed: method.sign == .evidence)
         var blank: String?
         if scaled.notFinite > 0 {
             blank =
                 "\(scaled.notFinite) of \(values.count) cells are not finite numbers: the network overflows on this picture"
         } else if values.allSatisfy({ $0 == 0 }) {
             blank = found.blankReason
+        } else if method.sign == .evidence, scaled.maximum <= 0 {
+            blank = "nothing of the map is above zero, so nothing speaks for what is explained"
         } else if scaled.isConstant {
             blank = "the map has the same value, \(values[0]), everywhere"
         }
         let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
         return Explanation(
-            method: method.name, title: method.title, classIndex: found.classIndex,
-            label: found.classIndex.map(model.label), probability: found.classIndex.map { probabilities[$0] },
-            layer: found.grid.title, map: Grid2D(width: grid.width, height: grid.height, values: values),
-            heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank)
+            method: method.name, title: method.title, classIndex: found.target?.classIndex,
+            label: found.target.map { model.label($0.classIndex) },
+            probability: found.target.map { probabilities[$0.classIndex] }, target: found.target,
+            againstLabel: found.target?.against.map(model.label), layer: found.grid.title,
+            map: Grid2D(width: grid.width, height: grid.height, values: values),
+            isSigned: method.sign == .evidence,
+            heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank,
+            standardError: found.standardError.map {
+                Grid2D(width: grid.width, height: grid.height, values: $0)
+            }, samples: found.samples, completeness: found.completeness, note: found.note)
     }
 
     /// Class indices by falling score; of equals the lower index first, and NaN last.

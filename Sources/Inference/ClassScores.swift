@@ -17,17 +17,16 @@ package struct ClassScores: Sendable {
     /// The logits of all classes, from a row of scores.
     package func logits(_ row: [Float]) -> [Float] { isBinary ? [-row[0], row[0]] : row }
 
+    /// The cotangent of a picture's scores, from that of the logits of all classes.
+    package func cotangent(ofLogits row: [Float]) -> [Float] { isBinary ? [row[1] - row[0]] : row }
+
     /// The cotangent of the scores of several pictures, if the logit of one class of each is differentiated.
     package func cotangent(_ classes: [Int]) -> [Float] {
-        var cotangent = [Float](repeating: 0, count: classes.count * scores)
-        for (i, index) in classes.enumerated() {
-            if isBinary {
-                cotangent[i] = index == 1 ? 1 : -1
-            } else {
-                cotangent[i * scores + index] = 1
-            }
+        classes.flatMap { index in
+            var row = [Float](repeating: 0, count: self.classes)
+            row[index] = 1
+            return cotangent(ofLogits: row)
         }
-        return cotangent
     }
 }
 

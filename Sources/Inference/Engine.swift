@@ -48,9 +48,11 @@ package final class Pass {
     // MARK: Feeding
 
     /// Feeds numbers, in row-major order.
-    package func feed(_ numbers: [Float]) throws {
-        try tape.shape(plan.input).memoryOrder(numbers).withUnsafeBufferPointer {
-            try executor.write(plan.input, from: $0)
+    /// - Parameter index: which of the values that the pass's source takes.
+    package func feed(_ numbers: [Float], at index: Int = 0) throws {
+        let input = plan.inputs[index]
+        try tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
+            try executor.write(input, from: $0)
         }
     }
 

@@ -25,6 +25,7 @@ package struct Layer: Sendable {
 package struct LayerChoice: Sendable {
     package let layer: Layer
     package let reason: String
+    package init(layer: Layer, reason: String) { (self.layer, self.reason) = (layer, reason) }
 }
 
 extension Network {

@@ -18,6 +18,18 @@ package protocol PassAddition: Hashable, Sendable {
     func add(to tape: inout Tape, activations: [Value], gradients: [Value]) throws -> [Value]
 }
 
+/// Steps in front of a pass that make what it is fed, such as many variants of one picture, so that they need not travel to the device.
+package protocol PassSource: Hashable, Sendable {
+    /// What its steps are for, in tables.
+    var label: String { get }
+    /// The shapes of what is fed in place of a value.
+    /// - Parameter shape: of that value, with the batch.
+    func fed(_ shape: Shape) -> [Shape]
+    /// - Parameter fed: of those shapes.
+    /// - Returns: the value, of that shape.
+    func add(to tape: inout Tape, fed: [Value], shape: Shape) throws -> Value
+}
+
 /// What a pass computes. Everything in it is decided before a device is chosen.
 package struct PassSpec: Hashable, Sendable {
     package var batch: Int
@@ -30,13 +42,18 @@ package struct PassSpec: Hashable, Sendable {
     /// Values with respect to which a score is differentiated, in a second stage that begins with the cotangent of the logits and may
     /// run several times.
     package var gradients: [String] = []
-    private var added: [Part] = [], ruling: [Part] = []
+    private var added: [Part] = [], ruling: [Part] = [], sources: [Part] = []
 
     package var additions: [any PassAddition] { added.map { $0.base as! any PassAddition } }
     package mutating func add(_ addition: any PassAddition) { added.append(Part(base: addition)) }
     /// Of the way back, the first first.
     package var rules: [any BackwardRule] { ruling.map { $0.base as! any BackwardRule } }
     package mutating func add(rule: any BackwardRule) { ruling.append(Part(base: rule)) }
+    /// What makes the value that is fed; nil if it is fed as it is.
+    package var source: (any PassSource)? {
+        get { sources.first.map { $0.base as! any PassSource } }
+        set { sources = newValue.map { [Part(base: $0)] } ?? [] }
+    }
 
     /// Something of a type that this one does not know.
     private struct Part: Hashable, Sendable {
@@ -62,8 +79,9 @@ package struct PassPlan: Sendable {
     package let network: Network
     package let spec: PassSpec
     package let tape: Tape
-    /// What is fed.
-    package let input: Value
+    /// What is fed: one value, or what the pass's source takes.
+    package let inputs: [Value]
+    package var input: Value { inputs[0] }
     /// The cotangent of the logits, which is fed before the second stage.
     package let seed: Value?
     /// Of `spec.stored`, those that are computed at all: a value that is known before any picture has no steps.
@@ -87,8 +105,8 @@ package struct PassPlan: Sendable {
         var plan = try Planner(
             network, batch: spec.batch, height: spec.height, width: spec.width,
             stored: spec.stored.union(layers), differentiated: Set(differentiated), feed: spec.feed,
-            rules: spec.rules)
-        input = plan.input
+            rules: spec.rules, source: spec.source)
+        inputs = plan.inputs
         logitsValue = try plan.logits
         stored = Dictionary(
             uniqueKeysWithValues: spec.stored.sorted().compactMap { name in

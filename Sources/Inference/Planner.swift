@@ -26,8 +26,9 @@ package struct Planner {
     package let network: Network
     package var tape: Tape
     package let batch: Int
-    /// The network's input, or the value that is fed in its place.
-    package let input: Value
+    /// What is fed: the network's input or the value in its place, or what a source makes it of.
+    package let inputs: [Value]
+    package var input: Value { inputs[0] }
     private let nodes: [NetworkNode]
     private let running: [Bool]  // of each of them
     private let rules: [any BackwardRule]
@@ -60,11 +61,12 @@ package struct Planner {
     ///   - differentiated: values with respect to which `gradients` will be asked for.
     ///   - feed: a value that is fed instead of the input, so that only the tail of the network runs.
     ///   - rules: of the way back; the first that has something to say of an operator takes its place.
+    ///   - source: makes the value that is fed, of other values that are.
     ///   - sketch: only shapes are wanted.
     package init(
         _ network: Network, batch: Int, height: Int? = nil, width: Int? = nil, stored: Set<String> = [],
         differentiated: Set<String> = [], feed: String? = nil, rules: [any BackwardRule] = [],
-        sketch: Bool = false
+        source: (any PassSource)? = nil, sketch: Bool = false
     ) throws {
         self.network = network
         self.batch = batch
@@ -81,8 +83,18 @@ package struct Planner {
             }
         }
         self.nodes = nodes
-        input = tape.input(shape)
-        operands[feed ?? network.inputName] = .value(input)
+        if let source {
+            var fed: [Value] = []
+            for part in source.fed(shape) { fed.append(tape.input(part)) }
+            tape.label = source.label
+            let made = try source.add(to: &tape, fed: fed, shape: shape)
+            precondition(tape.shape(made) == shape)
+            inputs = fed
+            operands[feed ?? network.inputName] = .value(made)
+        } else {
+            inputs = [tape.input(shape)]
+            operands[feed ?? network.inputName] = .value(inputs[0])
+        }
 
         // Which nodes run: those on whose outputs the logits, or anything else that is wanted, depend.
         let wanted = stored.union(differentiated).union([network.logitsName])

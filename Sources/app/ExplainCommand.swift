@@ -15,6 +15,7 @@ struct ExplainCommand: FileWriter {
               STEM.METHOD.CLASS.png          the heat map over the picture
               STEM.METHOD.CLASS.heatmap.npy  0 … 1, at the network's input size
               STEM.METHOD.CLASS.map.npy      raw, at the layer's resolution
+              STEM.METHOD.CLASS.stderr.npy   its standard error, where it was sampled
               STEM.compare.png               the picture and all heat maps
             and results.json. A method that knows no class leaves CLASS out.
             """)
@@ -124,7 +125,11 @@ struct ExplainCommand: FileWriter {
             waiting.removeFirst(ready.count)
         }
         do {
-            try session.explain(pictures) { index, result in
+            let meanwhile = { (done: Double) throws -> Void in
+                progress.show(done)
+                try Interruption.check()
+            }
+            try session.explain(pictures, progress: meanwhile) { index, result in
                 try writer.write(index, result)
                 if case .failure(let error) = result { failures.append(error) }
                 waiting.append((index, result))
@@ -172,10 +177,11 @@ struct ExplainCommand: FileWriter {
         func path(_ name: String) -> String { Paths.join(directory, name) }
         Report.predictions(image)
         for explanation in image.explanations {
-            let what =
-                explanation.classIndex.map { "\($0) \(explanation.label ?? "")" } ?? "whatever the class"
+            let what = Report.what(explanation)
             print("  \(explanation.title), \(what): \(path(writer.files(index, explanation).overlay))")
             if let blank = explanation.blank { print("    This map is blank: \(blank).") }
+            if let note = explanation.note { print("    Note: \(note).") }
+            if let found = explanation.completeness { print("    \(Report.completeness(found))") }
         }
         print("  Side by side: \(path(writer.sheet(index)))")
         print(
@@ -264,9 +270,9 @@ enum Report {
     static func head(_ session: ExplanationSession) {
         print("Model   \(session.model.path), preprocessing \(session.model.preprocessingSource)")
         print("Device  \(session.device)")
-        print(
-            "Layer   \(session.layer.index) “\(shortened(session.layer.name))” (\(session.layer.type)), \(session.layer.reason)"
-        )
+        for layer in session.layers {
+            print("Layer   \(layer.index) “\(shortened(layer.name))” (\(layer.type)), \(layer.reason)")
+        }
     }
 
     /// What was chosen where nobody chose.
@@ -304,6 +310,21 @@ enum Report {
                 "  " + percent(prediction.probability) + "  " + pad("\(prediction.index)", 4, right: true)
                     + "  " + prediction.label)
         }
+    }
+
+    /// What a map explains, in words.
+    static func what(_ explanation: Explanation) -> String {
+        guard let target = explanation.target, let label = explanation.label else { return "whatever the class" }
+        return (target.isNegative ? "against " : "") + "\(target.classIndex) \(label)"
+            + (target.against.map { ", and not \($0) \(explanation.againstLabel ?? "")" } ?? "")
+            + (target.scale == .probability ? " (probability)" : "")
+    }
+
+    /// Whether a map adds up.
+    static func completeness(_ found: Completeness) -> String {
+        let numbers = "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
+        guard let error = found.error, error > Completeness.worrying else { return "The map \(numbers)." }
+        return "Warning: the map \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
     }
 
     static func failure(_ error: ExplainError) {

@@ -128,27 +128,77 @@ struct DevicesCommand: ParsableCommand {
 
 struct MethodsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "methods", abstract: "List the methods of explanation, with their formulas and papers.")
+        commandName: "methods",
+        abstract: "List the methods of explanation, or describe some: formulas, papers, settings.")
+
+    @Argument(
+        help: ArgumentHelp("Methods to describe, with their settings; if left out, all are listed.", valueName: "name"),
+        completion: .list(Options.methods))
+    var names: [String] = []
 
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
     func run() throws {
+        let methods = try names.isEmpty ? ExplainerList.all : names.map { try ExplainerList.named($0.lowercased()) }
         if json {
-            let methods = ExplainerList.all.map {
-                JSON.object([
-                    ("name", .string($0.name)), ("title", .string($0.title)),
-                    ("formula", .string($0.formula)),
-                    ("source", .string($0.source)), ("classSpecific", .bool($0.isClassSpecific)),
-                ])
+            printLines(JSON.array(methods.map(record)).text)
+        } else if names.isEmpty {
+            let rows = methods.map {
+                [$0.name, $0.title, $0.family.rawValue, $0.isClassSpecific ? "yes" : "no", $0.cost, $0.source]
             }
-            printLines(JSON.array(methods).text)
-            return
+            Report.table([["name", "title", "family", "class", "passes", "source"]] + rows)
+        } else {
+            for (i, method) in methods.enumerated() {
+                if i > 0 { print("") }
+                describe(method)
+            }
         }
-        let rows = ExplainerList.all.map {
-            [$0.name, $0.title, $0.isClassSpecific ? "yes" : "no", $0.formula, $0.source]
-        }
-        Report.table([["name", "title", "class", "formula", "source"]] + rows)
+    }
+
+    private func record(_ method: any Explainer.Type) -> JSON {
+        .object([
+            ("name", .string(method.name)), ("title", .string(method.title)),
+            ("family", .string(method.family.rawValue)), ("formula", .string(method.formula)),
+            ("source", .string(method.source)), ("classSpecific", .bool(method.isClassSpecific)),
+            ("signed", .bool(method.sign == .evidence)), ("score", .string(method.scale.rawValue)),
+            ("passes", .string(method.cost)),
+            (
+                "settings",
+                .array(
+                    method.settingsTable.map {
+                        .object([
+                            ("name", .string($0.name)), ("default", $0.value), ("value", .string($0.expected)),
+                            ("help", .string($0.help)),
+                        ])
+                    })
+            ),
+        ])
+    }
+
+    private func describe(_ method: any Explainer.Type) {
+        print("\(method.name)  \(method.title), \(method.source)")
+        print("  formula   \(method.formula)")
+        print("  explains  " + (method.isClassSpecific ? "a class, by its \(method.scale.rawValue)" : "whatever the class"))
+        print(
+            "  numbers   "
+                + (method.sign == .evidence
+                    ? "above 0 speak for it, below 0 against it; the heat map shows those above 0"
+                    : "at least 0; the heat map goes from the least to the largest"))
+        print("  lies on   " + (method.usesLayer ? "the cells of a layer (--layer)" : "the pixels of the input"))
+        print("  passes    \(method.cost)")
+        let settings = method.settingsTable
+        print("  settings  " + (settings.isEmpty ? "none" : ""))
+        Report.table(
+            settings.map {
+                ["    --set \(method.name).\($0.name)=\(value($0.value))", $0.help + "; " + $0.expected]
+            })
+    }
+
+    private func value(_ json: JSON) -> String {
+        if case .string(let text) = json { return text }
+        if case .null = json { return "none" }
+        return json.text.trimmingCharacters(in: .newlines)
     }
 }
 

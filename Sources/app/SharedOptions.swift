@@ -138,7 +138,7 @@ struct DeviceOptions: ParsableArguments {
 struct MethodOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Methods, separated by commas: \(Options.methods.joined(separator: ", ")).", valueName: "names"),
+            "Methods, separated by commas, or all: \(Options.methods.joined(separator: ", ")).", valueName: "names"),
         completion: .list(Options.methods))
     var method = ["gradcam"]
 
@@ -152,25 +152,59 @@ struct MethodOptions: ParsableArguments {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "The layer to map: auto, an index, or a name (see `app layers`).", valueName: "layer"))
-    var layer = "auto"
+            "Explain the difference to this class: an index, a name, or top2 for the second best.",
+            valueName: "class"))
+    var against: String?
+
+    @Flag(help: "Explain what speaks against the class.")
+    var negative = false
+
+    @Option(
+        help: ArgumentHelp(
+            "What of a class is explained: logit or probability; if left out, what each method's paper takes.",
+            valueName: "what"), completion: .list(Target.Scale.allCases.map(\.rawValue)))
+    var score: String?
 
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "FEM: how many standard deviations above its mean a channel must be to count.", valueName: "k"))
-    var femK: Float = 2
+            "The layer to map: auto, an index, or a name (see `app layers`); several with commas between them, or a pattern such as 'layer4*', are fused.",
+            valueName: "layer"))
+    var layer = "auto"
+
+    @Option(
+        name: .customLong("set"), parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "A setting of a method, such as fem.k=1 (see `app methods NAME`); give it once for each.",
+            valueName: "method.setting=value"))
+    var settings: [String] = []
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Of the random samples that some methods draw.", valueName: "n"))
+    var seed: UInt64 = 0
+
+    func validate() throws {
+        guard score.map({ Target.Scale(rawValue: $0.lowercased()) != nil }) ?? true else {
+            throw ValidationError("--score must be logit or probability, and is “\(score!)”.")
+        }
+    }
 
     func apply(to options: inout Options) throws {
         // Given twice, they add up.
         options.methods = list(method.joined(separator: ",").lowercased())
+        if options.methods.contains("all") { options.methods = Options.methods }
         guard !options.methods.isEmpty else {
             throw ExplainError(
                 .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")
         }
         options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         options.layer = layer
-        options.femThreshold = femK
+        options.against = against
+        options.isNegative = negative
+        options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }
+        options.seed = seed
+        for setting in settings { try options.set(setting) }
     }
 }
 
@@ -202,19 +236,30 @@ struct NoteHandler: LogHandler {
 /// A bar on stderr, if that is a terminal and there is something to wait for.
 struct ProgressBar {
     private let total: Int
-    private let isShown: Bool
+    private let isTerminal: Bool
+    private let start = Benchmark.now()
 
     init(total: Int) {
         self.total = total
-        isShown = total > 1 && isatty(STDERR_FILENO) == 1
+        isTerminal = isatty(STDERR_FILENO) == 1
     }
 
-    func show(_ done: Int) {
+    /// Of one thing there is nothing to show, unless it takes long.
+    private var isShown: Bool { isTerminal && (total > 1 || Benchmark.now() - start > 1) }
+
+    /// - Parameter done: may be a part of one.
+    func show(_ done: Double) {
         guard isShown else { return }
-        let filled = 30 * done / total
+        let filled = min(30, max(0, Int(30 * done / Double(total))))
         let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-        Terminal.control("\r\(bar) \(done)/\(total)\u{1B}[K")
+        let seconds = Benchmark.now() - start
+        // Of the first moments nobody can tell.
+        let left = done / Double(total) > 0.02 && seconds > 2 ? (Double(total) - done) * seconds / done : 0
+        Terminal.control(
+            "\r\(bar) \(Int(done))/\(total)" + (left > 1 ? ", \(Report.time(left)) left" : "") + "\u{1B}[K")
     }
+
+    func show(_ done: Int) { show(Double(done)) }
 
     /// Makes room for a line of text.
     func hide() {

@@ -16,7 +16,10 @@ package struct FEM: LayerMethod {
     package static let title = "FEM"
     package static let formula = "S / |max S|, S = sum over channels of mean(A) [A > mean(A) + k sd(A)]"
     package static let source = "Fuad et al. 2020"
+    package static let family = MethodFamily.features
     package static let isClassSpecific = false
+    package static let sign = MapSign.magnitude
+    package static let cost = "1 forward"
 
     package struct Settings: MethodSettings {
         package var k: Float = 2
@@ -40,7 +43,7 @@ package struct FEM: LayerMethod {
             throw ExplainError(
                 .method,
                 "FEM with k = \(k) is blank on every picture: in a layer of \(height)×\(width) cells no value can exceed the mean by "
-                    + "√(\(height * width) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--fem-k)."
+                    + "√(\(height * width) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--set fem.k=…)."
             )
         }
     }

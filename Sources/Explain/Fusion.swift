@@ -1,0 +1,45 @@
+// Maps of several layers made one.
+
+import Imaging
+
+extension Attribution {
+    /// The grid of fused maps: the largest of theirs.
+    static func fusedGrid(_ grids: [Grid]) -> Grid {
+        guard grids.count > 1 else { return grids[0] }
+        let largest = grids.max { $0.cells < $1.cells }!.size
+        return .layers(grids.map(\.title), height: largest.height, width: largest.width)
+    }
+
+    /// The maps of one method, made of several layers, as one map of each picture and target: each map is scaled to 0 … 1 (from its
+    /// minimum, or from 0 if it is signed), enlarged bilinearly to the largest grid, and their mean is taken, added in the order of
+    /// the layers.
+    /// - Parameter maps: of each layer; all have the same pictures and targets in the same order.
+    static func fused(_ maps: [[Attribution]], sign: MapSign) -> [Attribution] {
+        guard maps.count > 1 else { return maps.first ?? [] }
+        return maps[0].indices.map { i in
+            let parts = maps.map { $0[i] }
+            let grid = fusedGrid(parts.map(\.grid))
+            var sum = [Float](repeating: 0, count: grid.cells)
+            for part in parts {
+                precondition(part.picture == parts[0].picture && part.target == parts[0].target)
+                let size = part.grid.size
+                let plane = Plane(width: size.width, height: size.height, values: part.values)
+                let scaled = plane.normalised(signed: sign == .evidence)
+                // What is not finite must be seen, and not vanish in a mean.
+                guard scaled.notFinite == 0 else {
+                    sum = sum.map { _ in .nan }
+                    continue
+                }
+                let large = scaled.plane.resized(width: grid.size.width, height: grid.size.height)
+                for k in sum.indices { sum[k] += large.values[k] }
+            }
+            var fused = Attribution(
+                picture: parts[0].picture, target: parts[0].target, grid: grid,
+                values: sum.map { $0 / Float(parts.count) },
+                blankReason: "of every layer: " + parts[0].blankReason)
+            fused.samples = parts[0].samples
+            fused.note = parts.compactMap(\.note).first
+            return fused
+        }
+    }
+}

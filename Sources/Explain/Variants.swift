@@ -1,0 +1,105 @@
+// Variants of a picture, or of a layer's activations, and the scores that the network gives them: what methods do that ask a network
+// many times.
+
+import CMicrokernels
+import Dispatch
+import Inference
+import Kernels
+
+/// x ⊙ m, or x ⊙ m + b ⊙ (1 − m): variants of one tensor x [1, …] by masks m, made on the device.
+package struct Masking: PassSource {
+    /// The masks' shape, for as many variants as the pass computes: it broadcasts to that of x.
+    package let mask: [Int]
+    /// Whether there is a b; else it is 0.
+    package let hasBaseline: Bool
+
+    package init(mask: [Int], hasBaseline: Bool = false) { (self.mask, self.hasBaseline) = (mask, hasBaseline) }
+
+    package var label: String { "variants of the picture" }
+
+    package func fed(_ shape: Shape) -> [Shape] {
+        let one = Shape([1] + shape.dims.dropFirst())
+        return [Shape([shape.dims[0]] + mask), one] + (hasBaseline ? [one] : [])
+    }
+
+    package func add(to tape: inout Tape, fed: [Value], shape: Shape) throws -> Value {
+        let kept = tape.map(WB_MAP_multiply, fed[0], fed[1])
+        guard hasBaseline else { return kept }
+        let one = tape.fill([1], with: 1)
+        let rest = tape.map(WB_MAP_subtract, one, fed[0])
+        return tape.map(WB_MAP_add, kept, tape.map(WB_MAP_multiply, rest, fed[2]))
+    }
+}
+
+/// Computes the logits of many variants of one picture, as many at a time as keep the device busy.
+package final class Variants {
+    private let pass: Pass
+    private let batch: ExplainedBatch
+    private let masking: Masking
+    private let maskSize: Int
+    /// How many are computed at a time.
+    package let size: Int
+
+    /// - Parameters:
+    ///   - feed: the value whose variants these are: nil for the picture, else the network runs from there on.
+    ///   - mask: the shape of a mask without the batch, such as [1, H, W].
+    ///   - hasBaseline: whether what is masked is replaced by something other than 0.
+    package init(
+        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, feed: String? = nil, mask: [Int],
+        hasBaseline: Bool = false
+    ) throws {
+        self.batch = batch
+        masking = Masking(mask: mask, hasBaseline: hasBaseline)
+        maskSize = mask.reduce(1, *)
+        var size = subject.samplesAtATime
+        while true {
+            let whole = PassSpec(
+                batch: size, height: batch.pass.plan.spec.height, width: batch.pass.plan.spec.width)
+            var spec = feed.map { whole.tail(from: $0) } ?? whole
+            spec.stored = [engine.network.logitsName]
+            spec.source = masking
+            do {
+                pass = try engine.pass(spec)
+                break
+            } catch where size > 1 && isOutOfMemory(error) {
+                engine.forget(spec)
+                size = (size + 1) / 2
+            }
+        }
+        self.size = size
+    }
+
+    /// Sets the tensor whose variants are computed, and what takes the place of what is masked; both row by row.
+    package func take(_ tensor: [Float], baseline: [Float]? = nil) throws {
+        try pass.feed(tensor, at: 1)
+        if masking.hasBaseline { try pass.feed(baseline!, at: 2) }
+    }
+
+    /// The logits of variants.
+    /// - Parameters:
+    ///   - mask: writes the mask of a variant, row by row; several are asked for at the same time, on several threads.
+    ///   - receive: is given each variant with its logits, in order.
+    package func run(
+        _ variants: Range<Int>,
+        mask: @Sendable (_ variant: Int, _ to: UnsafeMutableBufferPointer<Float>) -> Void,
+        receive: (_ variant: Int, _ logits: [Float]) throws -> Void
+    ) throws {
+        let maskSize = maskSize
+        var masks = [Float](repeating: 0, count: size * maskSize)
+        for begin in stride(from: variants.lowerBound, to: variants.upperBound, by: size) {
+            let count = min(size, variants.upperBound - begin)
+            masks.withUnsafeMutableBufferPointer { masks in
+                // Each variant writes a part of its own.
+                nonisolated(unsafe) let masks = masks
+                DispatchQueue.concurrentPerform(iterations: count) { i in
+                    mask(begin + i, UnsafeMutableBufferPointer(rebasing: masks[i * maskSize..<(i + 1) * maskSize]))
+                }
+            }
+            try pass.feed(masks, at: 0)
+            try pass.forward()
+            for (i, logits) in try batch.logits(of: pass, count: count).enumerated() {
+                try receive(begin + i, logits)
+            }
+        }
+    }
+}
