@@ -164,7 +164,12 @@ public struct Completeness: Sendable, Equatable {
 
 /// The methods: `--method`, its help, the README and the tests read this list.
 package enum ExplainerList {
-    package static let all: [any Explainer.Type] = [GradCAM.self, FEM.self]
+    package static let all: [any Explainer.Type] = [
+        GradCAM.self, GradCAMPlusPlus.self, XGradCAM.self, HiResCAM.self, ElementwiseGradCAM.self, LayerCAM.self,
+        EigenCAM.self, EigenGradCAM.self, KPCACAM.self, AblationCAM.self, ReciproCAM.self, ScoreCAM.self, SSCAM.self,
+        ISCAM.self, ShapleyCAM.self, FinerCAM.self, CAM.self, RandomCAM.self,
+        FEM.self, MultiLayerFEM.self,
+    ]
 
     package static func named(_ name: String) throws -> any Explainer.Type {
         if let method = all.first(where: { $0.name == name }) { return method }

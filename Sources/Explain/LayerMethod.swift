@@ -46,7 +46,7 @@ extension LayerMethod {
         try self.init(settings, explaining: subject.layers[0])
     }
 
-    package var grid: Attribution.Grid { .layers([layer.name], height: layer.height, width: layer.width) }
+    package var grid: Attribution.Grid { layer.grid }
     package var label: String { Self.title }
     package var layers: [String] { [layer.output] }
     package var readsGradients: Bool { Self.isClassSpecific }

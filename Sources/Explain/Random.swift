@@ -5,6 +5,13 @@ import CMicrokernels
 /// Philox 4×32 with 10 rounds (Salmon, Moraes, Dror, Shaw: “Parallel Random Numbers: As Easy as 1, 2, 3”, SC 2011): a function of a key
 /// and of a counter of 128 bits, of which a quarter tells what the numbers are for, a quarter the sample, and a quarter the place in it.
 package struct CounterRandom: Sendable {
+    /// What numbers are for.
+    package enum Stream {
+        package static let randomCAM: UInt32 = 1
+        package static let ssCAM: UInt32 = 2
+        package static let smoothGradCAM: UInt32 = 3
+    }
+
     private let key: (UInt32, UInt32)
     private let stream: UInt32
 

@@ -76,6 +76,32 @@ extension Network {
                 + (next.map { ", before the \(shortened($0.type)) “\(shortened($0.name))”" } ?? ""))
     }
 
+    /// The last activation at each size of grid with more than one cell, of those on ways from the input to the score; the finest
+    /// grid first.
+    package func stages(height: Int? = nil, width: Int? = nil) throws -> [Layer] {
+        let onTheWay = Set(path(from: [inputName]).flatMap { nodes[$0].makes })
+        var last: [[Int]: Layer] = [:]
+        for layer in try layers(height: height, width: width)
+        where layer.isSpatial && layer.isActivation && onTheWay.contains(layer.output) {
+            let grid = Array(layer.shape.dims[2...])
+            if grid[0] * grid[1] > 1 { last[grid] = layer }
+        }
+        return last.values.sorted { $0.index < $1.index }
+    }
+
+    /// Whether all that follows a value on the ways to the score is linear, and averages its grid to one cell.
+    package func endsInLinearAverage(after value: String) -> Bool {
+        let path = path(from: [value]).map { nodes[$0] }
+        guard !path.isEmpty,
+            path.allSatisfy({ node in
+                // What is linear needs no numbers of its inputs to go back, but for the product with a matrix that is a constant.
+                node.operation.gradientNeeds.isEmpty
+                    || (node.operation is MatMul && node.reads.contains { constants[$0] != nil })
+            })
+        else { return false }
+        return path.contains { if case .pools = $0.operation.role { true } else { false } }
+    }
+
     /// The layer that a person names: by `auto`, its index, its name, or the name of the value that it makes.
     package func layer(named text: String, of layers: [Layer]) throws -> LayerChoice {
         if text == "auto" { return try automaticLayer(layers) }

@@ -37,7 +37,9 @@ import Testing
     static let
         model = ["--model", "--preprocess", "--labels", "--verbose", "--memory-limit", "--work-limit"],
         device = ["--device", "--threads", "--kernels"]
-    static let method = ["--method", "--class", "--layer", "--fem-k"]
+    static let method = [
+        "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--seed",
+    ]
     static let options: [(command: String, options: [String])] = [
         (
             "explain",
@@ -46,7 +48,7 @@ import Testing
             ]
         ),
         ("classify", model + device + ["--batch", "--quiet", "--json", "<image>"]),
-        ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
+        ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json", "<name>"]),
         ("operators", ["--json"]),
         (
             "run",

@@ -137,7 +137,7 @@ func oneConvNetwork() -> ONNXBuilder {
         builder.output("y", ["N", 2])
         for device in [DeviceChoice.cpu, .openCL(0)] {
             let found = try explain(builder, [0, 0, 0, 4]) {
-                ($0.methods, $0.femThreshold, $0.device) = (["fem"], 1, device)
+                ($0.methods, $0.settings, $0.device) = (["fem"], ["fem": ["k": "1"]], device)
             }
             #expect(found.explanations[0].map.values == [0, 0, 0, 1])
             #expect(found.explanations[0].classIndex == nil && found.explanations[0].blank == nil)
@@ -145,14 +145,18 @@ func oneConvNetwork() -> ONNXBuilder {
         // With k at √(4 − 1) or above nothing can fire, whatever the picture.
         for k: Float in [1.7320509, 2, .infinity, .nan, -1] {
             do {
-                _ = try explain(builder, [0, 0, 0, 4]) { ($0.methods, $0.femThreshold) = (["fem"], k) }
+                _ = try explain(builder, [0, 0, 0, 4]) {
+                    ($0.methods, $0.settings) = (["fem"], ["fem": ["k": "\(k)"]])
+                }
                 Issue.record("FEM accepts k = \(k).")
             } catch let error as ExplainError {
-                #expect(error.kind == .method && error.description.contains("FEM"))
+                #expect(error.kind == .method && error.description.lowercased().contains("fem"))
             }
         }
         #expect(throws: Never.self) {
-            _ = try explain(builder, [0, 0, 0, 4]) { ($0.methods, $0.femThreshold) = (["fem"], 1.73) }
+            _ = try explain(builder, [0, 0, 0, 4]) {
+                ($0.methods, $0.settings) = (["fem"], ["fem": ["k": "1.73"]])
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ import Testing
             let session = try ExplanationSession(
                 model(network),
                 options: options {
-                    ($0.batch, $0.methods, $0.femThreshold) = (8, ["gradcam", "fem"], 1)
+                    ($0.batch, $0.methods, $0.settings) = (8, ["gradcam", "fem"], ["fem": ["k": "1"]])
                     $0.opened = device?.device
                 })
             var maps: [[Float]] = []
@@ -145,7 +145,7 @@ import Testing
             model(),
             options: options {
                 ($0.batch, $0.methods) = (3, ["gradcam", "fem"])
-                $0.femThreshold = 1
+                $0.settings["fem"] = ["k": "1"]
             })
         let other = (0..<16).map { Float(15 - $0) }
         let first = try session.explain(.array(picture, name: "a"))
@@ -173,7 +173,7 @@ import Testing
             model(linear([1, 0, 0, 1, 1, 1])),
             options: options {
                 ($0.methods, $0.classChoice) = (["fem", "gradcam", "fem"], .top(2))
-                $0.femThreshold = 1
+                $0.settings["fem"] = ["k": "1"]
             })
         let found = try session.explain(.array([1, 2, 3, -4, 5, 6, -7, 8, 9], name: "a"))
         #expect(found.explanations.map(\.method) == ["fem", "gradcam", "gradcam"])
@@ -280,7 +280,7 @@ import Testing
             let session = try ExplanationSession(
                 network,
                 options: options {
-                    ($0.batch, $0.methods, $0.femThreshold) = (batch, ["gradcam", "fem"], 1)
+                    ($0.batch, $0.methods, $0.settings) = (batch, ["gradcam", "fem"], ["fem": ["k": "1"]])
                     $0.classChoice = .list([.top(1), .index(0), .label("top2")])
                 })
             try session.explain(pictures.map { .array($0, name: "a") }) { _, result in
@@ -383,7 +383,7 @@ import Testing
                 picture[4] = bad
                 let session = try ExplanationSession(
                     model(linear([1, 1, 0, 0])),
-                    options: options { ($0.batch, $0.methods, $0.femThreshold) = (2, methods, 1) })
+                    options: options { ($0.batch, $0.methods, $0.settings) = (2, methods, ["fem": ["k": "1"]]) })
                 var failures: [Int: ExplainError] = [:]
                 try session.explain([
                     .array(mixed, name: "a"), .array(picture, name: "bad"), .array(mixed, name: "c"),

@@ -28,7 +28,7 @@ package enum ModelAttack {
             options.threads = 1
             options.batch = 2
             options.methods = ["gradcam", "fem"]
-            options.femThreshold = 0.5
+            options.settings["fem"] = ["k": "0.5"]
             let session = try ExplanationSession(model, options: options)
             let input = (0..<count).map { Float($0 % 7) - 3 }
             var fault: String?

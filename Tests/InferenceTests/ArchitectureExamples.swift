@@ -32,31 +32,6 @@ package struct Softsign: UnaryOperator {
     }
 }
 
-/// High-resolution class activation mapping.
-///
-/// Draelos and Carin, “Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks”, 2020:
-/// the map is ReLU(Σ_c dA_c ⊙ A_c).
-package struct HiResCAM: LayerMethod {
-    package static let name = "hirescam"
-    package static let title = "HiResCAM"
-    package static let formula = "ReLU(sum over channels of dA A), dA the gradient of the class's logit"
-    package static let source = "Draelos and Carin 2020"
-    package static let isClassSpecific = true
-    package let layer: TargetLayer
-
-    package init(_ settings: NoSettings, explaining layer: Layer) { self.layer = TargetLayer(layer) }
-
-    package func map(_ tape: inout Tape, activation: Value, gradient: Value?) -> LayerMap {
-        let products = tape.map(WB_MAP_multiply, gradient!, activation)
-        let sum = tape.reduce(products, axes: [1])
-        return LayerMap(map: tape.map(WB_MAP_clip, sum, a: 0, b: .infinity))
-    }
-
-    package func blankReason(weights: [Float]?) -> String {
-        "no cell of the layer speaks for the class: its gradient times its activation is nowhere above zero"
-    }
-}
-
 /// Guided backpropagation: only what is positive goes back through a ReLU (Springenberg et al. 2015).
 package struct GuidedBackpropagation: BackwardRule {
     package func vjp(
@@ -74,8 +49,11 @@ package struct GuidedBackpropagation: BackwardRule {
 
     /// Each block of Swift in the document is in this file, letter by letter.
     @Test func documentHasThem() throws {
-        let code = try String(contentsOfFile: #filePath, encoding: .utf8)
         let root = URL(filePath: #filePath).appending(path: "../../..").standardized
+        let code =
+            try String(contentsOfFile: #filePath, encoding: .utf8)
+            + String(
+                contentsOf: root.appending(path: "Sources/Explain/Methods/HiResCAM.swift"), encoding: .utf8)
         let page = try String(
             contentsOf: root.appending(path: "Documentation/Architecture.md"), encoding: .utf8)
         let blocks = page.components(separatedBy: "\n```swift\n").dropFirst().map {

@@ -146,7 +146,7 @@ import Testing
             var options = Options()
             options.methods = ["gradcam", "fem"]
             options.classChoice = .top(2)
-            options.femThreshold = 1
+            options.settings["fem"] = ["k": "1"]
             options.device = .cpu
             options.threads = 1
             options.batch = 1

@@ -1,0 +1,40 @@
+// What methods do with a layer's activations on the host.
+
+import CMicrokernels
+import Imaging
+import Inference
+import Kernels
+
+/// Σ_c w_c A_c, in the order of the channels.
+/// - Parameters:
+///   - activations: [C, H, W], row by row.
+///   - clip: keep only what is above 0.
+func weightedChannels(_ activations: ArraySlice<Float>, _ weights: [Float], clip: Bool) -> [Float] {
+    let cells = activations.count / weights.count
+    var map = [Float](repeating: 0, count: cells)
+    activations.withUnsafeBufferPointer { activations in
+        for (c, weight) in weights.enumerated() where weight != 0 {
+            for i in 0..<cells { map[i] += weight * activations[c * cells + i] }
+        }
+    }
+    return clip ? map.map { $0 > 0 ? $0 : 0 } : map
+}
+
+/// exp(x_i − max x) / Σ exp(x_j − max x), the sum in order.
+func softmax(_ x: [Float]) -> [Float] {
+    let largest = x.max() ?? 0
+    let powers = x.map { wb_host_exp($0 - largest) }
+    let sum = powers.reduce(0, +)
+    return powers.map { $0 / sum }
+}
+
+extension TargetLayer {
+    package var grid: Attribution.Grid { .layers([name], height: height, width: width) }
+
+    /// The activations of a picture [C, H, W], of a pass that stores them.
+    func activations(of batch: ExplainedBatch) throws -> [[Float]] {
+        let all = try batch.pass.stored(output)!
+        let size = all.count / batch.size
+        return batch.pictures.map { Array(all[$0 * size..<($0 + 1) * size]) }
+    }
+}
