@@ -28,7 +28,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     /// arithmetic breaks.
     /// - Parameter blindly: changes a few bytes at random.
     package func changed(
-        _ bytes: [UInt8], _ random: inout CounterRandom, blindly: ([UInt8]) -> [UInt8]
+        _ bytes: [UInt8], _ random: inout SeededRandom, blindly: ([UInt8]) -> [UInt8]
     ) -> [UInt8] {
         switch self {
         case .onnx: ModelAttack.changed(bytes, &random, blindly: blindly)

@@ -68,7 +68,7 @@ package enum ModelAttack {
 
     /// Changes one thing that a file says.
     package static func change(
-        _ graph: inout WireGraph, _ opset: inout Int64, _ random: inout CounterRandom
+        _ graph: inout WireGraph, _ opset: inout Int64, _ random: inout SeededRandom
     ) -> String {
         guard !graph.node.isEmpty else { return "" }
         func any<T>(_ list: [T]) -> T { list[random.index(below: list.count)] }
@@ -182,7 +182,7 @@ package enum ModelAttack {
 
     /// Bytes changed blindly, or up to three fields of a file that can be read.
     static func changed(
-        _ bytes: [UInt8], _ random: inout CounterRandom, blindly: ([UInt8]) -> [UInt8]
+        _ bytes: [UInt8], _ random: inout SeededRandom, blindly: ([UInt8]) -> [UInt8]
     ) -> [UInt8] {
         guard random.index(below: 3) > 0, var model = try? WireModel(serializedBytes: bytes) else {
             return blindly(bytes)

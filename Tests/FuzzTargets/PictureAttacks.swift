@@ -61,7 +61,7 @@ package enum PNGAttack {
     ]
 
     /// One change of the list of chunks.
-    package static func change(_ chunks: inout [Chunk], _ random: inout CounterRandom) {
+    package static func change(_ chunks: inout [Chunk], _ random: inout SeededRandom) {
         func any<T>(_ list: [T]) -> T { list[random.index(below: list.count)] }
         func noise(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(random.index(below: 256)) } }
         guard !chunks.isEmpty else { return chunks.append(Chunk(any(kinds), [])) }
@@ -99,7 +99,7 @@ package enum PNGAttack {
     }
 
     static func changed(
-        _ bytes: [UInt8], _ random: inout CounterRandom, blindly: ([UInt8]) -> [UInt8]
+        _ bytes: [UInt8], _ random: inout SeededRandom, blindly: ([UInt8]) -> [UInt8]
     ) -> [UInt8] {
         switch random.index(below: 8) {
         case 0: return blindly(bytes)
@@ -115,7 +115,7 @@ package enum PNGAttack {
 /// JPEG: pictures that stay small enough that a second is time for many.
 enum JPEGAttack {
     static func changed(
-        _ bytes: [UInt8], _ random: inout CounterRandom, blindly: ([UInt8]) -> [UInt8]
+        _ bytes: [UInt8], _ random: inout SeededRandom, blindly: ([UInt8]) -> [UInt8]
     ) -> [UInt8] {
         var changed = blindly(bytes)
         // Claims of large pictures cost time and find nothing, so few are left.

@@ -24,9 +24,9 @@ import Testing
         let folder = Self.corpus.appending(path: target.rawValue)
         let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
         let seeds = try files.map { [UInt8](try Data(contentsOf: folder.appending(path: $0))) }
-        var random = CounterRandom("changes of " + target.rawValue)
+        var random = SeededRandom("changes of " + target.rawValue)
         for round in 0..<(target == .onnx ? 300 : 3000) {
-            var noise = CounterRandom(random.next())
+            var noise = SeededRandom(random.next())
             let bytes = target.changed(seeds[random.index(below: seeds.count)], &random) { bytes in
                 var changed = bytes
                 guard !changed.isEmpty else { return [0] }

@@ -23,7 +23,7 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
 
 @c(LLVMFuzzerCustomMutator)
 public func mutate(_ data: UnsafeMutablePointer<UInt8>, _ size: Int, _ room: Int, _ seed: UInt32) -> Int {
-    var random = CounterRandom(UInt64(seed))
+    var random = SeededRandom(UInt64(seed))
     let changed = target.changed(
         Array(UnsafeBufferPointer(start: data, count: size)), &random,
         blindly: { bytes in

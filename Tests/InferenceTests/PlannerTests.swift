@@ -43,7 +43,7 @@ import Testing
         _ network: Network, _ evaluator: Evaluator, _ input: [Float], _ gradient: [Float],
         sourceLocation: SourceLocation
     ) throws {
-        var random = CounterRandom("slopes")
+        var random = SeededRandom("slopes")
         for _ in 0..<6 {
             let i = random.index(below: input.count / 2)
             func score(_ shift: Double) throws -> Double {
@@ -145,7 +145,7 @@ import Testing
         let net = Style.all.first { $0.name == "ResNet" }!.network()
         let expected = try Network(net.model()).run(
             pictures(2), dims: dims, outputs: nil, gradient: 1, on: device)
-        var random = CounterRandom("order")
+        var random = SeededRandom("order")
         for _ in 0..<3 {
             var scrambled = net
             scrambled.builder.graph.node.shuffle(using: &random)
@@ -203,7 +203,7 @@ import Testing
 
     /// A merged normalisation is a convolution, and has no room for another one.
     @Test func chainsOfNormalisations() throws {
-        var random = CounterRandom("chains of normalisations")
+        var random = SeededRandom("chains of normalisations")
         for seed in 0..<24 {
             var net = SmallNetwork("chain \(seed)")
             var x = "image"

@@ -8,13 +8,13 @@ import Testing
 struct SmallNetwork {
     var builder: ONNXBuilder
     let opset: Int
-    var random: CounterRandom
+    var random: SeededRandom
     private var values = 0
 
     init(_ name: String, opset: Int = 17, input: [ONNXDimension] = ["N", 3, 14, 14]) {
         builder = ONNXBuilder(name: name, opset: opset)
         self.opset = opset
-        random = CounterRandom(name)
+        random = SeededRandom(name)
         builder.input("image", input)
     }
 
@@ -301,6 +301,6 @@ struct Style: Sendable, CustomTestStringConvertible {
 
 /// Pictures for a small network, row-major.
 func pictures(_ batch: Int, channels: Int = 3, size: Int = 14) -> [Float] {
-    var random = CounterRandom("pictures")
+    var random = SeededRandom("pictures")
     return (0..<batch * channels * size * size).map { _ in random.float(-1.5, 1.5) }
 }

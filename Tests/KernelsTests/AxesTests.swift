@@ -10,7 +10,7 @@ import Testing
 private struct Sliding {
     let input: [Int], kernel: [Int], strides: [Int], dilations: [Int], pads: [Int]
 
-    init(_ axes: Int, _ random: inout CounterRandom) {
+    init(_ axes: Int, _ random: inout SeededRandom) {
         var all: [[Int]] = []
         while all.count < axes {
             let next = [
@@ -111,7 +111,7 @@ private struct Sliding {
 
     @Test(arguments: [1, 3], 0..<24)
     func convolutions(_ axes: Int, _ seed: Int) throws {
-        var random = CounterRandom("axes \(axes) \(seed)")
+        var random = SeededRandom("axes \(axes) \(seed)")
         let window = Sliding(axes, &random)
         let groups = [1, 1, 2, 40][random.index(below: 4)]
         let (n, c) = (1 + random.index(below: 2), groups == 40 ? 40 : 6)
@@ -157,7 +157,7 @@ private struct Sliding {
 
     @Test(arguments: [1, 3], 0..<24)
     func pools(_ axes: Int, _ seed: Int) throws {
-        var random = CounterRandom("pools \(axes) \(seed)")
+        var random = SeededRandom("pools \(axes) \(seed)")
         let window = Sliding(axes, &random)
         let (n, c, takesLargest) = (
             1 + random.index(below: 2), [1, 5, 17][random.index(below: 3)], seed % 2 == 0

@@ -18,7 +18,7 @@ import Testing
 
         /// Convolutions of every kind, with strides, pads, dilations, residuals and clips, and pools.
         init(_ seed: Int) {
-            var random = CounterRandom("cascade \(seed)")
+            var random = SeededRandom("cascade \(seed)")
             func pick<T>(_ choices: [T]) -> T { choices[random.index(below: choices.count)] }
             let shape: Shape = [pick([1, 1, 2, 3]), pick([4, 8, 16]), pick([31, 40, 47]), pick([33, 40])]
             numbers = (0..<shape.count).map { _ in random.float() }

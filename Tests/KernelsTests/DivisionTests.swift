@@ -10,7 +10,7 @@ import Testing
     @Test func integersDivideAsTheProcessorDoes() throws {
         let device = try #require(Devices.inventory.devices.first { OpenCL.fitness(of: $0).problem == nil })
         let count = 1 << 15
-        var random = CounterRandom("division")
+        var random = SeededRandom("division")
         func numbers() -> [Float] {
             var values = (0..<count).map { i in
                 i % 2 == 0

@@ -84,7 +84,7 @@ enum Numbers: CaseIterable {
     /// With infinities and NaN too.
     case notFinite
 
-    func change(_ values: inout [Float], _ random: inout CounterRandom) {
+    func change(_ values: inout [Float], _ random: inout SeededRandom) {
         let odd: [Float] = [
             0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0x1.16c2p-133, -0x1.05564p-128,
             .leastNormalMagnitude,
@@ -125,7 +125,7 @@ struct PreparedCase {
     init(_ test: OperatorCase, images: Int? = nil) throws {
         let type = try #require(OperatorList[test.name])
         let op = try type.init(Attributes(opset: test.opset, test.attributes))
-        var random = CounterRandom(test.testDescription)
+        var random = SeededRandom(test.testDescription)
         var operands: [Operand?] = []
         for (i, input) in test.inputs.enumerated() {
             switch input {
@@ -198,7 +198,7 @@ struct PreparedCase {
 
     /// Row-major numbers for what the host writes.
     func numbers(_ numbers: Numbers, seed: String) -> [[Float]] {
-        var random = CounterRandom(seed)
+        var random = SeededRandom(seed)
         return zip(written, fills).map { value, fill in
             var values = fill.numbers(tape.shape(value).count, &random)
             numbers.change(&values, &random)
@@ -225,7 +225,7 @@ struct PreparedCase {
 }
 
 extension OperatorCase.Fill {
-    func numbers(_ count: Int, _ random: inout CounterRandom) -> [Float] {
+    func numbers(_ count: Int, _ random: inout SeededRandom) -> [Float] {
         switch self {
         case .uniform(let scale): return (0..<count).map { _ in random.float(-scale, scale) }
         case .distinct:

@@ -129,7 +129,7 @@ import Testing
     @Test(arguments: OperatorList.all.map { $0.name })
     func folding(_ name: String) throws {
         for test in Cases.all where test.name == name {
-            var random = CounterRandom(test.testDescription)
+            var random = SeededRandom(test.testDescription)
             for integers in [false, true] {
                 let inputs = test.inputs.map { input -> HostTensor? in
                     switch input {
@@ -238,7 +238,7 @@ import Testing
     private func compareWithDifferences(
         _ test: OperatorCase, _ inputs: [Tensor?], _ r: [[Double]], _ input: Int, _ got: [Float]
     ) {
-        var random = CounterRandom(test.testDescription + " differences")
+        var random = SeededRandom(test.testDescription + " differences")
         let h = 1e-5
         func score(_ x: Tensor) -> Double {
             var all = inputs

@@ -23,7 +23,7 @@ import Testing
     }
 
     private func numbers(_ count: Int, _ name: String) -> [Float] {
-        var random = CounterRandom(name)
+        var random = SeededRandom(name)
         return (0..<count).map { _ in random.float() }
     }
 

@@ -14,13 +14,13 @@ struct RandomCases {
     }()
 
     static func make(_ number: Int) -> OperatorCase {
-        var random = RandomCases(random: CounterRandom("random case \(number)"))
+        var random = RandomCases(random: SeededRandom("random case \(number)"))
         var test = random.make()
         test.title = "random case \(number), " + test.title
         return test
     }
 
-    private var random: CounterRandom
+    private var random: SeededRandom
 
     private mutating func chance(_ percent: Int) -> Bool { random.index(below: 100) < percent }
     private mutating func int(_ range: ClosedRange<Int>) -> Int {

@@ -17,7 +17,7 @@ import Testing
     /// Sizes around tiles, panels and chunks, and any others.
     @Test(arguments: 0..<40)
     func isTheTransposedProduct(_ seed: Int) throws {
-        var random = CounterRandom("reverse \(seed)")
+        var random = SeededRandom("reverse \(seed)")
         func pick(_ sizes: [Int], below: Int) -> Int {
             seed % 2 == 0 ? sizes[random.index(below: sizes.count)] : 1 + random.index(below: below)
         }
@@ -93,7 +93,7 @@ import Testing
 
     @Test(arguments: [Devices.all[0], Devices.all[1]] + Devices.openCL)
     func selectsTheRow(_ device: TestDevice) throws {
-        var random = CounterRandom("one hot")
+        var random = SeededRandom("one hot")
         let (columns, terms) = (1000, 70)
         var weights = (0..<columns * terms).map { _ in random.float() }
         // Zeros of both signs and the smallest numbers.

@@ -19,7 +19,7 @@ import Testing
 
     /// More values than are compared with each other when memory is shared out: three kinds of sizes, read near and far, and some to the end.
     @Test func thousandsOfValues() throws {
-        var random = CounterRandom("thousands of values")
+        var random = SeededRandom("thousands of values")
         let shapes: [Shape] = [[40], [7, 9], [3, 5, 11]]
         var tape = Tape()
         let inputs = shapes.map { tape.input($0) }
@@ -82,7 +82,7 @@ import Testing
     /// Random computations, also written in Swift: no value is overwritten while somebody still needs it.
     @Test(arguments: 0..<12)
     func liveValuesNeverOverlap(_ seed: Int) throws {
-        var random = CounterRandom("tape \(seed)")
+        var random = SeededRandom("tape \(seed)")
         var tape = Tape()
         // Row-major numbers of each value.
         var values: [(value: Value, numbers: [Float])] = []
@@ -130,7 +130,7 @@ import Testing
 
     /// An arena in blocks: none is too large but for what does not fit anyway, and one block is as it was without a limit.
     @Test func arenasInBlocks() {
-        var random = CounterRandom("blocks")
+        var random = SeededRandom("blocks")
         var tape = Tape()
         var values = [tape.map(WB_MAP_scale, tape.input([64]), a: 2)]
         for _ in 0..<60 {
@@ -251,7 +251,7 @@ import Testing
     /// Views of views are the elements that they should be: reshaped, transposed, cut with steps of both signs, and added to others.
     @Test(arguments: 0..<150)
     func viewsAreThoseElements(_ seed: Int) throws {
-        var random = CounterRandom("views \(seed)")
+        var random = SeededRandom("views \(seed)")
         func factors(_ count: Int) -> Shape {
             var dims = Array(repeating: 1, count: 1 + random.index(below: 5))
             var left = count

@@ -12,7 +12,7 @@ private struct Axes {
     var input: [Int] = [], output: [Int] = [], kernel: [Int] = []
     var strides: [Int] = [], dilations: [Int] = [], pads: [Int] = [], ends: [Int] = []
 
-    init(_ random: inout CounterRandom) {
+    init(_ random: inout SeededRandom) {
         while output.count < 3 {
             let (size, taps) = (1 + random.index(below: 7), 1 + random.index(below: 3))
             let (stride, dilation) = (1 + random.index(below: 2), 1 + random.index(below: 4) / 3)
@@ -84,7 +84,7 @@ nonisolated(unsafe) private let sets: [wb_functions] = CPU.instructionSets.indic
 }
 
 @Suite struct ThirdAxisTests {
-    private func numbers(_ count: Int, _ random: inout CounterRandom) -> [Float] {
+    private func numbers(_ count: Int, _ random: inout SeededRandom) -> [Float] {
         (0..<count).map { _ in random.float() }
     }
 
@@ -92,7 +92,7 @@ nonisolated(unsafe) private let sets: [wb_functions] = CPU.instructionSets.indic
 
     @Test(arguments: Kind.allCases, 0..<8)
     func convolutions(_ kind: Kind, seed: Int) throws {
-        var random = CounterRandom("\(kind) \(seed)")
+        var random = SeededRandom("\(kind) \(seed)")
         let axes = Axes(&random)
         let images = 1 + random.index(below: 2)
         let (groups, c, oc): (Int, Int, Int)
@@ -248,7 +248,7 @@ nonisolated(unsafe) private let sets: [wb_functions] = CPU.instructionSets.indic
 
     @Test(arguments: 0..<12)
     func pools(seed: Int) throws {
-        var random = CounterRandom("pools \(seed)")
+        var random = SeededRandom("pools \(seed)")
         let axes = Axes(&random)
         let (images, c) = (1 + random.index(below: 2), [1, 3, 16, 21, 40][seed % 5])
         let (inputs, outputs) = (images * axes.inputs * c, images * axes.outputs * c)

@@ -56,7 +56,7 @@ struct RandomNetworkCheck {
         let one = network.inputDims
         let three = [3] + one.dropFirst()
         let evaluator = Evaluator(model)
-        var random = CounterRandom("checks \(network.seed) \(network.number)")
+        var random = SeededRandom("checks \(network.seed) \(network.number)")
 
         // A value inside that the logits depend on and that can be moved.
         let exact = try (0..<2).map {
@@ -277,7 +277,7 @@ struct RandomNetworkCheck {
 
     /// A value between the input and the logits whose elements can all be moved a little without meeting a kink at once.
     private func inner(
-        _ model: ONNXModel, _ loaded: Network, _ exact: [String: Array64], _ random: inout CounterRandom
+        _ model: ONNXModel, _ loaded: Network, _ exact: [String: Array64], _ random: inout SeededRandom
     ) -> String? {
         var reached: Set<String> = [loaded.inputName]
         for node in model.graph.nodes
@@ -301,7 +301,7 @@ struct RandomNetworkCheck {
     private mutating func compareSlopes(
         _ evaluator: Evaluator, _ noisy: [Evaluator], _ exact: [String: Array64], _ logits: String,
         _ classIndex: Int, _ name: String, _ gradient: [Float], _ found: [NamedTensor],
-        _ random: inout CounterRandom, _ slopes: inout Slopes
+        _ random: inout SeededRandom, _ slopes: inout Slopes
     ) throws {
         let point = exact[name]!
         guard gradient.count == point.count else {

@@ -98,7 +98,7 @@ package struct Evaluator: Sendable {
 
     private static func disturb(_ tensor: inout Array64, _ noise: Double, _ stream: UInt64) {
         if noise == 0 || tensor.isInteger { return }
-        var seed = CounterRandom(stream)
+        var seed = SeededRandom(stream)
         var state = seed.next() | 1
         for i in tensor.values.indices {
             state ^= state << 13

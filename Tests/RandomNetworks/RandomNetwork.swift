@@ -14,7 +14,7 @@ package struct RandomNetwork: Sendable {
     /// The graph in words, one line for each node.
     package private(set) var lines: [String] = []
 
-    private var random: CounterRandom
+    private var random: SeededRandom
     private var count = 0
     /// Multiplications that may still be spent.
     private var budget = 1_500_000
@@ -27,7 +27,7 @@ package struct RandomNetwork: Sendable {
 
     package init(seed: Int, number: Int) {
         (self.seed, self.number) = (seed, number)
-        random = CounterRandom("random network \(seed) \(number)")
+        random = SeededRandom("random network \(seed) \(number)")
         opset =
             [7, 8, 9, 10, 11, 11, 12, 13, 13, 14, 15, 16, 17, 17, 18, 19, 20, 21, 22][
                 random.index(below: 19)]
@@ -60,7 +60,7 @@ package struct RandomNetwork: Sendable {
     /// Three pictures, [3, …]: of ordinary numbers; with zeros of both signs, subnormal and small ones; with infinities and NaN, and in
     /// every other network with numbers so large that they overflow.
     package var pictures: [Float] {
-        var random = CounterRandom("pictures \(seed) \(number)")
+        var random = SeededRandom("pictures \(seed) \(number)")
         let small: [Float] = [
             0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, Float(bitPattern: 0x1_0000),
             -Float(bitPattern: 0x20_0000),

@@ -1,10 +1,10 @@
 // Random numbers that are the same in every run: number i of stream s is a function of s and i.
 
-package struct CounterRandom: RandomNumberGenerator, Sendable {
+package struct SeededRandom: RandomNumberGenerator, Sendable {
     private let stream: UInt64
     private var counter: UInt64 = 0
 
-    package init(_ stream: UInt64) { self.stream = CounterRandom.mix(stream &+ 0x9e37_79b9_7f4a_7c15) }
+    package init(_ stream: UInt64) { self.stream = SeededRandom.mix(stream &+ 0x9e37_79b9_7f4a_7c15) }
 
     /// A stream of its own for each name.
     package init(_ name: String) {
@@ -13,7 +13,7 @@ package struct CounterRandom: RandomNumberGenerator, Sendable {
 
     package mutating func next() -> UInt64 {
         counter += 1
-        return CounterRandom.mix(stream ^ (counter &* 0x9e37_79b9_7f4a_7c15))
+        return SeededRandom.mix(stream ^ (counter &* 0x9e37_79b9_7f4a_7c15))
     }
 
     /// SplitMix64's finaliser.

@@ -1,0 +1,178 @@
+"""What the cross-checks of all families share: networks that exist both as ONNX files and as PyTorch modules, pictures, runs of the
+program, and rows of a table.
+
+Each family is a script beside this one with a function `rows(check)` that yields `Row`s; `crosscheck.py` runs them all.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torchvision
+from onnx import numpy_helper
+from PIL import Image
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+# What a row must reach, unless it names a deviation.
+CORRELATION, DIFFERENCE = 0.999, 1e-3
+
+
+@dataclass
+class Row:
+    """A comparison of one of our maps with somebody else's."""
+
+    method: str
+    reference: str
+    network: str
+    correlation: float
+    # The largest difference over the range of the reference's map.
+    difference: float
+    # Why the two are not the same, if they are not meant to be.
+    deviation: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return self.correlation >= CORRELATION and self.difference <= DIFFERENCE
+
+
+def row(method: str, reference: str, network: str, ours: np.ndarray, theirs: np.ndarray, deviation: str = "") -> Row:
+    """Compares two maps of the same shape, number by number."""
+    a, b = np.asarray(ours, np.float64).ravel(), np.asarray(theirs, np.float64).ravel()
+    if a.shape != b.shape:
+        raise ValueError(f"{method} on {network}: {np.shape(ours)} numbers are ours, and {np.shape(theirs)} theirs")
+    spread = float(b.max() - b.min())
+    if spread == 0 or a.max() == a.min():
+        same = float(np.abs(a - b).max()) <= 1e-6
+        return Row(method, reference, network, 1.0 if same else 0.0, 0.0 if same else float("inf"), deviation)
+    return Row(method, reference, network, float(np.corrcoef(a, b)[0, 1]), float(np.abs(a - b).max() / spread), deviation)
+
+
+class Twin:
+    """A network as an ONNX file and as a module in two parts: `features` makes the activations of the layer that is explained."""
+
+    def __init__(self, name: str, features: nn.Module, head: nn.Module, path: Path) -> None:
+        self.name, self.features, self.head, self.path = name, features, head, path
+        self.module = nn.Sequential(features, head).eval()
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(True)
+
+
+def squeezenet() -> Twin:
+    """The trained SqueezeNet 1.1 of `make models`, with the weights of its file."""
+    path = ROOT / "models/squeezenet1.1.onnx"
+    weights = [numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+    whole = torchvision.models.squeezenet1_1(weights=None)
+    state = whole.state_dict()
+    # The file names them as another tool did, in the same order.
+    if [tuple(w.shape) for w in weights] != [tuple(t.shape) for t in state.values()]:
+        raise ValueError(f"{path} is not torchvision's SqueezeNet 1.1")
+    whole.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in zip(state, weights, strict=True)})
+    for module in whole.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    features = nn.Sequential(whole.features, *list(whole.classifier)[:3])
+    return Twin("squeezenet1.1", features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), path)
+
+
+def resnet18(folder: Path) -> Twin:
+    """ResNet-18 with seeded random weights and statistics, so that its normalisations do something."""
+    torch.manual_seed(0)
+    whole = torchvision.models.resnet18(weights=None)
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    # So that the logits are as far apart as those of a trained network.
+    nn.init.normal_(whole.fc.weight, std=0.3)
+    features = nn.Sequential(*[m for n, m in whole.named_children() if n not in ("avgpool", "fc")])
+    twin = Twin("resnet18", features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), whole.fc), folder / "resnet18.onnx")
+    export(twin.module, twin.path)
+    return twin
+
+
+def export(module: nn.Module, path: Path, side: int = 224, channels: int = 3) -> None:
+    """Writes a module as ONNX with an open batch."""
+    torch.onnx.export(module.eval(), (torch.zeros(1, channels, side, side),), str(path), dynamo=False, opset_version=17,
+                      input_names=["input"], output_names=["logits"], dynamic_axes={"input": {0: "N"}, "logits": {0: "N"}})
+
+
+class Check:
+    """Runs the program, and has the numbers that it was given."""
+
+    MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(self, app: Path, photo: Path, side: int = 224) -> None:
+        self.app = app
+        self.folder = tempfile.TemporaryDirectory()
+        place = Path(self.folder.name)
+        # A picture of the network's size, so that nothing but the colours is prepared.
+        self.picture = place / "picture.png"
+        picture = Image.open(photo).convert("RGB")
+        picture.resize((side, side), Image.Resampling.BICUBIC).save(self.picture)
+        self.preprocessing = place / "preprocessing.json"
+        self.preprocessing.write_text(json.dumps({"resize": "none", "mean": self.MEAN, "std": self.STD}))
+        colours = np.asarray(Image.open(self.picture), np.float32) / 255
+        numbers = (colours - np.float32(self.MEAN)) / np.float32(self.STD)
+        self.input = torch.from_numpy(numbers.transpose(2, 0, 1)[None].copy())
+        self.runs = 0
+
+    def explain(self, twin: Twin, method: str, *options: str) -> dict:
+        """One explanation: its entry of results.json, with `map` and `heatmap` (and `standardError`) as arrays."""
+        self.runs += 1
+        out = Path(self.folder.name) / f"run{self.runs}"
+        command = [self.app, "explain", self.picture, "--model", twin.path, "--preprocess", self.preprocessing, "--method", method,
+                   "--device", "cpu", "--output", out, "--quiet", *options]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{method} on {twin.name}: {done.stderr.strip()}")
+        found = json.loads((out / "results.json").read_text())["images"][0]["explanations"][0]
+        for key in ("map", "heatmap", "standardError"):
+            if found.get(key):
+                found[key] = np.load(out / found[key])
+        return found
+
+    def best(self, twin: Twin) -> int:
+        """The class that the network says."""
+        with torch.no_grad():
+            return int(twin.module(self.input).argmax())
+
+
+def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """Philox 4x32 with ten rounds (Salmon et al. 2011), of counters [N, 4]: the program's random numbers."""
+    x = counter.astype(np.uint64)
+    mask = np.uint64(0xFFFFFFFF)
+    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
+    for turn in range(10):
+        if turn:
+            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & mask, (k1 + np.uint64(0xBB67AE85)) & mask
+        a, b = x[:, 0] * np.uint64(0xD2511F53), x[:, 2] * np.uint64(0xCD9E8D57)
+        x = np.stack([(b >> np.uint64(32)) ^ x[:, 1] ^ k0, b & mask, (a >> np.uint64(32)) ^ x[:, 3] ^ k1, a & mask], axis=1)
+    return x.astype(np.uint32)
+
+
+def uniforms(count: int, sample: int, stream: int, seed: int = 0) -> np.ndarray:
+    """`count` numbers of a sample, each 0 <= x < 1 (CounterRandom.uniforms)."""
+    blocks = (count + 3) // 4
+    counter = np.zeros((blocks, 4), np.uint32)
+    counter[:, 0], counter[:, 1], counter[:, 2] = np.arange(blocks), sample, stream
+    words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32)).ravel()[:count]
+    return (words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def standard_twins(folder: Path) -> Iterator[Twin]:
+    """The networks that every family is checked on."""
+    yield squeezenet()
+    yield resnet18(folder)
