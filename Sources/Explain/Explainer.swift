@@ -169,6 +169,8 @@ package enum ExplainerList {
         EigenCAM.self, EigenGradCAM.self, KPCACAM.self, AblationCAM.self, ReciproCAM.self, ScoreCAM.self, SSCAM.self,
         ISCAM.self, ShapleyCAM.self, FinerCAM.self, CAM.self, RandomCAM.self,
         FEM.self, MultiLayerFEM.self,
+        // Gradients with respect to the pixels.
+        Saliency.self, InputXGradient.self, IntegratedGradients.self,
     ]
 
     package static func named(_ name: String) throws -> any Explainer.Type {
