@@ -74,7 +74,7 @@ package final class GradientVariants {
         source: any VariantSource, most: Int
     ) throws {
         (self.batch, self.source, self.input) = (batch, source, input)
-        var size = min(subject.samplesAtATime, most)
+        var size = GradientVariants.size(of: most, atATime: subject.samplesAtATime)
         while true {
             let shared = batch.pass.plan.spec
             var spec = PassSpec(batch: size, height: shared.height, width: shared.width)
@@ -92,6 +92,15 @@ package final class GradientVariants {
         self.size = size
         let tape = pass.tape
         partSizes = pass.plan.inputs[..<source.ownParts].map { tape.shape($0).count / size }
+    }
+
+    /// How many of `count` variants are computed at a time: a pass computes as many as it was made for, so that few of the last are
+    /// computed for nothing.
+    /// - Parameter most: and at least half of that.
+    static func size(of count: Int, atATime most: Int) -> Int {
+        let most = min(most, count)
+        func computed(_ size: Int) -> Int { (count + size - 1) / size * size }
+        return ((most + 1) / 2...most).reversed().min { computed($0) < computed($1) }!
     }
 
     /// Sets what serves all variants, row by row, in the order of the source.

@@ -362,7 +362,7 @@ import Testing
 
     // MARK: Bits
 
-    /// All methods, on all devices, in batches of one and of three, and so (three threads take 11 variants of a picture at a time, others 8) with
+    /// All methods, on all devices, in batches of one and of three, and so (three threads take 11 variants of a picture at a time, others fewer) with
     /// variants together or not: the same bits.
     @Test func sameBitsEverywhere() throws {
         if let problem = Devices.openCLProblem { Issue.record("\(problem)") }
