@@ -56,7 +56,9 @@ import Testing
     /// A smooth network of three colours: Conv, Sigmoid × itself, Conv, mean, Gemm; 8×8 pixels, three classes.
     private func smooth(softmax: Bool = false, activation: String = "Sigmoid") -> ONNXBuilder {
         var random = SeededRandom("smooth network")
-        func floats(_ count: Int, _ size: Float) -> [Float] { (0..<count).map { _ in random.float(-size, size) } }
+        func floats(_ count: Int, _ size: Float) -> [Float] {
+            (0..<count).map { _ in random.float(-size, size) }
+        }
         var builder = ONNXBuilder(name: "smooth")
         builder.input("x", ["N", 3, 8, 8])
         builder.initializer("w1", [6, 3, 3, 3], floats: floats(162, 0.5))
@@ -65,7 +67,8 @@ import Testing
         builder.node(activation, ["c1"], ["a1"], name: "activation")
         builder.initializer("w2", [8, 6, 3, 3], floats: floats(432, 0.5))
         builder.initializer("b2", [8], floats: floats(8, 0.2))
-        builder.node("Conv", ["a1", "w2", "b2"], ["c2"], ["strides": [2, 2], "pads": [1, 1, 1, 1]], name: "conv2")
+        builder.node(
+            "Conv", ["a1", "w2", "b2"], ["c2"], ["strides": [2, 2], "pads": [1, 1, 1, 1]], name: "conv2")
         builder.node(activation, ["c2"], ["a2"], name: "activation2")
         builder.node("GlobalAveragePool", ["a2"], ["p"], name: "pool")
         builder.node("Flatten", ["p"], ["f"], name: "flatten")
@@ -88,7 +91,8 @@ import Testing
         let gradient: [Float] = [0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0]
         for device in Devices.all {
             let found = try explain(
-                oneConvNetwork(), [picture], ["saliency", "input-x-gradient"], on: device.device)[0].explanations
+                oneConvNetwork(), [picture], ["saliency", "input-x-gradient"], on: device.device)[0]
+                .explanations
             #expect(found[0].map.values == gradient, "\(device)")
             #expect(found[1].map.values == zip(gradient, picture).map { $0 * $1 }, "\(device)")
             #expect(found.map(\.isSigned) == [false, true])
@@ -118,12 +122,20 @@ import Testing
                 let found = try map(["rule": rule, "steps": steps])
                 #expect(close(found.map.values, toZero, within: 2e-4), "\(rule), \(steps)")
                 let whole = try #require(found.completeness)
-                #expect(abs(whole.sum - whole.expected) < 1e-2 && abs(whole.expected - toZero.reduce(0, +)) < 1e-2)
+                #expect(
+                    abs(whole.sum - whole.expected) < 1e-2 && abs(whole.expected - toZero.reduce(0, +)) < 1e-2
+                )
             }
         }
         // At n equal steps the sums of the ends are off by the factors 1 ∓ 1/n.
-        #expect(close(try map(["rule": "riemann-left", "steps": "4"]).map.values, toZero.map { $0 * 0.75 }, within: 2e-4))
-        #expect(close(try map(["rule": "riemann-right", "steps": "4"]).map.values, toZero.map { $0 * 1.25 }, within: 2e-4))
+        #expect(
+            close(
+                try map(["rule": "riemann-left", "steps": "4"]).map.values, toZero.map { $0 * 0.75 },
+                within: 2e-4))
+        #expect(
+            close(
+                try map(["rule": "riemann-right", "steps": "4"]).map.values, toZero.map { $0 * 1.25 },
+                within: 2e-4))
         // The mean of the picture is 7.5, white is 255.
         let toMean = zip(weights, picture).map { $0 * ($1 * $1 - 56.25) }
         #expect(close(try map(["baseline": "mean"]).map.values, toMean, within: 2e-4))
@@ -142,7 +154,9 @@ import Testing
 
     @Test func integratedGradientsAddUp() throws {
         for softmax in [false, true] {
-            let found = try explain(smooth(softmax: softmax), [colours("p"), colours("q")], ["integrated-gradients"]) {
+            let found = try explain(
+                smooth(softmax: softmax), [colours("p"), colours("q")], ["integrated-gradients"]
+            ) {
                 ($0.classChoice, $0.scale, $0.batch) = (.top(2), softmax ? .probability : nil, 2)
                 $0.against = "1"
             }
@@ -159,7 +173,10 @@ import Testing
     @Test func quadrature() {
         let five = QuadratureRule.gaussLegendre.points(5)
         let nodes = [-0.9061798459386640, -0.5384693101056831, 0, 0.5384693101056831, 0.9061798459386640]
-        let weights = [0.2369268850561891, 0.4786286704993665, 0.5688888888888889, 0.4786286704993665, 0.2369268850561891]
+        let weights = [
+            0.2369268850561891, 0.4786286704993665, 0.5688888888888889, 0.4786286704993665,
+            0.2369268850561891,
+        ]
         for i in 0..<5 {
             #expect(abs(2 * five[i].node - 1 - nodes[i]) < 1e-15)
             #expect(abs(2 * five[i].weight - weights[i]) < 1e-14)
@@ -193,7 +210,8 @@ import Testing
                     $0.settings["fullgrad"] = ["scale": scale]
                 }[0].explanations[0]
                 #expect(
-                    close(found.map.values, zip(pixels, enlarged(cells)).map { $0 + $1 }, within: 1e-6), "\(device)")
+                    close(found.map.values, zip(pixels, enlarged(cells)).map { $0 + $1 }, within: 1e-6),
+                    "\(device)")
                 // 54 + 0 is the score.
                 #expect(found.note == nil)
             }
@@ -205,7 +223,8 @@ import Testing
         var builder = smooth(activation: "Relu")
         #expect(try explain(builder, [colours("p")], ["fullgrad"])[0].explanations[0].note == nil)
         #expect(
-            try explain(smooth(), [colours("p")], ["fullgrad"])[0].explanations[0].note?.contains("not to the score")
+            try explain(smooth(), [colours("p")], ["fullgrad"])[0].explanations[0].note?.contains(
+                "not to the score")
                 == true)
 
         // With a normalisation that is merged, one that is not, and a constant that is subtracted.
@@ -216,11 +235,14 @@ import Testing
             (0..<count).map { _ in random.float(low, high) }
         }
         func norm(_ x: String, _ y: String) {
-            for (part, low) in [("scale", -1), ("bias", -1), ("mean", -1), ("variance", 0.5)] as [(String, Float)] {
+            for (part, low) in [("scale", -1), ("bias", -1), ("mean", -1), ("variance", 0.5)]
+                as [(String, Float)]
+            {
                 builder.initializer("\(y).\(part)", [4], floats: floats(4, low, 1))
             }
             builder.node(
-                "BatchNormalization", [x] + ["scale", "bias", "mean", "variance"].map { "\(y).\($0)" }, [y], name: y)
+                "BatchNormalization", [x] + ["scale", "bias", "mean", "variance"].map { "\(y).\($0)" }, [y],
+                name: y)
         }
         builder.initializer("shift", [1, 3, 1, 1], floats: floats(3))
         builder.node("Sub", ["x", "shift"], ["shifted"], name: "shift")
@@ -245,7 +267,10 @@ import Testing
         // In double precision, part by part.
         let dims = [1, 3, 8, 8]
         func gradient(_ value: String) throws -> [Float] {
-            try network.run(colours("p"), dims: dims, outputs: [], gradient: 0, target: value, on: Devices.cpus[0].device)[0]
+            try network.run(
+                colours("p"), dims: dims, outputs: [], gradient: 0, target: value, on: Devices.cpus[0].device)[
+                    0
+                ]
                 .values
         }
         var sum = zip(try gradient("x"), colours("p")).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
@@ -281,7 +306,9 @@ import Testing
             }[0].explanations[0]
             #expect(found.samples == 400)
             let errors = try #require(found.standardError).values
-            for i in kind == 0 ? 1..<16 : 0..<16 { scores.append((found.map.values[i] - expected[i]) / errors[i]) }
+            for i in kind == 0 ? 1..<16 : 0..<16 {
+                scores.append((found.map.values[i] - expected[i]) / errors[i])
+            }
         }
         let square = scores.reduce(0) { $0 + $1 * $1 } / Float(scores.count)
         #expect(square > 0.7 && square < 1.4, "the mean square of errors over standard errors is \(square)")
@@ -337,7 +364,9 @@ import Testing
     /// Samples are drawn until they are precise enough, which is looked at after every 32, whatever else is computed.
     @Test(arguments: ["smoothgrad", "vargrad", "expected-gradients"])
     func precision(_ method: String) throws {
-        func explain(_ precision: String?, classes: ClassChoice = .index(0), batch: Int = 1) throws -> [ImageExplanation] {
+        func explain(_ precision: String?, classes: ClassChoice = .index(0), batch: Int = 1) throws
+            -> [ImageExplanation]
+        {
             try self.explain(smooth(), [colours("p"), colours("q")], [method]) {
                 ($0.classChoice, $0.batch) = (classes, batch)
                 $0.settings[method] = ["samples": "500"]
@@ -376,7 +405,9 @@ import Testing
                 $0.settings["integrated-gradients"] = ["steps": "11", "baseline": "zero+blur"]
                 for method in methods[3...6] { $0.settings[method] = ["samples": "11"] }
                 ($0.batch, $0.classChoice, $0.scale) = (batch, .list([.index(2), .index(0)]), .probability)
-            }.flatMap(\.explanations).flatMap { [$0.map.values, $0.heatmap.values, $0.standardError?.values ?? []] }
+            }.flatMap(\.explanations).flatMap {
+                [$0.map.values, $0.heatmap.values, $0.standardError?.values ?? []]
+            }
         }
         let first = try maps(Devices.all[0], batch: 1, pictures)
         for device in Devices.all {
@@ -384,7 +415,9 @@ import Testing
                 let found = try maps(device, batch: batch, pictures)
                 #expect(found.count == first.count)
                 for (a, b) in zip(first, found) {
-                    if let problem = bitDifference(a, b) { Issue.record("\(device), batch \(batch): \(problem)") }
+                    if let problem = bitDifference(a, b) {
+                        Issue.record("\(device), batch \(batch): \(problem)")
+                    }
                 }
             }
         }
@@ -399,11 +432,13 @@ import Testing
             try Model(Network(smooth().model()), preprocessing: "none"), options: options)
         let pictures = ["p", "q", "r"].map { Picture.array(colours($0), name: $0) }
         var told: [Double] = []
-        try session.explain(pictures, progress: { told.append($0) }) { _, result in _ = try result.get() }
+        func tell(_ done: Double) { told.append(done) }
+        try session.explain(pictures, progress: tell) { _, result in _ = try result.get() }
         #expect(told == told.sorted() && told.count > 100 && told.allSatisfy { (0...3).contains($0) })
         struct Enough: Error {}
+        func end(_ done: Double) throws { if done > 1 { throw Enough() } }
         #expect(throws: Enough.self) {
-            try session.explain(pictures, progress: { if $0 > 1 { throw Enough() } }) { _, _ in }
+            try session.explain(pictures, progress: end) { _, _ in }
         }
     }
 
@@ -414,7 +449,8 @@ import Testing
         let subject = ExplainedNetwork(
             network, layers: [], input: [1, 3, 8, 8],
             preprocessing: Preprocessing(
-                resize: .exact(width: 8, height: 8), interpolation: .nearest, divisor: 255, mean: [0.5, 0.25, 0.75],
+                resize: .exact(width: 8, height: 8), interpolation: .nearest, divisor: 255,
+                mean: [0.5, 0.25, 0.75],
                 std: [0.5, 1, 0.25]))
         func numbers(_ text: String, _ picture: [Float]) throws -> [Float] {
             try #require(Baseline(setting: text)).ready(for: subject).numbers(for: picture)
@@ -484,7 +520,9 @@ import Testing
             let error = failure {
                 _ = try explain(oneConvNetwork(), [picture], [method]) { $0.settings[method] = settings }
             }
-            #expect(error?.kind == .method && error?.description.contains(words) == true, "\(String(describing: error))")
+            #expect(
+                error?.kind == .method && error?.description.contains(words) == true,
+                "\(String(describing: error))")
         }
         let error = failure { _ = try explain(squares(picture), [picture], ["fullgrad"]) }
         #expect(error?.kind == .method && error?.description.contains("has none") == true)
