@@ -65,7 +65,7 @@ def our_noise(shape: torch.Size) -> Iterator[None]:
 
 def against(method: str, reference: str, twin: Twin, ours: np.ndarray, theirs: Callable[[], np.ndarray], deviation: str = "") -> Row:
     """A row of a map of gradients. Of some units rounding decides on which side of a kink they are (a ReLU, a max pool), and so which gradient
-    they have: what differs more than it should, though no more than the reference does from itself in double precision, says so.
+    they have: what differs more than it should, though by no more than four times what the reference does from itself in double precision, says so.
     """
     single = theirs()
     found = row(method, reference, twin.name, ours, single, deviation)
@@ -76,7 +76,7 @@ def against(method: str, reference: str, twin: Twin, ours: np.ndarray, theirs: C
     twin.module.float()
     itself = row(method, reference, twin.name, single, double)
     nearer = row(method, reference, twin.name, ours, double)
-    if found.correlation >= CORRELATION and min(found.difference, nearer.difference) <= 2 * itself.difference:
+    if found.correlation >= CORRELATION and min(found.difference, nearer.difference) <= 4 * itself.difference:
         found.deviation = f"kinks: the reference in double precision is {itself.difference:.1e} from itself, ours {nearer.difference:.1e}"
     return found
 
@@ -95,7 +95,7 @@ def rows(check: Check, twins: list[Twin]) -> Iterator[Row]:
             return attributions[0].detach().sum(0).numpy()
 
         def now(twin: Twin = twin) -> torch.Tensor:
-            return x.to(next(twin.module.parameters()).dtype)
+            return x.detach().to(next(twin.module.parameters()).dtype)
 
         yield against("saliency", captum, twin, ours("saliency"),
                       lambda twin=twin, index=index, now=now: Saliency(twin.module).attribute(now(), index)[0].amax(0).numpy())
@@ -109,7 +109,7 @@ def rows(check: Check, twins: list[Twin]) -> Iterator[Row]:
             def attributions() -> np.ndarray:
                 kind = next(twin.module.parameters()).dtype
                 return colours(IntegratedGradients(twin.module).attribute(
-                    x.to(kind), baseline.to(kind), index, n_steps=20, method=rule, internal_batch_size=10))
+                    x.detach().to(kind), baseline.to(kind), index, n_steps=20, method=rule, internal_batch_size=10))
             return attributions
 
         for rule, theirs in (("gauss-legendre", "gausslegendre"), ("riemann-middle", "riemann_middle")):
@@ -136,7 +136,7 @@ def noise(check: Check, twin: Twin, index: int, ours: Callable, captum: str) -> 
             dtype = next(twin.module.parameters()).dtype
             with our_noise(x.shape):
                 found = NoiseTunnel(Saliency(twin.module)).attribute(
-                    x.to(dtype), nt_type=kind, nt_samples=SAMPLES, nt_samples_batch_size=8, stdevs=deviation, target=index, abs=False)
+                    x.detach().to(dtype), nt_type=kind, nt_samples=SAMPLES, nt_samples_batch_size=8, stdevs=deviation, target=index, abs=False)
             return factor * found[0].detach().abs().amax(0).numpy()
 
         reference = f"{captum}, our noise" + (", × n/(n − 1)" if factor != 1 else "")
@@ -147,7 +147,7 @@ def expected(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[R
     """With our baselines of one colour, in double precision but for the network."""
     def values() -> np.ndarray:
         dtype = next(twin.module.parameters()).dtype
-        x, found = check.input.to(dtype), []
+        x, found = check.input.detach().to(dtype), []
         for sample in range(SAMPLES):
             drawn = words(np.arange(2), sample, DRAW_STREAM)
             share = float(uniform(drawn[0, :1])[0])
@@ -179,7 +179,7 @@ def full(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]:
                 outputs.append((bias.detach()[None, :, None, None], output))
 
         hooks = [m.register_forward_hook(keep) for m in twin.module.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-        x = check.input.to(next(twin.module.parameters()).dtype).requires_grad_(True)
+        x = check.input.detach().to(next(twin.module.parameters()).dtype).requires_grad_(True)
         score = twin.module(x)[0, index]
         for hook in hooks:
             hook.remove()
@@ -204,6 +204,6 @@ def full(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]:
     cam = pgc.FullGrad(model=twin.module, target_layers=[])
     kept = {}
     cam.aggregate_multi_layers = lambda maps: kept.setdefault("map", np.sum(maps, axis=1))
-    cam(input_tensor=check.input.clone().requires_grad_(True), targets=[ClassifierOutputTarget(index)])
+    cam(input_tensor=check.input.detach().clone().requires_grad_(True), targets=[ClassifierOutputTarget(index)])
     yield row("fullgrad", f"grad-cam {version('grad-cam')}, scale=channel", twin.name, found["channel"], kept["map"][0],
               "it adds 1e-7 to divisors, which is much for channels that hardly matter")
