@@ -31,6 +31,8 @@ package protocol Explainer: Sendable {
     static var scale: Target.Scale { get }
     /// The passes through the network that a map takes, in words.
     static var cost: String { get }
+    /// The quantile of a map's numbers that its heat map shows as strongly as anything above it; 1 where only the largest is shown so.
+    static var brightestQuantile: Double { get }
 
     /// - Throws: `ExplainError` of kind `method` for layers or settings with which every map would be blank.
     init(_ settings: Settings, explaining subject: ExplainedNetwork) throws
@@ -47,6 +49,9 @@ extension Explainer {
     package static var usesLayer: Bool { family == .activation || family == .features }
     package static var isClassSpecific: Bool { true }
     package static var scale: Target.Scale { .logit }
+    /// Of gradients a few pixels have many times what others have, beside which those would not be seen (Smilkov et al. 2017, section
+    /// 3.1).
+    package static var brightestQuantile: Double { family == .gradient || family == .propagation ? 0.99 : 1 }
     package func request(_ spec: inout PassSpec) {}
 }
 
@@ -169,6 +174,9 @@ package enum ExplainerList {
         EigenCAM.self, EigenGradCAM.self, KPCACAM.self, AblationCAM.self, ReciproCAM.self, ScoreCAM.self, SSCAM.self,
         ISCAM.self, ShapleyCAM.self, FinerCAM.self, CAM.self, RandomCAM.self,
         FEM.self, MultiLayerFEM.self,
+        // Gradients with respect to the pixels.
+        Saliency.self, InputXGradient.self, IntegratedGradients.self, ExpectedGradients.self, SmoothGrad.self,
+        SmoothGradSquared.self, VarGrad.self, FullGrad.self,
     ]
 
     package static func named(_ name: String) throws -> any Explainer.Type {

@@ -95,18 +95,20 @@ package struct SampleMean: Sendable {
     package init(_ numbers: Int) { (mean, squares) = (Array(repeating: 0, count: numbers), Array(repeating: 0, count: numbers)) }
 
     package mutating func add(_ sample: [Float], times weight: Float = 1) {
+        sample.withUnsafeBufferPointer { add($0, times: weight) }
+    }
+
+    package mutating func add(_ sample: UnsafeBufferPointer<Float>, times weight: Float = 1) {
         precondition(sample.count == mean.count)
         count += 1
         let share = 1 / Double(count)
-        sample.withUnsafeBufferPointer { sample in
-            mean.withUnsafeMutableBufferPointer { mean in
-                squares.withUnsafeMutableBufferPointer { squares in
-                    for i in sample.indices {
-                        let x = Double(sample[i]) * Double(weight)
-                        let difference = x - mean[i]
-                        mean[i] += difference * share
-                        squares[i] += difference * (x - mean[i])
-                    }
+        mean.withUnsafeMutableBufferPointer { mean in
+            squares.withUnsafeMutableBufferPointer { squares in
+                for i in sample.indices {
+                    let x = Double(sample[i]) * Double(weight)
+                    let difference = x - mean[i]
+                    mean[i] += difference * share
+                    squares[i] += difference * (x - mean[i])
                 }
             }
         }

@@ -52,7 +52,8 @@ public struct Explanation: Sendable {
     /// Whether numbers of the map above 0 speak for what is explained and those below 0 against it; else they are magnitudes.
     public let isSigned: Bool
     /// The map scaled from its minimum … maximum to 0 … 1, or from 0 … maximum if it is signed, and then enlarged to the height
-    /// and width of the network's input, bilinearly with half-pixel centres. It covers what the network saw: the crop, not the
+    /// and width of the network's input, bilinearly with half-pixel centres. Of gradients with respect to pixels, what is above
+    /// the 99th percentile counts as the maximum. It covers what the network saw: the crop, not the
     /// whole picture. All 0 if the map is constant.
     public let heatmap: Grid2D
     /// Why the map shows nothing, as a clause such as “no channel of the layer exceeds its threshold

@@ -366,7 +366,9 @@ public final class ExplanationSession {
     ) -> Explanation {
         let (grid, values) = (found.grid.size, found.values)
         let plane = Plane(width: grid.width, height: grid.height, values: values)
-        let scaled = plane.normalised(signed: method.sign == .evidence)
+        let isSigned = method.sign == .evidence
+        let scaled = plane.clipped(atQuantile: method.brightestQuantile, signed: isSigned).normalised(
+            signed: isSigned)
         var blank: String?
         if scaled.notFinite > 0 {
             blank =

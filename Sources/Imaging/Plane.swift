@@ -90,6 +90,19 @@ package struct Plane: Equatable, Sendable {
         t == 0 ? a : (1 - t) * a + t * b
     }
 
+    /// The plane with what is above a quantile of its finite numbers brought down to it: of n numbers in ascending order number ⌈q n⌉.
+    /// Nothing is changed where all that could be shown would vanish: where the quantile is the least number, or, of a signed map,
+    /// not above 0.
+    package func clipped(atQuantile q: Double, signed: Bool = false) -> Plane {
+        guard q < 1 else { return self }
+        let finite = values.filter(\.isFinite).sorted()
+        guard let least = finite.first else { return self }
+        let bound = finite[max(0, min(finite.count, Int((q * Double(finite.count)).rounded(.up))) - 1)]
+        guard bound > (signed ? max(0, least) : least) else { return self }
+        return Plane(
+            width: width, height: height, values: values.map { $0.isFinite && $0 > bound ? bound : $0 })
+    }
+
     /// A plane scaled to 0…1, and what was found on the way.
     package struct Normalised: Equatable, Sendable {
         /// (v − minimum) / (maximum − minimum); zero everywhere if `isConstant`, and in every cell that is not finite.

@@ -8,14 +8,20 @@ package protocol PassAddition: Hashable, Sendable {
     var label: String { get }
     /// The values of the network that it reads, by name.
     var layers: [String] { get }
-    /// Whether it also reads the gradients of the score with respect to them. Then it is computed anew for each score.
+    /// Whether it also reads gradients of the score. Then it is computed anew for each score.
     var readsGradients: Bool { get }
+    /// The values with respect to which: the layers unless it says otherwise.
+    var differentiated: [String] { get }
 
     /// - Parameters:
     ///   - activations: of each of the layers.
-    ///   - gradients: with respect to each of the layers; none unless they are read.
+    ///   - gradients: with respect to each of the differentiated values; none unless they are read.
     /// - Returns: what can be read when the pass has run.
     func add(to tape: inout Tape, activations: [Value], gradients: [Value]) throws -> [Value]
+}
+
+extension PassAddition {
+    package var differentiated: [String] { layers }
 }
 
 /// Steps in front of a pass that make what it is fed, such as many variants of one picture, so that they need not travel to the device.
@@ -101,7 +107,7 @@ package struct PassPlan: Sendable {
         (self.network, self.spec) = (network, spec)
         let layers = spec.additions.flatMap(\.layers)
         let differentiated =
-            spec.gradients + spec.additions.filter(\.readsGradients).flatMap(\.layers)
+            spec.gradients + spec.additions.filter(\.readsGradients).flatMap(\.differentiated)
         var plan = try Planner(
             network, batch: spec.batch, height: spec.height, width: spec.width,
             stored: spec.stored.union(layers), differentiated: Set(differentiated), feed: spec.feed,
@@ -122,7 +128,7 @@ package struct PassPlan: Sendable {
                 plan.tape.label = addition.label
                 additions[i] = try addition.add(
                     to: &plan.tape, activations: addition.layers.map { try plan.value($0) },
-                    gradients: readingGradients ? addition.layers.map { gradients[$0]! } : []
+                    gradients: readingGradients ? addition.differentiated.map { gradients[$0]! } : []
                 ).map { plan.tape.dense($0) }
             }
         }

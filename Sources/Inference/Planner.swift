@@ -58,7 +58,7 @@ package struct Planner {
     /// - Parameters:
     ///   - height, width: extents of the input where the file leaves them open.
     ///   - stored: values that must exist, because somebody will read them. To store a value changes no other's bits.
-    ///   - differentiated: values with respect to which `gradients` will be asked for.
+    ///   - differentiated: values with respect to which `gradients` will be asked for. They need not be stored.
     ///   - feed: a value that is fed instead of the input, so that only the tail of the network runs.
     ///   - rules: of the way back; the first that has something to say of an operator takes its place.
     ///   - source: makes the value that is fed, of other values that are.
@@ -97,9 +97,9 @@ package struct Planner {
         }
 
         // Which nodes run: those on whose outputs the logits, or anything else that is wanted, depend.
-        let wanted = stored.union(differentiated).union([network.logitsName])
+        let wanted = stored.union([network.logitsName])
         var running = [Bool](repeating: false, count: nodes.count)
-        var needed = wanted
+        var needed = wanted.union(differentiated)
         for (i, node) in nodes.enumerated().reversed()
         where node.outputs.contains(where: { needed.contains($0) && $0 != feed }) {
             running[i] = true

@@ -70,6 +70,10 @@ package struct Add: Arithmetic {
     package init(_ attributes: Attributes) throws {}
     var operation: MapOperation { WB_MAP_add }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.addingReportingOverflow(b)) }
+    package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? {
+        for case .host(let constant)? in inputs { return constant }
+        return nil
+    }
     func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value { dy }
 }
 
@@ -79,6 +83,11 @@ package struct Sub: Arithmetic {
     package init(_ attributes: Attributes) throws {}
     var operation: MapOperation { WB_MAP_subtract }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.subtractingReportingOverflow(b)) }
+    package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? {
+        if case .host(let constant)? = inputs.first { return constant }
+        guard case .host(let constant)? = inputs.last else { return nil }
+        return HostTensor(constant.shape, .floats(try constant.floats().map { -$0 }))
+    }
     func cotangent(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, input: Int) throws -> Value {
         input == 0 ? dy : tape.map(WB_MAP_scale, dy, a: -1)
     }

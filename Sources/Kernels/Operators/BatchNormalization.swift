@@ -130,6 +130,10 @@ package struct BatchNormalization: FusingOperator, UnaryOperator {
             clip: clip)
     }
 
+    package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? {
+        HostTensor(channels: try affine(inputs).shift.map { Float($0) }, of: output)
+    }
+
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         try apply(&tape, dy, affine(node.inputs).scale, nil)
     }

@@ -66,18 +66,24 @@ package struct Conv: FusingOperator, UnaryOperator {
         let x = try tape.value(required(inputs, 0, "X"))
         let weights = try weights(inputs)
         let shape = try shape(tape.shape(x), weights: weights.shape)
-        var bias = try constant(inputs, 2, "bias")?.floats()
-        if let bias, bias.count != shape.outputChannels {
-            throw OperatorError("has \(bias.count) biases for \(shape.outputChannels) output channels")
-        }
-        if let affine {
-            bias = affine.shift.indices.map {
-                Float(Double(bias?[$0] ?? 0) * affine.scale[$0] + affine.shift[$0])
-            }
-        }
         return tape.convolution(
             x, shape, PackedWeights(weights, for: shape, scale: affine?.scale),
-            Epilogue(bias: bias, residual: residual, clip: clip))
+            Epilogue(bias: try bias(inputs, channels: shape.outputChannels), residual: residual, clip: clip))
+    }
+
+    private func bias(_ inputs: [Operand?], channels: Int) throws -> [Float]? {
+        let bias = try constant(inputs, 2, "bias")?.floats()
+        if let bias, bias.count != channels {
+            throw OperatorError("has \(bias.count) biases for \(channels) output channels")
+        }
+        guard let affine else { return bias }
+        return affine.shift.indices.map {
+            Float(Double(bias?[$0] ?? 0) * affine.scale[$0] + affine.shift[$0])
+        }
+    }
+
+    package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? {
+        try bias(inputs, channels: output.dims[1]).map { HostTensor(channels: $0, of: output) }
     }
 
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {

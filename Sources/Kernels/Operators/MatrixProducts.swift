@@ -117,6 +117,11 @@ package struct Gemm: FusingOperator {
         return product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
+    package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? {
+        guard beta != 0, inputs.count > 2, case .host(let c)? = inputs[2] else { return nil }
+        return HostTensor(c.shape, .floats(try c.floats().map { $0 * beta }))
+    }
+
     package func vjp(
         _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
     ) throws -> [Value?] {

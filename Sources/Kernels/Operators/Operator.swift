@@ -279,6 +279,9 @@ package protocol Operator: Sendable {
     /// Computes on the host if all inputs are constants; nil if that is not worth code of its own. Memory is asked for before
     /// anything is made.
     func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]?
+    /// The constant that it adds to what is otherwise proportional to its inputs, in a shape that broadcasts to its output's: a bias; nil
+    /// if it adds none.
+    func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor?
     /// Puts the forward computation on the tape.
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand]
     /// Puts the vector-Jacobian product on the tape: the cotangents of inputs from those of the outputs.
@@ -326,9 +329,17 @@ extension Operator {
     package var role: Role { .computes }
     package var gradientNeeds: GradientNeeds { [] }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
+    package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? { nil }
     package func vjp(
         _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
     ) throws -> [Value?] { node.inputs.map { _ in nil } }
+}
+
+extension HostTensor {
+    /// One number for each channel of a shape.
+    init(channels: [Float], of shape: Shape) {
+        self.init(Shape([1, channels.count] + shape.dims.dropFirst(2).map { _ in 1 }), .floats(channels))
+    }
 }
 
 /// Input `index`, which must be there.

@@ -1,0 +1,35 @@
+// SmoothGrad.
+
+import Inference
+
+/// SmoothGrad.
+///
+/// Smilkov et al., “SmoothGrad: removing noise by adding noise”, 2017, section 3: M = mean of ∂s/∂x at x + N(0, σ²), and the map is max_c |M_c|.
+/// Gradients keep their sign until they are averaged.
+package struct SmoothGrad: NoiseMethod {
+    package static let name = "smoothgrad"
+    package static let title = "SmoothGrad"
+    package static let formula =
+        "maximum over colours of |mean of the gradient at noisy copies of the picture|"
+    package static let source = "Smilkov et al. 2017, section 3"
+    package let samples: NoisyGradients
+
+    package init(_ samples: NoisyGradients) { self.samples = samples }
+    package static func empty(_ input: PixelInput) -> Estimate { Estimate(input) }
+
+    package struct Estimate: GradientEstimate {
+        private let input: PixelInput
+        private var mean: SampleMean
+        package var count: Int { mean.count }
+
+        init(_ input: PixelInput) { (self.input, mean) = (input, SampleMean(input.count)) }
+
+        package mutating func add(_ gradient: UnsafeBufferPointer<Float>, of sample: Int) {
+            mean.add(gradient)
+        }
+
+        package func map() -> (values: [Float], standardError: [Float]) {
+            input.largest(mean.values.map(abs), mean.standardError)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// SmoothGrad-Squared.
+
+import Inference
+
+/// SmoothGrad-Squared.
+///
+/// Hooker, Erhan, Kindermans, Kim, “A Benchmark for Interpretability Methods in Deep Neural Networks”, NeurIPS 2019, section 3: the mean of the
+/// squares of ∂s/∂x at x + N(0, σ²); here of the colours the largest, as for SmoothGrad.
+package struct SmoothGradSquared: NoiseMethod {
+    package static let name = "smoothgrad-squared"
+    package static let title = "SmoothGrad-Squared"
+    package static let formula =
+        "maximum over colours of the mean square of the gradient at noisy copies of the picture"
+    package static let source = "Hooker et al. 2019, section 3"
+    package let samples: NoisyGradients
+
+    package init(_ samples: NoisyGradients) { self.samples = samples }
+    package static func empty(_ input: PixelInput) -> Estimate { Estimate(input) }
+
+    package struct Estimate: GradientEstimate {
+        private let input: PixelInput
+        private var mean: SampleMean
+        package var count: Int { mean.count }
+
+        init(_ input: PixelInput) { (self.input, mean) = (input, SampleMean(input.count)) }
+
+        package mutating func add(_ gradient: UnsafeBufferPointer<Float>, of sample: Int) {
+            mean.add(gradient.map { $0 * $0 })
+        }
+
+        package func map() -> (values: [Float], standardError: [Float]) {
+            input.largest(mean.values, mean.standardError)
+        }
+    }
+}
