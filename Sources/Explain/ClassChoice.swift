@@ -82,7 +82,8 @@ extension ClassChoice {
         if case .top = self { return found[found.count - 1] }
         guard found.count == 1 else {
             throw ExplainError(
-                .classChoice, "Classes are compared with one other, and “\(shortened(text))” names \(found.count).")
+                .classChoice,
+                "Classes are compared with one other, and “\(shortened(text))” names \(found.count).")
         }
         return found[0]
     }

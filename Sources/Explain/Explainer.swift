@@ -31,6 +31,8 @@ package protocol Explainer: Sendable {
     static var scale: Target.Scale { get }
     /// The passes through the network that a map takes, in words.
     static var cost: String { get }
+    /// Whether those are many.
+    static var asksManyTimes: Bool { get }
     /// The quantile of a map's numbers that its heat map shows as strongly as anything above it; 1 where only the largest is shown so.
     static var brightestQuantile: Double { get }
 
@@ -47,6 +49,7 @@ package protocol Explainer: Sendable {
 
 extension Explainer {
     package static var usesLayer: Bool { family == .activation || family == .features }
+    package static var asksManyTimes: Bool { family == .perturbation }
     package static var isClassSpecific: Bool { true }
     package static var scale: Target.Scale { .logit }
     /// Of gradients a few pixels have many times what others have, beside which those would not be seen (Smilkov et al. 2017, section
@@ -90,17 +93,23 @@ package struct ExplainedNetwork: Sendable {
     package let seed: UInt64
     /// Variants of a picture that are computed at a time. No bit depends on it.
     package let samplesAtATime: Int
+    /// The most variants of a picture that a method asks for, if devices are only compared; what is left of its map means nothing.
+    package let mostVariants: Int?
 
     package var pixels: Attribution.Grid {
-        input.rank == 4 ? .pixels(height: input.dims[2], width: input.dims[3]) : .pixels(height: 1, width: input.dims.last ?? 1)
+        input.rank == 4
+            ? .pixels(height: input.dims[2], width: input.dims[3])
+            : .pixels(height: 1, width: input.dims.last ?? 1)
     }
 
     package init(
-        _ network: Network, layers: [Layer], input: Shape, preprocessing: Preprocessing = .none, seed: UInt64 = 0,
-        samplesAtATime: Int = 8
+        _ network: Network, layers: [Layer], input: Shape, preprocessing: Preprocessing = .none,
+        seed: UInt64 = 0,
+        samplesAtATime: Int = 8, mostVariants: Int? = nil
     ) {
         (self.network, self.layers, self.input) = (network, layers, input)
-        (self.preprocessing, self.seed, self.samplesAtATime) = (preprocessing, seed, samplesAtATime)
+        (self.preprocessing, self.seed) = (preprocessing, seed)
+        (self.samplesAtATime, self.mostVariants) = (samplesAtATime, mostVariants)
     }
 }
 
@@ -137,7 +146,7 @@ package struct Attribution: Sendable {
     /// Why the map is 0 everywhere, if it is.
     package let blankReason: String
     /// How far the values may be off, of a map that was estimated from samples: the standard error of each.
-    package var standardError: [Float]?
+    package var sampleError: [Float]?
     /// How many samples that were.
     package var samples: Int?
     /// Of a method that promises it: what the values add up to, and what they should.
@@ -170,8 +179,10 @@ public struct Completeness: Sendable, Equatable {
 /// The methods: `--method`, its help, the README and the tests read this list.
 package enum ExplainerList {
     package static let all: [any Explainer.Type] = [
-        GradCAM.self, GradCAMPlusPlus.self, XGradCAM.self, HiResCAM.self, ElementwiseGradCAM.self, LayerCAM.self,
-        EigenCAM.self, EigenGradCAM.self, KPCACAM.self, AblationCAM.self, ReciproCAM.self, ScoreCAM.self, SSCAM.self,
+        GradCAM.self, GradCAMPlusPlus.self, XGradCAM.self, HiResCAM.self, ElementwiseGradCAM.self,
+        LayerCAM.self,
+        EigenCAM.self, EigenGradCAM.self, KPCACAM.self, AblationCAM.self, ReciproCAM.self, ScoreCAM.self,
+        SSCAM.self,
         ISCAM.self, ShapleyCAM.self, FinerCAM.self, CAM.self, RandomCAM.self,
         FEM.self, MultiLayerFEM.self,
         // Gradients with respect to the pixels.

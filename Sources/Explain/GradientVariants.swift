@@ -60,6 +60,7 @@ package final class GradientVariants {
     private let batch: ExplainedBatch
     private let source: any VariantSource
     private let input: PixelInput
+    private let most: Int?
     /// The numbers that a variant has of each value that is fed for it alone.
     private let partSizes: [Int]
     /// How many are computed at a time.
@@ -74,6 +75,7 @@ package final class GradientVariants {
         source: any VariantSource, most: Int
     ) throws {
         (self.batch, self.source, self.input) = (batch, source, input)
+        self.most = subject.mostVariants
         var size = GradientVariants.size(of: most, atATime: subject.samplesAtATime)
         while true {
             let shared = batch.pass.plan.spec
@@ -121,6 +123,7 @@ package final class GradientVariants {
         gradient receive: (_ variant: Int, _ target: Int, _ gradient: UnsafeBufferPointer<Float>) throws ->
             Void
     ) throws {
+        let variants = self.most.map { variants.prefix($0) } ?? variants
         let parts = stride(from: variants.lowerBound, to: variants.upperBound, by: size).map {
             $0..<min($0 + size, variants.upperBound)
         }

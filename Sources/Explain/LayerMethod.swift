@@ -42,7 +42,8 @@ package protocol LayerMethod: Explainer, PassAddition {
 
 extension LayerMethod {
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) throws {
-        precondition(subject.layers.count == 1, "Of several layers each has a method, and FusedLayers fuses them.")
+        precondition(
+            subject.layers.count == 1, "Of several layers each has a method, and FusedLayers fuses them.")
         try self.init(settings, explaining: subject.layers[0])
     }
 

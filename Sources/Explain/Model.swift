@@ -281,9 +281,12 @@ public struct Model: Sendable {
             guard !found.isEmpty else {
                 throw ExplainError(
                     .layer,
-                    "\(path): The pattern “\(shortened(part))” fits no layer with a grid of cells; `app layers` lists them.")
+                    "\(path): The pattern “\(shortened(part))” fits no layer with a grid of cells; `app layers` lists them."
+                )
             }
-            for layer in found { chosen[layer.index] = LayerChoice(layer: layer, reason: "as asked: \(part)") }
+            for layer in found {
+                chosen[layer.index] = LayerChoice(layer: layer, reason: "as asked: \(part)")
+            }
         }
         guard !chosen.isEmpty else { throw ExplainError(.layer, "--layer names no layer.") }
         return chosen.keys.sorted().map { chosen[$0]! }

@@ -12,7 +12,7 @@ package protocol GradientEstimate {
     ///   - sample: its number; they come in ascending order.
     mutating func add(_ gradient: UnsafeBufferPointer<Float>, of sample: Int)
     /// The map, one number for each pixel, and the standard error of each.
-    func map() -> (values: [Float], standardError: [Float])
+    func map() -> (values: [Float], sampleError: [Float])
 }
 
 /// How many samples are drawn.
@@ -68,7 +68,7 @@ extension GradientVariants {
             guard let precision = samples.precision else { continue }
             open = open.filter {
                 let map = estimates[$0].map()
-                return SampleCount.relativeError(map.values, map.standardError) > precision
+                return SampleCount.relativeError(map.values, map.sampleError) > precision
             }
         }
         return estimates
@@ -115,6 +115,7 @@ package struct NoisyGradients: Sendable {
 extension NoiseMethod {
     package static var family: MethodFamily { .gradient }
     package static var sign: MapSign { .magnitude }
+    package static var asksManyTimes: Bool { true }
     package static var cost: String { "50 forward, 50 back to the pixels (samples)" }
     package static var blankReason: String { "the gradient is zero at every pixel of every noisy copy" }
 
@@ -155,7 +156,7 @@ extension NoiseMethod {
                 var attribution = Attribution(
                     picture: picture, target: target, grid: grid, values: map.values,
                     blankReason: Self.blankReason)
-                attribution.standardError = map.standardError
+                attribution.sampleError = map.sampleError
                 attribution.samples = estimate.count
                 return attribution
             }
@@ -168,14 +169,14 @@ private let noiseStream: UInt32 = 0x534D_4F4F
 
 extension PixelInput {
     /// For each pixel the channel in which a number [C, H, W] is the largest, the first of equals; and from there both numbers.
-    func largest(_ numbers: [Float], _ errors: [Float]) -> (values: [Float], standardError: [Float]) {
-        var (values, standardError) = (Array(numbers[..<cells]), Array(errors[..<cells]))
+    func largest(_ numbers: [Float], _ errors: [Float]) -> (values: [Float], sampleError: [Float]) {
+        var (values, sampleError) = (Array(numbers[..<cells]), Array(errors[..<cells]))
         for channel in 1..<max(1, channels) {
             for i in 0..<cells where numbers[channel * cells + i] > values[i] {
                 values[i] = numbers[channel * cells + i]
-                standardError[i] = errors[channel * cells + i]
+                sampleError[i] = errors[channel * cells + i]
             }
         }
-        return (values, standardError)
+        return (values, sampleError)
     }
 }

@@ -45,7 +45,7 @@ public enum DeviceChoice: Sendable, Equatable {
                 guard inventory.devices.indices.contains(n) else {
                     let reason =
                         inventory.unavailableReason
-                        ?? "There is no OpenCL device \(n): there are \(inventory.devices.count), counted from 0 (see `app devices`)."
+                        ?? "There is no OpenCL device \(n): their number is \(inventory.devices.count), and the first is 0 (see `app devices`)."
                     throw DeviceError(reason)
                 }
                 return (.openCL(try OpenCL(inventory.devices[n], shape: shape)), nil)
@@ -93,6 +93,8 @@ public struct Options: Sendable {
     public var settings: [String: [String: String]] = [:]
     /// Of the samples that some methods draw.
     public var seed: UInt64 = 0
+    /// For comparisons of devices: see `ExplainedNetwork.mostVariants`.
+    package var mostVariants: Int?
     /// Where the arithmetic runs. No bit depends on it.
     public var device = DeviceChoice.auto
     /// How many pictures are computed at a time, at most: a CPU gains nothing from more than a few for each
@@ -118,9 +120,10 @@ public struct Options: Sendable {
     /// - Parameter text: `METHOD.SETTING=VALUE`, such as `fem.k=1`.
     /// - Throws: `ExplainError` of kind `method`. Whether the method has that setting is checked by a session.
     public mutating func set(_ text: String) throws {
-        let (left, right) = text.firstIndex(of: "=").map {
-            (text[..<$0], text[text.index(after: $0)...])
-        } ?? (text[...], "")
+        let (left, right) =
+            text.firstIndex(of: "=").map {
+                (text[..<$0], text[text.index(after: $0)...])
+            } ?? (text[...], "")
         guard let dot = left.firstIndex(of: "."), !right.isEmpty, dot != left.startIndex,
             left.index(after: dot) != left.endIndex
         else {

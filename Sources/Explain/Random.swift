@@ -66,7 +66,8 @@ package struct CounterRandom: Sendable {
                     let words = words(sample: sample, place: pair, attempt: attempt)
                     attempt += 1
                     // −1 < u, v < 1, symmetric about 0.
-                    let u = (Float(words[0] >> 9) + 0.5) * 0x1p-22 - 1, v = (Float(words[1] >> 9) + 0.5) * 0x1p-22 - 1
+                    let u = (Float(words[0] >> 9) + 0.5) * 0x1p-22 - 1
+                    let v = (Float(words[1] >> 9) + 0.5) * 0x1p-22 - 1
                     let s = u * u + v * v
                     guard s < 1, s > 0 else { continue }
                     let factor = wb_host_sqrt(wb_host_div(-2 * wb_host_log(s), s))
@@ -92,7 +93,9 @@ package struct SampleMean: Sendable {
     package private(set) var mean: [Double]
     private var squares: [Double]
 
-    package init(_ numbers: Int) { (mean, squares) = (Array(repeating: 0, count: numbers), Array(repeating: 0, count: numbers)) }
+    package init(_ numbers: Int) {
+        (mean, squares) = (Array(repeating: 0, count: numbers), Array(repeating: 0, count: numbers))
+    }
 
     package mutating func add(_ sample: [Float], times weight: Float = 1) {
         sample.withUnsafeBufferPointer { add($0, times: weight) }
@@ -119,7 +122,7 @@ package struct SampleMean: Sendable {
     /// Of the samples, with n − 1 in the denominator; 0 of fewer than two.
     package var variance: [Double] { squares.map { count < 2 ? 0 : $0 / Double(count - 1) } }
     /// Of the mean: √(variance / n).
-    package var standardError: [Float] { variance.map { Float(($0 / Double(max(count, 1))).squareRoot()) } }
+    package var sampleError: [Float] { variance.map { Float(($0 / Double(max(count, 1))).squareRoot()) } }
 
     /// How far off the map is, against what it shows: the root mean square of the standard errors over the range of the values.
     package var relativeError: Float {

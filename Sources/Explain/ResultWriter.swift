@@ -198,7 +198,8 @@ public final class ResultWriter: Sendable {
         let classes: Set<Int>?
 
         func contain(_ file: String) -> Bool {
-            guard let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png"].first(where: file.hasSuffix)
+            guard
+                let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png"].first(where: file.hasSuffix)
             else {
                 return false
             }
@@ -252,10 +253,11 @@ public final class ResultWriter: Sendable {
 
     /// Names of the files of an explanation, within the directory.
     public func files(_ index: Int, _ explanation: Explanation) -> ResultFiles {
-        let base = "\(stems[index]).\(explanation.method)" + (explanation.target.map { ".\($0.fileName)" } ?? "")
+        let base =
+            "\(stems[index]).\(explanation.method)" + (explanation.target.map { ".\($0.fileName)" } ?? "")
         return ResultFiles(
             map: base + ".map.npy", heatmap: base + ".heatmap.npy", overlay: base + ".png",
-            standardError: explanation.standardError.map { _ in base + ".stderr.npy" })
+            sampleError: explanation.sampleError.map { _ in base + ".stderr.npy" })
     }
 
     /// The name of a picture's comparison sheet, within the directory.
@@ -365,7 +367,7 @@ public final class ResultWriter: Sendable {
             let heat = Plane(explanation.heatmap)
             try write(NPYArray(Plane(explanation.map)).npyData, names.map)
             try write(NPYArray(heat).npyData, names.heatmap)
-            if let error = explanation.standardError, let name = names.standardError {
+            if let error = explanation.sampleError, let name = names.sampleError {
                 try write(NPYArray(Plane(error)).npyData, name)
             }
             // Where there is nothing to see the picture stays as it is.
@@ -388,7 +390,8 @@ public final class ResultWriter: Sendable {
 
     private static func caption(_ explanation: Explanation) -> String {
         guard let label = explanation.label else { return "whatever the class" }
-        return (explanation.target?.isNegative ?? false ? "not " : "") + caption(label, explanation.probability)
+        return (explanation.target?.isNegative ?? false ? "not " : "")
+            + caption(label, explanation.probability)
             + (explanation.againstLabel.map { ", not " + caption($0, nil) } ?? "")
     }
 
@@ -437,7 +440,7 @@ extension Plane {
 public struct ResultFiles: Sendable {
     public let map: String, heatmap: String, overlay: String
     /// Of a map that was estimated from samples.
-    public let standardError: String?
+    public let sampleError: String?
 }
 
 /// The form of results.json.
@@ -538,7 +541,7 @@ package enum ResultDocument {
         for image in images {
             var stem: String?
             for explanation in image["explanations"] as? [[String: Any]] ?? [] {
-                names += ["map", "heatmap", "overlay", "standardError"].compactMap {
+                names += ["map", "heatmap", "overlay", "sampleError"].compactMap {
                     explanation[$0] as? String
                 }
                 // Earlier versions did not list the sheet.
@@ -634,7 +637,8 @@ package enum ResultDocument {
                     return JSON.object(
                         [
                             ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
-                            ("label", JSON(explanation.label)), ("probability", JSON(explanation.probability)),
+                            ("label", JSON(explanation.label)),
+                            ("probability", JSON(explanation.probability)),
                         ] + target(explanation.target) + [
                             ("layer", .string(explanation.layer)), ("blank", JSON(explanation.blank)),
                             ("note", JSON(explanation.note)), ("signed", .bool(explanation.isSigned)),
@@ -642,7 +646,7 @@ package enum ResultDocument {
                             ("samples", JSON(explanation.samples)),
                             ("map", .string(names.map)),
                             ("heatmap", .string(names.heatmap)), ("overlay", .string(names.overlay)),
-                            ("standardError", JSON(names.standardError)),
+                            ("sampleError", JSON(names.sampleError)),
                         ])
                 }
                 entries.append(("explanations", .array(explanations)))

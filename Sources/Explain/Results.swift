@@ -60,7 +60,7 @@ public struct Explanation: Sendable {
     /// anywhere”; nil if it shows something.
     public let blank: String?
     /// How far each number of the map may be off, if it was estimated from samples: its standard error.
-    public let standardError: Grid2D?
+    public let sampleError: Grid2D?
     /// How many samples that were.
     public let samples: Int?
     /// What the map adds up to and what it should, of a method that promises it.

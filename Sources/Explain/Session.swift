@@ -92,7 +92,7 @@ public final class ExplanationSession {
             ExplainedNetwork(
                 model.network, layers: layers.map(\.layer), input: Shape([1] + (try model.inputShape())),
                 preprocessing: model.preprocessing, seed: options.seed,
-                samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1)
+                samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1, mostVariants: options.mostVariants)
         }
         for name in options.settings.keys where !seen.contains(name) { _ = try ExplainerList.named(name) }
         let methods = try types.map { type in
@@ -114,7 +114,9 @@ public final class ExplanationSession {
             against = try options.against.map { try ClassChoice($0).single(in: model, classes: classes) }
             if let against, case .fixed(let index) = against, targets.contains(against) {
                 throw ExplainError(
-                    .classChoice, "The class \(index) is compared with itself (--against), and there is no difference to explain.")
+                    .classChoice,
+                    "The class \(index) is compared with itself (--against), and there is no difference to explain."
+                )
             }
             let maps = methods.map { Self.maps($0, targets) }.reduce(0, +)
             guard maps <= Self.mapLimit else {
@@ -389,7 +391,7 @@ public final class ExplanationSession {
             map: Grid2D(width: grid.width, height: grid.height, values: values),
             isSigned: method.sign == .evidence,
             heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank,
-            standardError: found.standardError.map {
+            sampleError: found.sampleError.map {
                 Grid2D(width: grid.width, height: grid.height, values: $0)
             }, samples: found.samples, completeness: found.completeness, note: found.note)
     }

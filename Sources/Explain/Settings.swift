@@ -72,7 +72,8 @@ package protocol SettingChoice: SettingValue, CaseIterable, RawRepresentable whe
 extension SettingChoice {
     package static var expected: String {
         let names = allCases.map(\.rawValue)
-        return names.dropLast().joined(separator: ", ") + (names.count > 1 ? " or " : "") + names[names.count - 1]
+        return names.dropLast().joined(separator: ", ") + (names.count > 1 ? " or " : "")
+            + names[names.count - 1]
     }
     package init?(setting text: String) { self.init(rawValue: text.lowercased()) }
     package var setting: JSON { .string(rawValue) }
@@ -106,7 +107,8 @@ package struct MethodSetting<Settings: MethodSettings>: Sendable {
 
     /// A number of at least, and at most, something.
     package init<V: SettingValue & Comparable>(
-        _ name: String, _ path: WritableKeyPath<Settings, V> & Sendable, _ help: String, _ range: ClosedRange<V>
+        _ name: String, _ path: WritableKeyPath<Settings, V> & Sendable, _ help: String,
+        _ range: ClosedRange<V>
     ) {
         self.init(
             name, path, help,

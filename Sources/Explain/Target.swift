@@ -31,7 +31,9 @@ public struct Target: Hashable, Sendable {
     }
 
     /// How names of files say it: `386`, `386-vs-101`, `not-386`.
-    package var fileName: String { (isNegative ? "not-" : "") + "\(classIndex)" + (against.map { "-vs-\($0)" } ?? "") }
+    package var fileName: String {
+        (isNegative ? "not-" : "") + "\(classIndex)" + (against.map { "-vs-\($0)" } ?? "")
+    }
 
     /// Reads `fileName`.
     package init?(fileName: some StringProtocol) {

@@ -13,7 +13,9 @@ package struct Masking: PassSource {
     /// Whether there is a b; else it is 0.
     package let hasBaseline: Bool
 
-    package init(mask: [Int], hasBaseline: Bool = false) { (self.mask, self.hasBaseline) = (mask, hasBaseline) }
+    package init(mask: [Int], hasBaseline: Bool = false) {
+        (self.mask, self.hasBaseline) = (mask, hasBaseline)
+    }
 
     package var label: String { "variants of the picture" }
 
@@ -37,6 +39,7 @@ package final class Variants {
     private let batch: ExplainedBatch
     private let masking: Masking
     private let maskSize: Int
+    private let most: Int?
     /// How many are computed at a time.
     package let size: Int
 
@@ -45,12 +48,14 @@ package final class Variants {
     ///   - mask: the shape of a mask without the batch, such as [1, H, W].
     ///   - hasBaseline: whether what is masked is replaced by something other than 0.
     package init(
-        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, feed: String? = nil, mask: [Int],
+        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, feed: String? = nil,
+        mask: [Int],
         hasBaseline: Bool = false
     ) throws {
         self.batch = batch
         masking = Masking(mask: mask, hasBaseline: hasBaseline)
         maskSize = mask.reduce(1, *)
+        most = subject.mostVariants
         var size = subject.samplesAtATime
         while true {
             let whole = PassSpec(
@@ -61,7 +66,7 @@ package final class Variants {
             do {
                 pass = try engine.pass(spec)
                 break
-            } catch where size > 1 && isOutOfMemory(error) {
+            } catch  where size > 1 && isOutOfMemory(error) {
                 engine.forget(spec)
                 size = (size + 1) / 2
             }
@@ -85,6 +90,7 @@ package final class Variants {
         receive: (_ variant: Int, _ logits: [Float]) throws -> Void
     ) throws {
         let maskSize = maskSize
+        let variants = most.map { variants.prefix($0) } ?? variants
         var masks = [Float](repeating: 0, count: size * maskSize)
         for begin in stride(from: variants.lowerBound, to: variants.upperBound, by: size) {
             let count = min(size, variants.upperBound - begin)
@@ -92,7 +98,9 @@ package final class Variants {
                 // Each variant writes a part of its own.
                 nonisolated(unsafe) let masks = masks
                 DispatchQueue.concurrentPerform(iterations: count) { i in
-                    mask(begin + i, UnsafeMutableBufferPointer(rebasing: masks[i * maskSize..<(i + 1) * maskSize]))
+                    mask(
+                        begin + i,
+                        UnsafeMutableBufferPointer(rebasing: masks[i * maskSize..<(i + 1) * maskSize]))
                 }
             }
             try pass.feed(masks, at: 0)

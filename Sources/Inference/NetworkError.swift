@@ -53,6 +53,11 @@ package func nearIndices(_ name: String, among names: [String], limit: Int = 5) 
         return (index, full.contains(lower) ? min(nearest, 1) : nearest)
     }
     return scored.filter { $0.distance <= max(1, wanted.count / 3) }
-        .sorted { ($0.distance, names[$0.index], $0.index) < ($1.distance, names[$1.index], $1.index) }
+        .sorted {
+            let (a, b) = (names[$0.index], names[$1.index])
+            // Of equally near ones first those that are so as a whole.
+            let wholes = (distance(a) - $0.distance, distance(b) - $1.distance)
+            return ($0.distance, wholes.0, a, $0.index) < ($1.distance, wholes.1, b, $1.index)
+        }
         .prefix(limit).map(\.index)
 }

@@ -47,7 +47,7 @@ struct ExplainCommand: FileWriter {
             valueName: "what"), completion: .list(ResultWriter.Background.allCases.map(\.rawValue)))
     var overlay = "view"
 
-    @Flag(help: "Replace results that are there already.")
+    @Flag(help: "Replace results that are there already, and remove those of the run before.")
     var force = false
 
     @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")
@@ -314,7 +314,9 @@ enum Report {
 
     /// What a map explains, in words.
     static func what(_ explanation: Explanation) -> String {
-        guard let target = explanation.target, let label = explanation.label else { return "whatever the class" }
+        guard let target = explanation.target, let label = explanation.label else {
+            return "whatever the class"
+        }
         return (target.isNegative ? "against " : "") + "\(target.classIndex) \(label)"
             + (target.against.map { ", and not \($0) \(explanation.againstLabel ?? "")" } ?? "")
             + (target.scale == .probability ? " (probability)" : "")
@@ -322,9 +324,11 @@ enum Report {
 
     /// Whether a map adds up.
     static func completeness(_ found: Completeness) -> String {
-        let numbers = "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
+        let numbers =
+            "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
         guard let error = found.error, error > Completeness.worrying else { return "The map \(numbers)." }
-        return "Warning: the map \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
+        return
+            "Warning: the map \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
     }
 
     static func failure(_ error: ExplainError) {

@@ -132,7 +132,8 @@ struct MethodsCommand: ParsableCommand {
         abstract: "List the methods of explanation, or describe some: formulas, papers, settings.")
 
     @Argument(
-        help: ArgumentHelp("Methods to describe, with their settings; if left out, all are listed.", valueName: "name"),
+        help: ArgumentHelp(
+            "Methods to describe, with their settings; if left out, all are listed.", valueName: "name"),
         completion: .list(Options.methods))
     var names: [String] = []
 
@@ -140,12 +141,16 @@ struct MethodsCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let methods = try names.isEmpty ? ExplainerList.all : names.map { try ExplainerList.named($0.lowercased()) }
+        let methods =
+            try names.isEmpty ? ExplainerList.all : names.map { try ExplainerList.named($0.lowercased()) }
         if json {
             printLines(JSON.array(methods.map(record)).text)
         } else if names.isEmpty {
             let rows = methods.map {
-                [$0.name, $0.title, $0.family.rawValue, $0.isClassSpecific ? "yes" : "no", $0.cost, $0.source]
+                [
+                    $0.name, $0.title, $0.family.rawValue, $0.isClassSpecific ? "yes" : "no", $0.cost,
+                    $0.source,
+                ]
             }
             Report.table([["name", "title", "family", "class", "passes", "source"]] + rows)
         } else {
@@ -168,7 +173,8 @@ struct MethodsCommand: ParsableCommand {
                 .array(
                     method.settingsTable.map {
                         .object([
-                            ("name", .string($0.name)), ("default", $0.value), ("value", .string($0.expected)),
+                            ("name", .string($0.name)), ("default", $0.value),
+                            ("value", .string($0.expected)),
                             ("help", .string($0.help)),
                         ])
                     })
@@ -179,13 +185,18 @@ struct MethodsCommand: ParsableCommand {
     private func describe(_ method: any Explainer.Type) {
         print("\(method.name)  \(method.title), \(method.source)")
         print("  formula   \(method.formula)")
-        print("  explains  " + (method.isClassSpecific ? "a class, by its \(method.scale.rawValue)" : "whatever the class"))
+        print(
+            "  explains  "
+                + (method.isClassSpecific ? "a class, by its \(method.scale.rawValue)" : "whatever the class")
+        )
         print(
             "  numbers   "
                 + (method.sign == .evidence
                     ? "above 0 speak for it, below 0 against it; the heat map shows those above 0"
                     : "at least 0; the heat map goes from the least to the largest"))
-        print("  lies on   " + (method.usesLayer ? "the cells of a layer (--layer)" : "the pixels of the input"))
+        print(
+            "  lies on   " + (method.usesLayer ? "the cells of a layer (--layer)" : "the pixels of the input")
+        )
         print("  passes    \(method.cost)")
         let settings = method.settingsTable
         print("  settings  " + (settings.isEmpty ? "none" : ""))

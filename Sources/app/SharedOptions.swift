@@ -138,7 +138,8 @@ struct DeviceOptions: ParsableArguments {
 struct MethodOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Methods, separated by commas, or all: \(Options.methods.joined(separator: ", ")).", valueName: "names"),
+            "Methods, separated by commas, or all: \(Options.methods.joined(separator: ", ")).",
+            valueName: "names"),
         completion: .list(Options.methods))
     var method = ["gradcam"]
 
@@ -205,6 +206,10 @@ struct MethodOptions: ParsableArguments {
         options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }
         options.seed = seed
         for setting in settings { try options.set(setting) }
+        if let unused = options.settings.keys.sorted().first(where: { !options.methods.contains($0) }) {
+            throw ExplainError(
+                .method, "--set names a setting of \(unused), which is not among the methods (--method).")
+        }
     }
 }
 

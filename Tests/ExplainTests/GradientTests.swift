@@ -305,7 +305,7 @@ import Testing
                 $0.seed = seed
             }[0].explanations[0]
             #expect(found.samples == 400)
-            let errors = try #require(found.standardError).values
+            let errors = try #require(found.sampleError).values
             for i in kind == 0 ? 1..<16 : 0..<16 {
                 scores.append((found.map.values[i] - expected[i]) / errors[i])
             }
@@ -322,7 +322,7 @@ import Testing
             $0.settings["expected-gradients"] = ["samples": "1000"]
         }[0].explanations[0]
         #expect(found.samples == 1000)
-        let errors = try #require(found.standardError).values
+        let errors = try #require(found.sampleError).values
         for i in 0..<16 {
             let expected = weights[i] * (100 * picture[i] * picture[i] - 255 * 255 / 3)
             #expect(abs(found.map.values[i] - expected) < 4 * errors[i])
@@ -349,7 +349,7 @@ import Testing
         // The mean of −b² is −6250 if both are as frequent; the completeness has the true share.
         let whole = try #require(found.completeness)
         #expect(abs(whole.expected / 16 + 6250) < 1000)
-        let error = try #require(found.standardError).values[0]
+        let error = try #require(found.sampleError).values[0]
         #expect(abs(found.map.values[0] - whole.expected / 16) < 4 * error)
         for wrong in [folder.path + "/none", "/dev/null"] {
             let error = failure {
@@ -378,7 +378,7 @@ import Testing
         let samples = try #require(loose[0].explanations[0].samples)
         #expect(samples % 32 == 0 && samples < 500)
         for explanation in loose.map({ $0.explanations[0] }) {
-            let (values, errors) = (explanation.map.values, explanation.standardError!.values)
+            let (values, errors) = (explanation.map.values, explanation.sampleError!.values)
             let square = errors.reduce(0) { $0 + $1 * $1 } / Float(errors.count)
             #expect(square.squareRoot() / (values.max()! - values.min()!) <= 0.1)
         }
@@ -406,7 +406,7 @@ import Testing
                 for method in methods[3...6] { $0.settings[method] = ["samples": "11"] }
                 ($0.batch, $0.classChoice, $0.scale) = (batch, .list([.index(2), .index(0)]), .probability)
             }.flatMap(\.explanations).flatMap {
-                [$0.map.values, $0.heatmap.values, $0.standardError?.values ?? []]
+                [$0.map.values, $0.heatmap.values, $0.sampleError?.values ?? []]
             }
         }
         let first = try maps(Devices.all[0], batch: 1, pictures)

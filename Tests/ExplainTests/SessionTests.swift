@@ -383,7 +383,9 @@ import Testing
                 picture[4] = bad
                 let session = try ExplanationSession(
                     model(linear([1, 1, 0, 0])),
-                    options: options { ($0.batch, $0.methods, $0.settings) = (2, methods, ["fem": ["k": "1"]]) })
+                    options: options {
+                        ($0.batch, $0.methods, $0.settings) = (2, methods, ["fem": ["k": "1"]])
+                    })
                 var failures: [Int: ExplainError] = [:]
                 try session.explain([
                     .array(mixed, name: "a"), .array(picture, name: "bad"), .array(mixed, name: "c"),

@@ -130,7 +130,7 @@ class Check:
         self.runs = 0
 
     def explain(self, twin: Twin, method: str, *options: str) -> dict:
-        """One explanation: its entry of results.json, with `map` and `heatmap` (and `standardError`) as arrays."""
+        """One explanation: its entry of results.json, with `map` and `heatmap` (and `sampleError`) as arrays."""
         self.runs += 1
         out = Path(self.folder.name) / f"run{self.runs}"
         command = [self.app, "explain", self.picture, "--model", twin.path, "--preprocess", self.preprocessing, "--method", method,
@@ -139,7 +139,7 @@ class Check:
         if done.returncode != 0:
             raise RuntimeError(f"{method} on {twin.name}: {done.stderr.strip()}")
         found = json.loads((out / "results.json").read_text())["images"][0]["explanations"][0]
-        for key in ("map", "heatmap", "standardError"):
+        for key in ("map", "heatmap", "sampleError"):
             if found.get(key):
                 found[key] = np.load(out / found[key])
         return found

@@ -161,7 +161,7 @@ def expected(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[R
     name = f"formula, PyTorch {torch.__version__.split('+')[0]}"
     setting = f"samples={SAMPLES}"
     yield against("expected-gradients", name, twin, ours("expected-gradients", setting), lambda: values().mean(0))
-    yield against("expected-gradients", name + ", its error", twin, ours("expected-gradients", setting, key="standardError"),
+    yield against("expected-gradients", name + ", its error", twin, ours("expected-gradients", setting, key="sampleError"),
                    lambda: values().std(0, ddof=1) / np.sqrt(SAMPLES))
 
 

@@ -14,6 +14,7 @@ package struct AblationCAM: Explainer {
     package static let formula = "ReLU(sum over channels of w A), w = (s - s without the channel) / |s|"
     package static let source = "Ramaswamy et al. 2020, equations 2 and 3"
     package static let sign = MapSign.magnitude
+    package static let asksManyTimes = true
     package static let cost = "1 forward, 1 of the tail for each channel"
     private let layer: TargetLayer
     private let subject: ExplainedNetwork
@@ -46,13 +47,16 @@ package struct AblationCAM: Explainer {
                     let drop = s - batch.scoring.value(target, logits)
                     drops[t][live[variant]] = s == 0 ? drop : drop / abs(s)
                 }
-                try batch.advance((Double(picture) + Double(variant + 1) / Double(live.count)) / Double(batch.pictures.count))
+                try batch.advance(
+                    (Double(picture) + Double(variant + 1) / Double(live.count))
+                        / Double(batch.pictures.count))
             }
             return zip(targets[picture], drops).map { target, weights in
                 Attribution(
                     picture: picture, target: target, grid: grid,
                     values: weightedChannels(own[...], weights, clip: true),
-                    blankReason: "no cell of the layer is active in channels without which the class would lose")
+                    blankReason:
+                        "no cell of the layer is active in channels without which the class would lose")
             }
         }
     }

@@ -12,7 +12,8 @@ package struct CAM: LayerMethod {
     package static let name = "cam"
     package static let title = "CAM"
     package static let family = MethodFamily.activation
-    package static let formula = "sum over channels of w A, w the class's weights in the linear layer after the global average"
+    package static let formula =
+        "sum over channels of w A, w the class's weights in the linear layer after the global average"
     package static let source = "Zhou et al. 2016, equation 2"
     package static let sign = MapSign.evidence
     package static let cost = "1 forward, 1 back to the layer"
@@ -24,7 +25,8 @@ package struct CAM: LayerMethod {
             throw ExplainError(
                 .method,
                 "CAM is for a layer that only a global average and linear layers follow, and after “\(layer.name)” there is more; take "
-                    + "the last layer before the average (--layer), or Grad-CAM, which is the same there and goes on elsewhere.")
+                    + "the last layer before the average (--layer), or Grad-CAM, which is the same there and goes on elsewhere."
+            )
         }
         self.layer = TargetLayer(layer)
     }
@@ -36,5 +38,7 @@ package struct CAM: LayerMethod {
             map: tape.channelMap(activation, weights: weights, clip: false), weights: weights)
     }
 
-    package func blankReason(weights: [Float]?) -> String { "the weighted sum of the channels is zero everywhere" }
+    package func blankReason(weights: [Float]?) -> String {
+        "the weighted sum of the channels is zero everywhere"
+    }
 }

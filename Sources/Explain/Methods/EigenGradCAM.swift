@@ -9,7 +9,8 @@ package struct EigenGradCAM: Explainer {
     package static let name = "eigengradcam"
     package static let title = "Eigen-Grad-CAM"
     package static let family = MethodFamily.activation
-    package static let formula = "first principal component of dA A as cells x channels, up where it is larger"
+    package static let formula =
+        "first principal component of dA A as cells x channels, up where it is larger"
     package static let source = "pytorch-grad-cam, EigenGradCAM"
     package static let sign = MapSign.evidence
     package static let cost = "1 forward, 1 back to the layer"

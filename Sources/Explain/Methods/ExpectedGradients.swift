@@ -21,6 +21,7 @@ package struct ExpectedGradients: Explainer {
         "sum over colours of the mean of (x - b) times the gradient at a random point between a random baseline b and x"
     package static let source = "Erion et al. 2021, equation 3"
     package static let sign = MapSign.evidence
+    package static let asksManyTimes = true
     package static let cost = "400 forward, 200 back to the pixels (samples, and their baselines)"
 
     package struct Settings: MethodSettings {
@@ -175,7 +176,7 @@ package struct ExpectedGradients: Explainer {
                     picture: picture, target: target, grid: grid, values: map.values,
                     blankReason:
                         "at every pixel each sample's gradient is zero, or the picture is the baseline")
-                attribution.standardError = map.standardError
+                attribution.sampleError = map.sampleError
                 attribution.samples = estimate.count
                 let baselines = logits[..<estimate.count].reduce(0.0) {
                     $0 + Double(batch.scoring.value(target, $1))
@@ -217,6 +218,6 @@ package struct ExpectedGradients: Explainer {
             mean.add(sums.map { Float($0) })
         }
 
-        func map() -> (values: [Float], standardError: [Float]) { (mean.values, mean.standardError) }
+        func map() -> (values: [Float], sampleError: [Float]) { (mean.values, mean.sampleError) }
     }
 }

@@ -42,8 +42,8 @@ package struct FEM: LayerMethod {
         guard Double(k) * Double(k) < Double(height * width - 1) else {
             throw ExplainError(
                 .method,
-                "FEM with k = \(k) is blank on every picture: in a layer of \(height)×\(width) cells no value can exceed the mean by "
-                    + "√(\(height * width) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--set fem.k=…)."
+                "FEM with k = \(k) is blank on every picture: in a layer of \(height)×\(width) cells no value can exceed the mean by more "
+                    + "than √(\(height * width) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--set fem.k=…)."
             )
         }
     }

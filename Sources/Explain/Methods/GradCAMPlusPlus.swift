@@ -23,7 +23,8 @@ package struct GradCAMPlusPlus: ClassActivationMap {
         let sum = tape.reduce(activation, axes: [2, 3])
         let square = tape.map(WB_MAP_multiply, gradient, gradient)
         return GradCAMPlusPlus.weights(
-            &tape, sum: sum, gradient: gradient, square: square, cube: tape.map(WB_MAP_multiply, square, gradient))
+            &tape, sum: sum, gradient: gradient, square: square,
+            cube: tape.map(WB_MAP_multiply, square, gradient))
     }
 
     /// The weights, from the sum of the activations [N, C, 1, 1] and powers of the gradient [N, C, H, W].

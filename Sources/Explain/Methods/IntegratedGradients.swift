@@ -17,6 +17,7 @@ package struct IntegratedGradients: Explainer {
         "sum over colours of (x - b) times the mean of the gradient on the way from the baseline b to x"
     package static let source = "Sundararajan et al. 2017, equation 1"
     package static let sign = MapSign.evidence
+    package static let asksManyTimes = true
     package static let cost = "51 forward, 51 back to the pixels (steps and the baseline)"
 
     package struct Settings: MethodSettings {

@@ -11,7 +11,8 @@ package struct KPCACAM: Explainer {
     package static let name = "kpcacam"
     package static let title = "KPCA-CAM"
     package static let family = MethodFamily.activation
-    package static let formula = "first kernel principal component of A as cells x channels, up where A is larger"
+    package static let formula =
+        "first kernel principal component of A as cells x channels, up where A is larger"
     package static let source = "Karmani et al. 2024"
     package static let isClassSpecific = false
     package static let sign = MapSign.evidence
@@ -25,7 +26,8 @@ package struct KPCACAM: Explainer {
         package static let list = [
             MethodSetting<Settings>("kernel", \.kernel, "the kernel"),
             MethodSetting<Settings>(
-                "gamma", \.gamma, "its scale; none is 1 / channels", where: ("above 0", { $0.map { $0 > 0 } ?? true })),
+                "gamma", \.gamma, "its scale; none is 1 / channels",
+                where: ("above 0", { $0.map { $0 > 0 } ?? true })),
         ]
     }
     private let layer: TargetLayer
@@ -52,7 +54,9 @@ package struct KPCACAM: Explainer {
             Attribution(
                 picture: picture, target: nil, grid: grid,
                 values: map(activations),
-                blankReason: "to the kernel all cells of the layer are alike; its scale, kpcacam.gamma, does not suit their numbers")
+                blankReason:
+                    "to the kernel all cells of the layer are alike; its scale, kpcacam.gamma, does not suit their numbers"
+            )
         }
     }
 

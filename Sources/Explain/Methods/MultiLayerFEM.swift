@@ -13,7 +13,8 @@ package struct MultiLayerFEM: Explainer {
     package static let title = "Multi-layer FEM"
     package static let family = MethodFamily.features
     package static let usesLayer = false
-    package static let formula = "mean over layers of FEM, each scaled to 0 ... 1 and enlarged to the largest grid"
+    package static let formula =
+        "mean over layers of FEM, each scaled to 0 ... 1 and enlarged to the largest grid"
     package static let source = "ours, after Bourroux et al. 2022"
     package static let isClassSpecific = false
     package static let sign = MapSign.magnitude
@@ -27,7 +28,8 @@ package struct MultiLayerFEM: Explainer {
             MethodSetting<Settings>(
                 "k", \.k, "how many standard deviations above its mean a channel must be to count"),
             MethodSetting<Settings>(
-                "grids", \.grids, "how many sizes of grid, from the coarsest on, if --layer names one layer", 1...8),
+                "grids", \.grids, "how many sizes of grid, from the coarsest on, if --layer names one layer",
+                1...8),
         ]
     }
     private let parts: [FEM]
@@ -38,10 +40,14 @@ package struct MultiLayerFEM: Explainer {
         if layers.count == 1 {
             let input = subject.input.dims
             let all = try subject.network.stages(height: input[2], width: input[3])
-                .filter { Double(settings.k) * Double(settings.k) < Double($0.shape.dims[2] * $0.shape.dims[3] - 1) }
+                .filter {
+                    Double(settings.k) * Double(settings.k) < Double($0.shape.dims[2] * $0.shape.dims[3] - 1)
+                }
             guard !all.isEmpty else {
                 throw ExplainError(
-                    .method, "Multi-layer FEM finds no layer whose grid is large enough for k = \(settings.k); take a smaller k.")
+                    .method,
+                    "Multi-layer FEM finds no layer whose grid is large enough for k = \(settings.k); take a smaller k."
+                )
             }
             layers = Array(all.suffix(settings.grids))
         }

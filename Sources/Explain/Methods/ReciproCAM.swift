@@ -14,6 +14,7 @@ package struct ReciproCAM: Explainer {
     package static let source = "Byun and Lee 2024"
     package static let sign = MapSign.magnitude
     package static let scale = Target.Scale.probability
+    package static let asksManyTimes = true
     package static let cost = "1 forward, 1 of the tail for each cell"
 
     package struct Settings: MethodSettings {
@@ -60,7 +61,8 @@ package struct ReciproCAM: Explainer {
                     maps[t][cell] = batch.scoring.value(target, logits)
                 }
                 try batch.advance(
-                    (Double(picture) + Double(cell + 1) / Double(height * width)) / Double(batch.pictures.count))
+                    (Double(picture) + Double(cell + 1) / Double(height * width))
+                        / Double(batch.pictures.count))
             }
             return zip(targets[picture], maps).map { target, map in
                 Attribution(

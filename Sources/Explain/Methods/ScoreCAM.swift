@@ -21,6 +21,7 @@ package protocol ScoreCAMFamily: Explainer {
 extension ScoreCAMFamily {
     package static var family: MethodFamily { .activation }
     package static var sign: MapSign { .magnitude }
+    package static var asksManyTimes: Bool { true }
     package static var scale: Target.Scale { .probability }
     package var grid: Attribution.Grid { layer.grid }
     package func request(_ spec: inout PassSpec) { spec.stored.insert(layer.output) }
@@ -60,7 +61,8 @@ extension ScoreCAMFamily {
                         for c in Set(0..<channels).subtracting(live) { scores[t][c] = s }
                     }
                 }
-                try batch.advance((Double(picture) + Double(variant + 1) / Double(count)) / Double(batch.pictures.count))
+                try batch.advance(
+                    (Double(picture) + Double(variant + 1) / Double(count)) / Double(batch.pictures.count))
             }
             return zip(targets[picture], scores).map { target, scores in
                 Attribution(

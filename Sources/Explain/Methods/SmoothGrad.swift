@@ -28,8 +28,8 @@ package struct SmoothGrad: NoiseMethod {
             mean.add(gradient)
         }
 
-        package func map() -> (values: [Float], standardError: [Float]) {
-            input.largest(mean.values.map(abs), mean.standardError)
+        package func map() -> (values: [Float], sampleError: [Float]) {
+            input.largest(mean.values.map(abs), mean.sampleError)
         }
     }
 }

@@ -28,8 +28,8 @@ package struct SmoothGradSquared: NoiseMethod {
             mean.add(gradient.map { $0 * $0 })
         }
 
-        package func map() -> (values: [Float], standardError: [Float]) {
-            input.largest(mean.values, mean.standardError)
+        package func map() -> (values: [Float], sampleError: [Float]) {
+            input.largest(mean.values, mean.sampleError)
         }
     }
 }

@@ -29,8 +29,8 @@ package struct VarGrad: NoiseMethod {
             moments.add(gradient)
         }
 
-        package func map() -> (values: [Float], standardError: [Float]) {
-            input.largest(moments.variance.map { Float($0) }, moments.standardErrorOfVariance)
+        package func map() -> (values: [Float], sampleError: [Float]) {
+            input.largest(moments.variance.map { Float($0) }, moments.sampleErrorOfVariance)
         }
     }
 }
@@ -76,7 +76,7 @@ struct SampleMoments {
     var variance: [Double] { seconds.map { count < 2 ? 0 : $0 / Double(count - 1) } }
 
     /// √((m₄ − (n − 3) / (n − 1) s⁴) / n), with m₄ the mean of the fourth powers and s² the variance.
-    var standardErrorOfVariance: [Float] {
+    var sampleErrorOfVariance: [Float] {
         guard count > 1 else { return seconds.map { _ in 0 } }
         let n = Double(count)
         return zip(fourths, variance).map {

@@ -1,0 +1,366 @@
+// What every method of the list must keep, so that a new one is tested by being listed; exact numbers of the class activation maps; targets,
+// settings, random numbers.
+
+import Explain
+import Foundation
+import Inference
+import Kernels
+import ONNX
+import TestSupport
+import Testing
+
+/// A network of 3×16×16 pictures: two convolutions that are symmetric from left to right, a global average and a linear layer.
+private func symmetricNetwork() -> ONNXBuilder {
+    var random = SeededRandom("symmetric")
+    func kernel(_ outputs: Int, _ inputs: Int) -> [Float] {
+        (0..<outputs * inputs * 3).flatMap { _ -> [Float] in
+            let (side, middle) = (random.float(), random.float())
+            return [side, middle, side]
+        }
+    }
+    var builder = ONNXBuilder(name: "symmetric")
+    builder.input("x", ["N", 3, 16, 16])
+    builder.initializer("w1", [8, 3, 3, 3], floats: kernel(8, 3))
+    builder.initializer("b1", [8], floats: (0..<8).map { _ in random.float() })
+    builder.initializer("w2", [6, 8, 3, 3], floats: kernel(6, 8).map { $0 / 2 })
+    builder.initializer("b2", [6], floats: (0..<6).map { _ in random.float() })
+    builder.initializer("w3", [4, 6], floats: (0..<24).map { _ in random.float() })
+    builder.node("Conv", ["x", "w1", "b1"], ["c1"], ["pads": [1, 1, 1, 1]], name: "conv1")
+    builder.node("Relu", ["c1"], ["r1"], name: "relu1")
+    builder.node("MaxPool", ["r1"], ["p1"], ["kernel_shape": [2, 2], "strides": [2, 2]], name: "pool1")
+    builder.node("Conv", ["p1", "w2", "b2"], ["c2"], ["pads": [1, 1, 1, 1]], name: "conv2")
+    builder.node("Relu", ["c2"], ["r2"], name: "relu2")
+    builder.node("GlobalAveragePool", ["r2"], ["p2"], name: "pool2")
+    builder.node("Flatten", ["p2"], ["f"], name: "flatten")
+    builder.node("Gemm", ["f", "w3"], ["scores"], ["transB": 1], name: "linear")
+    builder.output("scores", ["N", 4])
+    return builder
+}
+
+private func explain(
+    _ builder: ONNXBuilder, _ pictures: [[Float]], _ change: (inout Options) -> Void
+) throws -> [ImageExplanation] {
+    let model = try Model(Network(builder.model()), preprocessing: "none")
+    var options = Options()
+    (options.device, options.classChoice) = (.cpu, .index(0))
+    change(&options)
+    var results: [ImageExplanation] = []
+    try ExplanationSession(model, options: options).explain(
+        pictures.enumerated().map { .array($1, name: "picture \($0)") }
+    ) { _, result in results.append(try result.get()) }
+    return results
+}
+
+private func pictures(_ count: Int) -> [[Float]] {
+    var random = SeededRandom("pictures")
+    return (0..<count).map { _ in (0..<3 * 16 * 16).map { _ in random.float(0, 1) } }
+}
+
+private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool {
+    let range = max(1e-20, b.map(abs).max() ?? 0)
+    return a.count == b.count && zip(a, b).allSatisfy { abs($0 - $1) <= tolerance * range }
+}
+
+@Suite struct EveryMethodTests {
+    /// Fewer samples than people take.
+    private static let mostVariants = 20
+
+    @Test(arguments: Options.methods)
+    func bitsDependOnNeitherDeviceNorBatch(_ method: String) throws {
+        let pictures = pictures(3)
+        func found(_ batch: Int, _ device: Device) throws -> [ImageExplanation] {
+            try explain(symmetricNetwork(), pictures) {
+                ($0.methods, $0.batch, $0.opened) = ([method], batch, device)
+                ($0.classChoice, $0.mostVariants) = (.top(2), Self.mostVariants)
+            }
+        }
+        let expected = try found(1, .cpu(CPU(threads: 1)))
+        for device in Devices.all {
+            for batch in [1, 2, 3] {
+                let found = try found(batch, device.device)
+                for (a, b) in zip(found, expected) {
+                    #expect(a.explanations.count == b.explanations.count)
+                    for (map, other) in zip(a.explanations, b.explanations) {
+                        #expect(
+                            map.map.values.map(\.bitPattern) == other.map.values.map(\.bitPattern)
+                                && map.sampleError == other.sampleError,
+                            "\(method), \(device), in batches of \(batch)")
+                        #expect(map.target == other.target)
+                    }
+                }
+            }
+        }
+    }
+
+    /// No NaN, a title, and what it says of itself is true of its numbers.
+    @Test(arguments: Options.methods)
+    func saysWhatItIs(_ method: String) throws {
+        let type = try ExplainerList.named(method)
+        for image in try explain(
+            symmetricNetwork(), pictures(2),
+            { ($0.methods, $0.mostVariants) = ([method], Self.mostVariants) })
+        {
+            let found = image.explanations[0]
+            #expect(found.map.values.allSatisfy(\.isFinite))
+            #expect(found.isSigned == (type.sign == .evidence))
+            if !found.isSigned { #expect(found.map.values.allSatisfy { $0 >= 0 }) }
+            #expect((found.classIndex == nil) != type.isClassSpecific)
+            #expect(found.heatmap.width == 16 && found.heatmap.values.allSatisfy { $0 >= 0 && $0 <= 1 })
+            #expect(found.sampleError.map { $0.values.allSatisfy { $0 >= 0 } } ?? true)
+        }
+        #expect(!type.title.isEmpty && !type.formula.isEmpty && !type.source.isEmpty && !type.cost.isEmpty)
+        for setting in type.settingsTable {
+            #expect(!setting.help.isEmpty && setting.name == setting.name.lowercased())
+        }
+    }
+
+    /// A mirrored picture has the mirrored map, where no sample is drawn.
+    @Test(
+        arguments: Options.methods.filter {
+            !(try! ExplainerList.named($0)).asksManyTimes || $0 == "scorecam"
+        })
+    func mirrored(_ method: String) throws {
+        func mirror(_ x: [Float], _ width: Int) -> [Float] {
+            stride(from: 0, to: x.count, by: width).flatMap { x[$0..<$0 + width].reversed() }
+        }
+        let picture = pictures(1)[0]
+        let found = try explain(symmetricNetwork(), [picture, mirror(picture, 16)]) { $0.methods = [method] }
+        let maps = found.map { $0.explanations[0].map }
+        // Not bit for bit: sums have another order.
+        #expect(
+            close(mirror(maps[0].values, maps[0].width), maps[1].values, within: 2e-4), "\(method)")
+    }
+
+    @Test func readmeHasThemAll() throws {
+        let root = URL(filePath: #filePath).appending(path: "../../..").standardized
+        let readme = try String(contentsOf: root.appending(path: "README.md"), encoding: .utf8)
+        let section = try #require(readme.components(separatedBy: "\n## Methods\n").dropFirst().first)
+        let rows = section.components(separatedBy: "\n## ")[0].split(separator: "\n").filter {
+            $0.hasPrefix("| ")
+        }.map(String.init)
+        let expected = ExplainerList.all.map {
+            "| `\($0.name)` | \($0.title) | \($0.family.rawValue) | \($0.isClassSpecific ? "a class" : "–") | \($0.cost) | \($0.source) |"
+        }
+        #expect(
+            Array(rows.dropFirst()) == expected,
+            "The table under “Methods” in README.md should be:\n\(expected.joined(separator: "\n"))")
+    }
+}
+
+@Suite struct ActivationMapNumbersTests {
+    private func map(_ method: String, at layer: String) throws -> [Float] {
+        try explain(oneConvNetwork(), [(0..<16).map(Float.init)]) {
+            ($0.methods, $0.layer) = ([method], layer)
+        }[0].explanations[0].map.values
+    }
+
+    @Test func elementWise() throws {
+        for layer in ["relu", "conv"] { #expect(try map("hirescam", at: layer) == [0, 4, 25, 25]) }
+        #expect(try map("layercam", at: "relu") == [0, 4, 31, 40])
+        #expect(try map("elementwise-gradcam", at: "relu") == [0, 4, 31, 40])
+    }
+
+    @Test func weights() throws {
+        // Weights 1 and −1 at the ReLU; 1.0714 and 0.7 at the convolution.
+        #expect(close(try map("xgradcam", at: "relu"), [0, 4, 25, 25], within: 1e-3))
+        let first: [Float] = [-5, 4, 31, 40]
+        let second: [Float] = [-30, -21, 6, 15]
+        let xgrad = zip(first, second).map { max(0, 1.0714 * $0 + 0.7 * $1) }
+        #expect(close(try map("xgradcam", at: "conv"), xgrad, within: 1e-3))
+        let plus = zip([0, 4, 31, 40] as [Float], [0, 0, 6, 15] as [Float]).map {
+            0.051948 * $0 + 0.043478 * $1
+        }
+        #expect(close(try map("gradcam++", at: "relu"), plus, within: 1e-4))
+    }
+
+    /// The scores are linear in the ReLU's activations, so its second derivative is 0.
+    @Test func shapleyIsGradCAMWhereAllIsLinear() throws {
+        #expect(close(try map("shapleycam", at: "relu"), [0, 4, 28, 32.5], within: 1e-5))
+    }
+
+    /// The first principal component of three cells on a line, and of one apart.
+    @Test func eigen() throws {
+        var builder = ONNXBuilder(name: "identity")
+        builder.input("x", ["N", 1, 2, 2])
+        builder.initializer("w", [3, 1, 1, 1], floats: [1, 2, 0])
+        builder.node("Conv", ["x", "w"], ["c"], name: "conv")
+        builder.node("GlobalAveragePool", ["c"], ["p"], name: "pool")
+        builder.node("Flatten", ["p"], ["y"], name: "flatten")
+        builder.output("y", ["N", 3])
+        let found = try explain(builder, [[0, 1, 2, 5]]) {
+            ($0.methods, $0.layer) = (["eigencam", "kpcacam"], "conv")
+        }
+        // Cells lie at x·(1, 2, 0): projected on that direction, less their mean of 2.
+        let expected = [-2, -1, 0, 3].map { Float($0) * Float(5).squareRoot() }
+        #expect(close(found[0].explanations[0].map.values, expected, within: 1e-6))
+        let linear = try explain(builder, [[0, 1, 2, 5]]) {
+            ($0.methods, $0.layer, $0.settings) = (["kpcacam"], "conv", ["kpcacam": ["kernel": "linear"]])
+        }
+        #expect(close(linear[0].explanations[0].map.values, expected, within: 1e-5))
+    }
+
+    /// One channel at a time without it, and one cell at a time alone, by hand.
+    @Test func tails() throws {
+        // s = 54: channel sums 0 + 4 + 31 + 40 = 75 and 0 − 0 − 6 − 15 = −21.
+        let weights: [Float] = [75.0 / 54, -21.0 / 54]
+        let ablation = zip([0, 4, 31, 40] as [Float], [0, 0, 6, 15] as [Float]).map {
+            max(0, weights[0] * $0 + weights[1] * $1)
+        }
+        #expect(close(try map("ablationcam", at: "relu"), ablation, within: 1e-5))
+        let cells = try explain(oneConvNetwork(), [(0..<16).map(Float.init)]) {
+            ($0.methods, $0.layer, $0.scale) = (["reciprocam"], "relu", .logit)
+        }[0].explanations[0].map.values
+        #expect(close(cells, [0, 4, 25, 25], within: 1e-6))
+    }
+
+    @Test func camIsForAverages() throws {
+        #expect(throws: ExplainError.self) { _ = try map("cam", at: "relu") }
+        // s = mean over cells of the map, for a layer that an average and a matrix follow.
+        let found = try explain(symmetricNetwork(), pictures(1)) { $0.methods = ["cam"] }[0]
+        let map = found.explanations[0].map.values
+        let logit = found.predictions.first { $0.index == 0 }!.logit
+        #expect(abs(map.reduce(0, +) / Float(map.count) - logit) < 1e-4 * abs(logit))
+    }
+}
+
+@Suite struct TargetTests {
+    /// CAM is linear in what is explained.
+    @Test func differencesAndNegatives() throws {
+        func cam(_ change: (inout Options) -> Void) throws -> Explanation {
+            try explain(symmetricNetwork(), pictures(1)) {
+                $0.methods = ["cam"]
+                change(&$0)
+            }[0].explanations[0]
+        }
+        let (a, b) = (try cam { $0.classChoice = .index(1) }, try cam { $0.classChoice = .index(2) })
+        let difference = try cam { ($0.classChoice, $0.against) = (.index(1), "2") }
+        #expect(difference.target == Target(1, against: 2))
+        #expect(close(difference.map.values, zip(a.map.values, b.map.values).map(-), within: 1e-5))
+        let negative = try cam { ($0.classChoice, $0.isNegative) = (.index(1), true) }
+        #expect(negative.map.values == a.map.values.map { -$0 })
+        #expect(throws: ExplainError.self) { _ = try cam { ($0.classChoice, $0.against) = (.index(1), "1") } }
+    }
+
+    /// The derivative of probabilities, against differences in double precision.
+    @Test func probability() throws {
+        let network = try Network(symmetricNetwork().model())
+        let scoring = Scoring(network: network, scores: ClassScores(scores: 4))
+        let logits: [Float] = [0.3, -1.2, 2, 0.7]
+        func value(_ z: [Double], _ target: Target) -> Double {
+            let powers = z.map { exp($0) }
+            let p = powers.map { $0 / powers.reduce(0, +) }
+            let s = p[target.classIndex] - (target.against.map { p[$0] } ?? 0)
+            return target.isNegative ? -s : s
+        }
+        for target in [
+            Target(2, scale: .probability), Target(0, against: 3, scale: .probability),
+            Target(1, isNegative: true, scale: .probability),
+        ] {
+            let found = scoring.cotangent(target, logits)
+            #expect(
+                abs(Double(scoring.value(target, logits)) - value(logits.map(Double.init), target)) < 1e-6)
+            for j in 0..<4 {
+                var (above, below) = (logits.map(Double.init), logits.map(Double.init))
+                above[j] += 1e-5
+                below[j] -= 1e-5
+                let slope = (value(above, target) - value(below, target)) / 2e-5
+                #expect(abs(Double(found[j]) - slope) < 1e-6)
+            }
+        }
+    }
+
+    @Test func namesOfFiles() {
+        for target in [
+            Target(386), Target(386, against: 101), Target(3, isNegative: true),
+            Target(3, against: 4, isNegative: true),
+        ] {
+            #expect(Target(fileName: target.fileName) == target)
+        }
+        for name in ["", "x", "1-vs-", "-vs-1", "not-", "01", "1-vs-2-vs-3", "+1"] {
+            #expect(Target(fileName: name) == nil, "\(name)")
+        }
+    }
+}
+
+@Suite struct SettingTests {
+    @Test func words() throws {
+        var options = Options()
+        try options.set("FEM.k=1.5")
+        try options.set("kpcacam.gamma=none")
+        #expect(options.settings == ["fem": ["k": "1.5"], "kpcacam": ["gamma": "none"]])
+        for wrong in ["", "fem", "fem.k", "fem.k=", ".k=1", "fem.=1", "nothing.k=1"] {
+            #expect(throws: ExplainError.self, "\(wrong)") { try options.set(wrong) }
+        }
+        for (method, setting, value) in [
+            ("fem", "q", "1"), ("fem", "k", "much"), ("finercam", "classes", "0"),
+            ("kpcacam", "kernel", "cubic"),
+            ("reciprocam", "gaussian", "maybe"), ("gradcam", "k", "1"),
+        ] {
+            do {
+                _ = try explain(symmetricNetwork(), pictures(1)) {
+                    ($0.methods, $0.settings) = ([method], [method: [setting: value]])
+                }
+                Issue.record("\(method).\(setting)=\(value) is taken.")
+            } catch let error as ExplainError {
+                #expect(error.kind == .method && error.description.contains(method))
+            }
+        }
+    }
+
+    @Test func severalLayers() throws {
+        let one = try ["relu1", "relu2"].map { layer in
+            try explain(symmetricNetwork(), pictures(1)) { ($0.methods, $0.layer) = (["layercam"], layer) }[0]
+                .explanations[0]
+        }
+        for layers in ["relu1,relu2", "relu*", "relu2, relu1"] {
+            let fused = try explain(symmetricNetwork(), pictures(1)) {
+                ($0.methods, $0.layer) = (["layercam"], layers)
+            }[0].explanations[0]
+            #expect(fused.map.width == 16 && fused.layer == "relu1, relu2")
+            // relu1 has the input's grid; relu2's heat map is its scaled map at that size.
+            let expected = zip(one[0].heatmap.values, one[1].heatmap.values).map { ($0 + $1) / 2 }
+            #expect(close(fused.map.values, expected, within: 1e-6), "\(layers)")
+        }
+        #expect(throws: ExplainError.self) {
+            _ = try explain(symmetricNetwork(), pictures(1)) { $0.layer = "nothing*" }
+        }
+    }
+}
+
+@Suite struct RandomTests {
+    /// The test vectors of Random123, the authors' own library.
+    @Test func philox() {
+        #expect(
+            CounterRandom.philox(SIMD4(0, 0, 0, 0), key: (0, 0))
+                == SIMD4(0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8))
+        #expect(
+            CounterRandom.philox(SIMD4(repeating: .max), key: (.max, .max))
+                == SIMD4(0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd))
+        #expect(
+            CounterRandom.philox(
+                SIMD4(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344), key: (0xa409_3822, 0x299f_31d0))
+                == SIMD4(0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1))
+    }
+
+    @Test func distributions() {
+        let random = CounterRandom(seed: 7, stream: 1)
+        let uniform = random.uniforms(40000, sample: 3)
+        let normal = random.normals(40001, sample: 3)
+        #expect(uniform.allSatisfy { $0 >= 0 && $0 < 1 } && normal.allSatisfy(\.isFinite))
+        func moments(_ x: [Float]) -> (mean: Double, variance: Double) {
+            let mean = x.reduce(0) { $0 + Double($1) } / Double(x.count)
+            return (mean, x.reduce(0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(x.count))
+        }
+        #expect(abs(moments(uniform).mean - 0.5) < 0.01 && abs(moments(uniform).variance - 1.0 / 12) < 0.003)
+        #expect(abs(moments(normal).mean) < 0.02 && abs(moments(normal).variance - 1) < 0.03)
+        #expect(random.uniforms(5, sample: 3) == Array(uniform.prefix(5)))
+        #expect(random.uniforms(5, sample: 4) != Array(uniform.prefix(5)))
+    }
+
+    @Test func meansAndErrors() {
+        var found = SampleMean(2)
+        for x in [[1, 10], [2, 10], [6, 10]] as [[Float]] { found.add(x) }
+        #expect(found.values == [3, 10] && found.variance == [7, 0])
+        #expect(abs(found.sampleError[0] - Float((7.0 / 3).squareRoot())) < 1e-6 && found.sampleError[1] == 0)
+    }
+}
