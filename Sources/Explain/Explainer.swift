@@ -188,6 +188,8 @@ package enum ExplainerList {
         // Gradients with respect to the pixels.
         Saliency.self, InputXGradient.self, IntegratedGradients.self, ExpectedGradients.self, SmoothGrad.self,
         SmoothGradSquared.self, VarGrad.self, FullGrad.self,
+        GuidedBackpropagation.self, Deconvnet.self, GuidedGradCAM.self,
+        Occlusion.self, RISE.self,
     ]
 
     package static func named(_ name: String) throws -> any Explainer.Type {

@@ -9,7 +9,7 @@ package struct CounterRandom: Sendable {
     package enum Stream {
         package static let randomCAM: UInt32 = 1
         package static let ssCAM: UInt32 = 2
-        package static let smoothGradCAM: UInt32 = 3
+        package static let rise: UInt32 = 3
     }
 
     private let key: (UInt32, UInt32)

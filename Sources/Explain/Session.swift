@@ -134,6 +134,7 @@ public final class ExplanationSession {
             self.device = opened.device.description
             engine = Engine(model.network, on: try LoadedDevice(opened.device))
             let memory = model.network.limits.memory
+            var meets = false
             while true {
                 let batch = plan.spec.batch
                 do {
@@ -148,7 +149,14 @@ public final class ExplanationSession {
                     guard batch == 1 || memory.left >= model.decoding.bound else {
                         throw LimitError("There is no room for the pictures of a batch.", isMemory: true)
                     }
-                    (slots, self.pass, self.share) = (try [pass.slot(), pass.slot()], pass, share)
+                    let slots = try [pass.slot(), pass.slot()]
+                    if try pass.joinsPictures() {
+                        engine.forget(plan.spec)
+                        plan = try Self.plan(model, layers: explained, methods, batch: 1)
+                        meets = true
+                        continue
+                    }
+                    (self.slots, self.pass, self.share) = (slots, pass, share)
                     break
                 } catch  where batch > 1 && isOutOfMemory(error) {
                     engine.forget(plan.spec)
@@ -157,7 +165,10 @@ public final class ExplanationSession {
             }
             let notes = [
                 opened.note,
-                plan.spec.batch == wanted
+                meets
+                    ? "the network makes pictures of a batch depend on each other, so they are computed one at a time"
+                    : nil,
+                plan.spec.batch == wanted || meets
                     ? nil
                     : "batches of \(wanted) pictures need more memory than there is, so \(plan.spec.batch) are computed at a time",
             ].compactMap { $0 }

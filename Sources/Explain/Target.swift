@@ -54,6 +54,8 @@ package struct Scoring: Sendable {
     package let network: Network
     package let scores: ClassScores
 
+    package init(network: Network, scores: ClassScores) { (self.network, self.scores) = (network, scores) }
+
     package var classes: Int { scores.classes }
 
     /// The probabilities of all classes, from their logits.

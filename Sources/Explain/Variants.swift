@@ -64,7 +64,13 @@ package final class Variants {
             spec.stored = [engine.network.logitsName]
             spec.source = masking
             do {
-                pass = try engine.pass(spec)
+                let made = try engine.pass(spec)
+                if try made.joinsPictures() {
+                    engine.forget(spec)
+                    size = 1
+                    continue
+                }
+                pass = made
                 break
             } catch  where size > 1 && isOutOfMemory(error) {
                 engine.forget(spec)

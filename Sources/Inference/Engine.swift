@@ -86,6 +86,37 @@ package final class Pass {
         try executor.start(tape.stage(1))
     }
 
+    /// Whether what is computed of one picture depends on the others of its batch: the scores of the first and of the last, among other
+    /// pictures. It runs only where the network's operators leave that open, and leaves the pass without what it was fed.
+    package func joinsPictures() throws -> Bool {
+        let batch = plan.spec.batch
+        guard batch > 1, plan.network.mayJoinPictures else { return false }
+        /// −1 … 1, scattered over the numbers by their bits (the finaliser of MurmurHash3).
+        func number(_ sample: Int, _ place: Int) -> Float {
+            var word = UInt32(truncatingIfNeeded: sample &* 0x1_0001 &+ place &* 0x9E37_79B9)
+            word = (word ^ word >> 16) &* 0x85EB_CA6B
+            word = (word ^ word >> 13) &* 0xC2B2_AE35
+            return Float(Int32(bitPattern: word ^ word >> 16)) * 0x1p-31
+        }
+        func scores(_ samples: [Int]) throws -> [ArraySlice<UInt32>] {
+            for (i, input) in plan.inputs.enumerated() {
+                let shape = tape.shape(input)
+                // What serves all pictures stays the same.
+                let own = shape.rank > 0 && shape.dims[0] == batch ? samples : [0]
+                let size = shape.count / own.count
+                try feed(own.flatMap { sample in (0..<size).map { number(sample, $0) } }, at: i)
+            }
+            try forward()
+            // NaNs are equal.
+            let all = try stored(plan.network.logitsName)!.map { $0.isNaN ? .max : $0.bitPattern }
+            let row = all.count / batch
+            return (0..<batch).map { all[$0 * row..<($0 + 1) * row] }
+        }
+        let (last, others) = (batch - 1, Array(batch..<2 * batch - 1))
+        let all = try scores(Array(0..<batch))
+        return try all[0] != scores([0] + others)[0] || all[last] != scores(others + [last])[last]
+    }
+
     // MARK: Reading
 
     /// A value of `spec.stored`, in row-major order; nil if it is not computed.

@@ -154,28 +154,38 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         }[0].explanations[0].map.values
     }
 
+    private func check(_ method: String, at layer: String, _ expected: [Float], within tolerance: Float)
+        throws
+    {
+        let found = try map(method, at: layer)
+        #expect(close(found, expected, within: tolerance), "\(method) at \(layer): \(found)")
+    }
+
     @Test func elementWise() throws {
-        for layer in ["relu", "conv"] { #expect(try map("hirescam", at: layer) == [0, 4, 25, 25]) }
-        #expect(try map("layercam", at: "relu") == [0, 4, 31, 40])
-        #expect(try map("elementwise-gradcam", at: "relu") == [0, 4, 31, 40])
+        for layer in ["relu", "conv"] {
+            let found = try map("hirescam", at: layer)
+            #expect(found == [0, 4, 25, 25])
+        }
+        try check("layercam", at: "relu", [0, 4, 31, 40], within: 0)
+        try check("elementwise-gradcam", at: "relu", [0, 4, 31, 40], within: 0)
     }
 
     @Test func weights() throws {
         // Weights 1 and −1 at the ReLU; 1.0714 and 0.7 at the convolution.
-        #expect(close(try map("xgradcam", at: "relu"), [0, 4, 25, 25], within: 1e-3))
+        try check("xgradcam", at: "relu", [0, 4, 25, 25], within: 1e-3)
         let first: [Float] = [-5, 4, 31, 40]
         let second: [Float] = [-30, -21, 6, 15]
         let xgrad = zip(first, second).map { max(0, 1.0714 * $0 + 0.7 * $1) }
-        #expect(close(try map("xgradcam", at: "conv"), xgrad, within: 1e-3))
+        try check("xgradcam", at: "conv", xgrad, within: 1e-3)
         let plus = zip([0, 4, 31, 40] as [Float], [0, 0, 6, 15] as [Float]).map {
             0.051948 * $0 + 0.043478 * $1
         }
-        #expect(close(try map("gradcam++", at: "relu"), plus, within: 1e-4))
+        try check("gradcam++", at: "relu", plus, within: 1e-4)
     }
 
     /// The scores are linear in the ReLU's activations, so its second derivative is 0.
     @Test func shapleyIsGradCAMWhereAllIsLinear() throws {
-        #expect(close(try map("shapleycam", at: "relu"), [0, 4, 28, 32.5], within: 1e-5))
+        try check("shapleycam", at: "relu", [0, 4, 28, 32.5], within: 1e-5)
     }
 
     /// The first principal component of three cells on a line, and of one apart.
@@ -206,7 +216,7 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         let ablation = zip([0, 4, 31, 40] as [Float], [0, 0, 6, 15] as [Float]).map {
             max(0, weights[0] * $0 + weights[1] * $1)
         }
-        #expect(close(try map("ablationcam", at: "relu"), ablation, within: 1e-5))
+        try check("ablationcam", at: "relu", ablation, within: 1e-5)
         let cells = try explain(oneConvNetwork(), [(0..<16).map(Float.init)]) {
             ($0.methods, $0.layer, $0.scale) = (["reciprocam"], "relu", .logit)
         }[0].explanations[0].map.values
@@ -217,9 +227,9 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         #expect(throws: ExplainError.self) { _ = try map("cam", at: "relu") }
         // s = mean over cells of the map, for a layer that an average and a matrix follow.
         let found = try explain(symmetricNetwork(), pictures(1)) { $0.methods = ["cam"] }[0]
-        let map = found.explanations[0].map.values
+        let values = found.explanations[0].map.values
         let logit = found.predictions.first { $0.index == 0 }!.logit
-        #expect(abs(map.reduce(0, +) / Float(map.count) - logit) < 1e-4 * abs(logit))
+        #expect(abs(values.reduce(0, +) / Float(values.count) - logit) < 1e-4 * abs(logit))
     }
 }
 
@@ -362,5 +372,179 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         for x in [[1, 10], [2, 10], [6, 10]] as [[Float]] { found.add(x) }
         #expect(found.values == [3, 10] && found.variance == [7, 0])
         #expect(abs(found.sampleError[0] - Float((7.0 / 3).squareRoot())) < 1e-6 && found.sampleError[1] == 0)
+    }
+}
+
+@Suite struct GuidedTests {
+    private let picture = (0..<16).map(Float.init)
+
+    private func map(_ method: String, _ change: (inout Options) -> Void = { _ in }) throws -> [Float] {
+        try explain(oneConvNetwork(), [picture]) {
+            ($0.methods, $0.layer) = ([method], "relu")
+            change(&$0)
+        }[0].explanations[0].map.values
+    }
+
+    @Test func exactNumbers() throws {
+        let guided = try map("guided-backprop")
+        #expect(guided == [0, 1, 1, 1, 1, 3, 3, 2, 1, 3, 3, 2, 1, 2, 2, 1])
+        let deconvnet = try map("deconvnet")
+        #expect(deconvnet == [2, 3, 3, 1, 3, 5, 5, 2, 3, 5, 5, 2, 1, 2, 2, 1])
+        let cam = try map("guided-gradcam") { $0.settings = ["guided-gradcam": ["enlargement": "nearest"]] }
+        let expected: [Float] = [0, 0, 4, 4, 0, 0, 12, 8, 28, 84, 97.5, 65, 28, 56, 65, 32.5]
+        #expect(close(cam, expected, within: 1e-5))
+    }
+}
+
+@Suite struct BlackBoxTests {
+    /// s = Σ v x over a picture of 1×6×6, so that each covered pixel takes its own share away.
+    private static let weights = (0..<36).map { Float(($0 * 7) % 11) - 5 }
+    private func linear() -> ONNXBuilder {
+        var builder = ONNXBuilder(name: "linear")
+        builder.input("x", ["N", 1, 6, 6])
+        builder.initializer("one", [1, 1, 1, 1], floats: [1])
+        builder.initializer("w", [2, 36], floats: Self.weights + Self.weights.map { -$0 })
+        builder.node("Conv", ["x", "one"], ["c"], name: "conv")
+        builder.node("Flatten", ["c"], ["f"], name: "flatten")
+        builder.node("Gemm", ["f", "w"], ["scores"], ["transB": 1], name: "linear")
+        builder.output("scores", ["N", 2])
+        return builder
+    }
+    private let picture = (0..<36).map { Float($0 % 5) / 4 + 0.25 }
+
+    @Test(arguments: [(3, 2), (2, 2), (4, 3), (1, 1), (9, 9)])
+    func occlusion(_ window: Int, _ stride: Int) throws {
+        let found = try explain(linear(), [picture]) {
+            ($0.methods, $0.scale) = (["occlusion"], .logit)
+            $0.settings = ["occlusion": ["window": "\(window)", "stride": "\(stride)"]]
+        }[0].explanations[0].map.values
+        // By hand: windows from the corner on, and one that ends at the edge.
+        let length = min(window, 6)
+        var starts = Array(Swift.stride(from: 0, through: 6 - length, by: stride))
+        if starts.last! + length < 6 { starts.append(6 - length) }
+        var (sums, counts) = ([Double](repeating: 0, count: 36), [Double](repeating: 0, count: 36))
+        for top in starts {
+            for left in starts {
+                let cells = (top..<top + length).flatMap { y in (left..<left + length).map { y * 6 + $0 } }
+                let loss = cells.reduce(0.0) { $0 + Double(Self.weights[$1]) * Double(picture[$1]) }
+                for cell in cells {
+                    sums[cell] += loss
+                    counts[cell] += 1
+                }
+            }
+        }
+        #expect(close(found, zip(sums, counts).map { Float($0 / $1) }, within: 1e-5))
+        #expect(throws: ExplainError.self) {
+            _ = try explain(linear(), [picture]) {
+                ($0.methods, $0.settings) = (["occlusion"], ["occlusion": ["window": "2", "stride": "3"]])
+            }
+        }
+    }
+
+    /// With probability p = 1 all masks are 1, and the map is the score everywhere; else it comes near to what the mean over all masks is.
+    @Test func rise() throws {
+        func rise(_ settings: [String: String]) throws -> Explanation {
+            try explain(linear(), [picture]) {
+                ($0.methods, $0.scale, $0.classChoice) = (["rise"], .logit, .index(0))
+                $0.settings = ["rise": settings]
+            }[0].explanations[0]
+        }
+        let score = zip(Self.weights, picture).reduce(0) { $0 + $1.0 * $1.1 }
+        let all = try rise(["p": "1", "samples": "40"])
+        #expect(all.map.values.allSatisfy { abs($0 - score) < 1e-4 } && all.samples == 40)
+        #expect(all.sampleError!.values.allSatisfy { $0 < 1e-4 })
+        let some = try rise(["grid": "3", "samples": "100"])
+        let more = try rise(["grid": "3", "samples": "1600"])
+        // Four times as precise with sixteen times as many.
+        func mean(_ x: Explanation) -> Float { x.sampleError!.values.reduce(0, +) / 36 }
+        #expect(mean(some) / mean(more) > 3 && mean(some) / mean(more) < 5)
+        for (a, b) in zip(
+            zip(some.map.values, some.sampleError!.values), zip(more.map.values, more.sampleError!.values))
+        {
+            #expect(abs(a.0 - b.0) < 5 * (a.1 + b.1))
+        }
+        let precise = try rise(["grid": "3", "samples": "100000", "precision": "0.1"])
+        #expect(precise.samples! % 32 == 0 && precise.samples! < 100000)
+    }
+
+    /// Masks against the rule, in double precision.
+    @Test func masks() {
+        let masks = RandomMasks(grid: 3, p: 0.5, height: 7, width: 10, seed: 5)
+        let random = CounterRandom(seed: 5, stream: CounterRandom.Stream.rise)
+        for sample in 0..<20 {
+            var mask = [Float](repeating: 0, count: 70)
+            mask.withUnsafeMutableBufferPointer { masks.write(sample, to: $0) }
+            let numbers = random.uniforms(11, sample: sample)
+            func at(_ i: Int, _ extent: Int, _ number: Float) -> Double {
+                let cell = (extent + 2) / 3
+                let start = Int(number * Float(cell))
+                return min(max((Double(i + start) + 0.5) * 3 / Double(4 * cell) - 0.5, 0), 2)
+            }
+            for y in 0..<7 {
+                for x in 0..<10 {
+                    let (v, u) = (at(y, 7, numbers[9]), at(x, 10, numbers[10]))
+                    var expected = 0.0
+                    for j in 0..<3 {
+                        for i in 0..<3 where numbers[3 * j + i] < 0.5 {
+                            expected += max(0, 1 - abs(v - Double(j))) * max(0, 1 - abs(u - Double(i)))
+                        }
+                    }
+                    #expect(abs(Double(mask[y * 10 + x]) - expected) < 1e-5)
+                }
+            }
+        }
+    }
+}
+
+/// A network may reshape the batch away and let pictures meet.
+@Suite struct MeetingPicturesTests {
+    private func network(_ softmaxAxis: Int) -> ONNXBuilder {
+        var random = SeededRandom("meeting")
+        var builder = ONNXBuilder(name: "meeting")
+        builder.input("x", [1, 1, 4, 4])
+        builder.initializer("w", [3, 1, 3, 3], floats: (0..<27).map { _ in random.float() })
+        builder.initializer("flat", [2], ints: [3, 16])
+        builder.initializer("row", [2], ints: [1, -1])
+        builder.initializer("m", [4, 48], floats: (0..<192).map { _ in random.float(-3, 3) })
+        builder.node("Conv", ["x", "w"], ["c"], ["pads": [1, 1, 1, 1]], name: "conv")
+        builder.node("Reshape", ["c", "flat"], ["r"], name: "reshape")
+        builder.node("Softmax", ["r"], ["s"], ["axis": softmaxAxis], name: "softmax")
+        builder.node("Reshape", ["s", "row"], ["f"], name: "back")
+        builder.node("Gemm", ["f", "m"], ["scores"], ["transB": 1], name: "linear")
+        builder.output("scores", [1, 4])
+        return builder
+    }
+
+    @Test(arguments: [0, 1]) func areComputedOneAtATime(_ axis: Int) throws {
+        var random = SeededRandom("pictures that meet")
+        let pictures = (0..<3).map { _ in (0..<16).map { _ in random.float() } }
+        func found(_ batch: Int, _ method: String) throws -> (maps: [[Float]], note: String?) {
+            let model = try Model(Network(network(axis).model()), preprocessing: "none")
+            var options = Options()
+            (options.device, options.methods, options.batch, options.layer) = (.cpu, [method], batch, "conv")
+            (options.classChoice, options.mostVariants) = (.index(1), 12)
+            let session = try ExplanationSession(model, options: options)
+            var maps: [[Float]] = []
+            try session.explain(pictures.enumerated().map { .array($1, name: "\($0)") }) { _, result in
+                let image = try result.get()
+                maps.append(image.explanations[0].map.values + image.predictions.map(\.logit))
+            }
+            return (maps, session.deviceNote)
+        }
+        for method in ["gradcam", "rise", "smoothgrad", "scorecam"] {
+            let (one, together) = (try found(1, method), try found(3, method))
+            #expect(one.maps == together.maps, "\(method), axis \(axis)")
+            #expect((together.note?.contains("one at a time") ?? false) == (axis == 0))
+        }
+        // Variants of a picture must not meet either.
+        let model = try Model(Network(network(axis).model()), preprocessing: "none")
+        var options = Options()
+        (options.device, options.methods, options.layer) = (.cpu, ["occlusion"], "conv")
+        options.settings = ["occlusion": ["window": "4", "stride": "4"]]
+        let whole = try ExplanationSession(model, options: options).explain(.array(pictures[0], name: "0"))
+        options.settings = ["occlusion": ["window": "2", "stride": "2"]]
+        let parts = try ExplanationSession(model, options: options).explain(.array(pictures[0], name: "0"))
+        #expect(whole.explanations[0].map.values.allSatisfy { $0 == whole.explanations[0].map.values[0] })
+        #expect(Set(parts.explanations[0].map.values).count <= 4)
     }
 }

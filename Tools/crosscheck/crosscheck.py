@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from common import ROOT, Check, Row, standard_twins
 
-FAMILIES = ("cam",)
+FAMILIES = ("cam", "gradients")
 
 
 def table(rows: list[Row]) -> str:

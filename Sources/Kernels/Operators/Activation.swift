@@ -12,6 +12,7 @@ protocol Activation: UnaryOperator {
 }
 
 extension Activation {
+    package var keepsPicturesApart: Bool { true }
     package var constants: (a: Float, b: Float) { (0, 0) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "X"))
@@ -30,6 +31,7 @@ protocol Clipping: UnaryOperator {
 }
 
 extension Clipping {
+    package var keepsPicturesApart: Bool { true }
     package var role: Role { .clips(bounds: bounds) }
     package var gradientNeeds: GradientNeeds { .output }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -101,6 +103,7 @@ package struct Elu: Activation {
 }
 
 package struct PRelu: Operator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "PRelu"
     package static let formula = "y = x if x >= 0, else slope x"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
@@ -216,6 +219,7 @@ package struct Abs: Activation {
 }
 
 package struct Neg: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "Neg"
     package static let formula = "y = -x"
     package init(_ attributes: Attributes) throws {}

@@ -11,6 +11,7 @@ protocol Arithmetic: Operator {
 }
 
 extension Arithmetic {
+    package var keepsPicturesApart: Bool { true }
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
 
     func operands(_ tape: Tape, _ inputs: [Operand?]) throws -> (Operand, Operand) {
@@ -125,6 +126,7 @@ package struct Div: Arithmetic {
 }
 
 package struct Sum: Operator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "Sum"
     package static let formula = "y = a + b + ..., added from left to right"
     package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }

@@ -48,6 +48,7 @@ struct RowProduct {
 
 /// y = α A B + β C, with A and B transposed if asked.
 package struct Gemm: FusingOperator {
+    package var keepsPicturesApart: Bool { !transA }
     package static let name = "Gemm"
     package static let formula = "y = alpha A B + beta C; B is constant"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }

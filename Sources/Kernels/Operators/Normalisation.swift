@@ -3,6 +3,7 @@
 import CMicrokernels
 
 package struct LRN: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "LRN"
     package static let formula = "y = x (bias + alpha / size * sum of x^2 over size channels)^-beta"
     package let role: Role = .pools

@@ -274,6 +274,8 @@ package protocol Operator: Sendable {
     init(_ attributes: Attributes) throws
 
     var role: Role { get }
+    /// Whether it is sure, whatever the shapes, that what it makes of one picture of a batch (the first axis) depends on no other.
+    var keepsPicturesApart: Bool { get }
     var gradientNeeds: GradientNeeds { get }
 
     /// Computes on the host if all inputs are constants; nil if that is not worth code of its own. Memory is asked for before
@@ -327,6 +329,7 @@ extension Operator {
     package static var hasGradient: Bool { true }
     package static func arity(opset: Int) -> Arity { Arity() }
     package var role: Role { .computes }
+    package var keepsPicturesApart: Bool { false }
     package var gradientNeeds: GradientNeeds { [] }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
     package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? { nil }

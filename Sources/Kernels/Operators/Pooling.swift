@@ -50,6 +50,7 @@ private struct Pooling: Sendable {
 }
 
 package struct MaxPool: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "MaxPool"
     package static let formula = "y = largest of a window; the gradient goes to the first of equals"
     package static func arity(opset: Int) -> Arity { Arity(outputs: 2) }
@@ -77,6 +78,7 @@ package struct MaxPool: UnaryOperator {
 }
 
 package struct AveragePool: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "AveragePool"
     package static let formula = "y = mean of a window"
     package let role: Role = .pools
@@ -106,6 +108,7 @@ private func spread(_ tape: inout Tape, _ dy: Value, over shape: Shape, axes: [I
 }
 
 package struct GlobalAveragePool: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "GlobalAveragePool"
     package static let formula = "y = mean over height and width"
     package let role: Role = .pools
@@ -123,6 +126,7 @@ package struct GlobalAveragePool: UnaryOperator {
 }
 
 package struct GlobalMaxPool: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
     package static let name = "GlobalMaxPool"
     package static let formula = "y = largest over height and width; the gradient goes to the first of equals"
     package let role: Role = .pools

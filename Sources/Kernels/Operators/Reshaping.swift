@@ -33,6 +33,7 @@ extension Reshaping {
 }
 
 package struct Flatten: Reshaping {
+    package var keepsPicturesApart: Bool { axis == 1 }
     package static let name = "Flatten"
     package static let formula = "the dimensions before and from the axis on as two"
     private let axis: Int

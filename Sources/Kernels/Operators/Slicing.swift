@@ -53,6 +53,7 @@ private func positions(_ shape: Shape, _ ranges: [SliceRange]) -> (indices: [Int
 }
 
 package struct Concat: Operator {
+    package var keepsPicturesApart: Bool { axis == 1 }
     package static let name = "Concat"
     package static let formula = "tensors one after the other along an axis"
     package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }

@@ -1,0 +1,114 @@
+// Guided backpropagation and the deconvolutional network: the gradient, but for another way back through clips.
+
+import CMicrokernels
+import Inference
+import Kernels
+
+/// Another way back through ReLUs and other clips. What else clips, such as SiLU, has its own gradient.
+package enum ClipRule: BackwardRule {
+    /// g [x > 0] [g > 0]: what is positive goes back where the gradient does.
+    case guided
+    /// max(g, 0), whatever went forward.
+    case deconvolution
+
+    package func vjp(
+        _ tape: inout Tape, _ operation: any Operator, _ node: LoweredNode, cotangents: [Value?],
+        wanted: Set<Int>
+    ) throws -> [Value?]? {
+        guard case .clips = operation.role, let dy = cotangents[0] else { return nil }
+        let positive = tape.map(WB_MAP_clip, dy, a: 0, b: .infinity)
+        switch self {
+        case .guided: return try operation.vjp(&tape, node, cotangents: [positive], wanted: wanted)
+        case .deconvolution:
+            return node.inputs.indices.map { wanted.contains($0) && $0 == 0 ? positive : nil }
+        }
+    }
+}
+
+/// What is common to methods that go back to the pixels in a pass of their own, with one rule.
+struct RuledGradient {
+    let input: PixelInput
+    let rule: ClipRule
+
+    /// For each picture what comes back [C, H, W], row by row, for one target of each.
+    func gradients(_ batch: ExplainedBatch, _ targets: [Target], _ engine: Engine) throws -> [[Float]] {
+        let shared = batch.pass.plan.spec
+        var spec = PassSpec(batch: batch.size, height: shared.height, width: shared.width)
+        (spec.stored, spec.gradients) = ([engine.network.logitsName], [input.name])
+        spec.add(rule: rule)
+        let pass = try engine.pass(spec)
+        let numbers = batch.pictures.flatMap(batch.input)
+        try pass.feed(numbers + Array(repeating: 0, count: (batch.size - batch.pictures.count) * input.count))
+        try pass.forward()
+        try pass.backward(batch.seed(batch.cotangents(targets), size: batch.size))
+        let all = try pass.gradient(input.name)!
+        return batch.pictures.map { Array(all[$0 * input.count..<($0 + 1) * input.count]) }
+    }
+
+    /// The sum of a gradient over the colours.
+    func sum(_ gradient: [Float]) -> [Float] {
+        var sum = Array(gradient[..<input.cells])
+        for channel in 1..<max(1, input.channels) {
+            for i in 0..<input.cells { sum[i] += gradient[channel * input.cells + i] }
+        }
+        return sum
+    }
+}
+
+/// A method that is the gradient under one rule, its colours added.
+package protocol RuledMethod: Explainer where Settings == NoSettings {
+    static var rule: ClipRule { get }
+    var input: PixelInput { get }
+    init(_ input: PixelInput)
+}
+
+extension RuledMethod {
+    package static var family: MethodFamily { .gradient }
+    package static var sign: MapSign { .evidence }
+    package static var cost: String { "1 forward, 1 back to the pixels" }
+    package var grid: Attribution.Grid { input.grid }
+
+    package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) throws {
+        self.init(try PixelInput(subject, for: Self.title))
+    }
+
+    package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
+        -> [Attribution]
+    {
+        let ruled = RuledGradient(input: input, rule: Self.rule)
+        return try batch.rounds(targets) { targets, pictures in
+            let found = try ruled.gradients(batch, targets, engine)
+            return pictures.map {
+                Attribution(
+                    picture: $0, target: targets[$0], grid: grid, values: ruled.sum(found[$0]),
+                    blankReason: "nothing positive comes back to the pixels")
+            }
+        }
+    }
+}
+
+/// Springenberg et al., “Striving for Simplicity: The All Convolutional Net”, 2014, figure 1: the gradient, but of what arrives at a ReLU
+/// only what is above 0 goes back; the colours are added.
+package struct GuidedBackpropagation: RuledMethod {
+    package static let name = "guided-backprop"
+    package static let title = "Guided backpropagation"
+    package static let formula =
+        "sum over colours of the gradient, of which only what is above 0 passes a ReLU"
+    package static let source = "Springenberg et al. 2014, figure 1"
+    package static let rule = ClipRule.guided
+    package let input: PixelInput
+    package init(_ input: PixelInput) { self.input = input }
+}
+
+/// Zeiler and Fergus, “Visualizing and Understanding Convolutional Networks”, ECCV 2014, section 2.1, as Simonyan et al. 2013 put it: the
+/// gradient, but what goes back through a ReLU is max(g, 0), whatever went forward; the colours are added.
+package struct Deconvnet: RuledMethod {
+    package static let name = "deconvnet"
+    package static let title = "Deconvnet"
+    package static let formula =
+        "sum over colours of the gradient, with ReLU(g) on the way back through each ReLU"
+    package static let source = "Zeiler and Fergus 2014, section 2.1"
+    package static let rule = ClipRule.deconvolution
+    package let input: PixelInput
+    package init(_ input: PixelInput) { self.input = input }
+}

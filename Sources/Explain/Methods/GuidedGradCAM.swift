@@ -1,0 +1,77 @@
+// Guided Grad-CAM.
+
+import Imaging
+import Inference
+import Kernels
+
+/// Selvaraju et al., “Grad-CAM”, ICCV 2017, section 3.3: guided backpropagation, its colours added, times Grad-CAM's map enlarged to the
+/// pixels. Of several layers it takes the last.
+package struct GuidedGradCAM: Explainer {
+    package static let name = "guided-gradcam"
+    package static let title = "Guided Grad-CAM"
+    package static let family = MethodFamily.gradient
+    package static let formula = "guided backpropagation times Grad-CAM enlarged to the pixels"
+    package static let source = "Selvaraju et al. 2017, section 3.3"
+    package static let sign = MapSign.evidence
+    package static let cost = "2 forward, 1 back to the pixels, 1 to the layer"
+
+    package enum Enlargement: String, SettingChoice { case bilinear, nearest }
+    package struct Settings: MethodSettings {
+        package var enlargement = Enlargement.bilinear
+        package init() {}
+        package static let list = [
+            MethodSetting<Settings>(
+                "enlargement", \.enlargement, "how Grad-CAM's map is enlarged; Captum does it by nearest")
+        ]
+    }
+    private let input: PixelInput
+    private let cam: GradCAM
+    private let enlargement: Enlargement
+
+    package init(_ settings: Settings, explaining subject: ExplainedNetwork) throws {
+        input = try PixelInput(subject, for: Self.title)
+        cam = GradCAM(NoSettings(), explaining: subject.layers[subject.layers.count - 1])
+        enlargement = settings.enlargement
+    }
+    package var grid: Attribution.Grid { input.grid }
+    package func request(_ spec: inout PassSpec) { cam.request(&spec) }
+
+    package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
+        -> [Attribution]
+    {
+        let maps = try cam.explain(batch, targets, engine)
+        let ruled = RuledGradient(input: input, rule: .guided)
+        let found = try batch.rounds(targets) { targets, pictures in
+            let found = try ruled.gradients(batch, targets, engine)
+            return pictures.map {
+                Attribution(
+                    picture: $0, target: targets[$0], grid: grid, values: ruled.sum(found[$0]),
+                    blankReason: "")
+            }
+        }
+        // Both come in the same order.
+        return zip(maps, found).map { map, guided in
+            let large = enlarged(map)
+            return Attribution(
+                picture: guided.picture, target: guided.target, grid: grid,
+                values: zip(large, guided.values).map(*),
+                blankReason: map.values.allSatisfy { $0 == 0 }
+                    ? map.blankReason
+                    : "nothing positive comes back to the pixels where Grad-CAM's map is above 0")
+        }
+    }
+
+    private func enlarged(_ map: Attribution) -> [Float] {
+        let (height, width) = map.grid.size
+        switch enlargement {
+        case .bilinear:
+            return Plane(width: width, height: height, values: map.values)
+                .resized(width: input.width, height: input.height).values
+        case .nearest:
+            return (0..<input.cells).map {
+                map.values[
+                    $0 / input.width * height / input.height * width + $0 % input.width * width / input.width]
+            }
+        }
+    }
+}
