@@ -166,6 +166,10 @@ endif
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement Benchmarks/requirements-torch-only.txt
 	touch $@
 
+.PHONY: crosscheck
+crosscheck: build models photos .venv-bench/torch ## each method beside its reference from PyPI, run live on the same weights and pixels
+	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --markdown .build/crosscheck.md
+
 .PHONY: conformance
 conformance: build .venv-bench/ready ## run ONNX's own test data through the program
 	.venv-bench/bin/python Tools/conformance.py --device cpu --device opencl:0

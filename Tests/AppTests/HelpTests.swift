@@ -48,7 +48,7 @@ import Testing
             ]
         ),
         ("classify", model + device + ["--batch", "--quiet", "--json", "<image>"]),
-        ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json", "<name>"]),
+        ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
         (
             "run",
@@ -121,8 +121,8 @@ import Testing
           layers                  List a network's layers, and the one that is
                                   explained by default.
           devices                 List the devices that can compute.
-          methods                 List the methods of explanation, with their formulas
-                                  and papers.
+          methods                 List the methods of explanation, or describe some:
+                                  formulas, papers, settings.
           operators               List the ONNX operators that networks may use.
           run                     Feed a network a raw array and write what it
                                   computes, to compare it with anything.

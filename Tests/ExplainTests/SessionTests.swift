@@ -310,7 +310,7 @@ import Testing
         let near = failure {
             _ = try ExplanationSession(model, options: options { $0.methods = ["grad-cam"] })
         }
-        #expect(near?.description.contains("Did you mean “gradcam”?") ?? false)
+        #expect(near?.description.contains("Did you mean “gradcam”") ?? false)
         #expect(failure { _ = try Model(path: "/nowhere.onnx") }?.kind == .model)
         #expect(
             failure { _ = try Model(Network(oneConvNetwork().model()), preprocessing: "nothing") }?.kind

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import tempfile
 import warnings
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(2)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

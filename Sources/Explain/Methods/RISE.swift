@@ -92,7 +92,7 @@ package struct RandomMasks: Sendable {
     let height: Int, width: Int
     private let random: CounterRandom
 
-    init(grid: Int, p: Float, height: Int, width: Int, seed: UInt64) {
+    package init(grid: Int, p: Float, height: Int, width: Int, seed: UInt64) {
         (self.grid, self.p, self.height, self.width) = (grid, p, height, width)
         random = CounterRandom(seed: seed, stream: CounterRandom.Stream.rise)
     }
