@@ -32,7 +32,7 @@ func run(_ arguments: [String]) throws {
             String(format: "  %5.1f %%  ", 100 * prediction.probability)
                 + "\(prediction.index) \(prediction.label)")
     }
-    print("layer \(session.layer.name): \(session.layer.reason)")
+    for layer in session.layers { print("layer \(layer.name): \(layer.reason)") }
     for explanation in result.explanations {
         print("\n\(explanation.title)" + (explanation.label.map { " of “\($0)”" } ?? ""))
         if let reason = explanation.blank { print("The map is blank: \(reason).") }
