@@ -77,13 +77,18 @@ package final class DeviceCheck {
     }
 
     /// The first few pictures go through all layers at once; all of them are explained.
-    package init(_ model: Model, pictures: [Picture], reference: DeviceVariant) throws {
+    /// - Parameter methods: those that cannot be applied to the network are left out.
+    package init(
+        _ model: Model, pictures: [Picture], reference: DeviceVariant, methods: [String] = Options.methods
+    )
+        throws
+    {
         self.model = model
         self.pictures = pictures
         self.reference = reference
-        methods = Options.methods.filter { DeviceCheck.applies($0, to: model) }
+        self.methods = methods.filter { DeviceCheck.applies($0, to: model) }
         values = try pictures.prefix(2).flatMap { try model.tensor($0) }
-        expected = try DeviceCheck.explain(model, pictures, reference, methods, batch: 1)
+        expected = try DeviceCheck.explain(model, pictures, reference, self.methods, batch: 1)
     }
 
     /// A method that this network is too small for, say, is no matter of devices.

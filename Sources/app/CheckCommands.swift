@@ -118,6 +118,13 @@ struct VerifyCommand: ParsableCommand {
         help: ArgumentHelp("CPU threads; if left out, one for each core.", valueName: "n"))
     var threads: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Methods to explain by, separated by commas; if left out, all that the network allows.",
+            valueName: "names"),
+        completion: .list(Options.methods))
+    var method: String?
+
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
@@ -156,7 +163,10 @@ struct VerifyCommand: ParsableCommand {
         let model = try model.load()
         let pictures = images.isEmpty ? model.noise(3) : try Pictures.find(images)
         let start = Benchmark.now()
-        let check = try DeviceCheck(model, pictures: pictures, reference: cpus[0])
+        let check = try DeviceCheck(
+            model, pictures: pictures, reference: cpus[0],
+            methods: method.map { try list($0.lowercased()).map { try ExplainerList.named($0).name } }
+                ?? Options.methods)
         if !json {
             print("Model      \(model.path)")
             print("Pictures   \(images.isEmpty ? "noise" : pictures.map(\.name).joined(separator: ", "))")

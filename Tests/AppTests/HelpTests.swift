@@ -54,7 +54,7 @@ import Testing
             "run",
             model + device + ["--input", "--output", "--outputs", "--gradient", "--wrt", "--force", "--json"]
         ),
-        ("verify", model + ["--device", "--threads", "--json", "<image>"]),
+        ("verify", model + ["--device", "--threads", "--method", "--json", "<image>"]),
         (
             "bench",
             model + device + method + [
