@@ -14,7 +14,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 # Ours, theirs, options of ours, why they differ.
 METHODS = (
     ("gradcam", pgc.GradCAM, (), ""),
-    ("gradcam++", pgc.GradCAMPlusPlus, (), ""),
+    ("gradcam++", pgc.GradCAMPlusPlus, (), "they add 1e-6 to the divisor, which is of the size of 1e-5"),
     ("xgradcam", pgc.XGradCAM, (), ""),
     ("hirescam", pgc.HiResCAM, (), ""),
     ("elementwise-gradcam", pgc.GradCAMElementWise, (), ""),
