@@ -190,6 +190,7 @@ package enum ExplainerList {
         SmoothGradSquared.self, VarGrad.self, FullGrad.self,
         GuidedBackpropagation.self, Deconvnet.self, GuidedGradCAM.self,
         Occlusion.self, RISE.self,
+        LIME.self, KernelSHAP.self,
     ]
 
     package static func named(_ name: String) throws -> any Explainer.Type {

@@ -124,7 +124,8 @@ class Check:
         picture.resize((side, side), Image.Resampling.BICUBIC).save(self.picture)
         self.preprocessing = place / "preprocessing.json"
         self.preprocessing.write_text(json.dumps({"resize": "none", "divisor": 255, "mean": self.MEAN, "std": self.STD}))
-        colours = np.asarray(Image.open(self.picture), np.float32) / 255
+        self.colours = Image.open(self.picture)
+        colours = np.asarray(self.colours, np.float32) / 255
         numbers = (colours - np.float32(self.MEAN)) / np.float32(self.STD)
         self.input = torch.from_numpy(numbers.transpose(2, 0, 1)[None].copy())
         self.runs = 0
