@@ -136,7 +136,7 @@ class Check:
         out = Path(self.folder.name) / f"run{self.runs}"
         command = [self.app, "explain", self.picture, "--model", twin.path, "--preprocess", self.preprocessing, "--method", method,
                    "--device", "cpu", "--output", out, "--quiet", *options]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{method} on {twin.name}: {done.stderr.strip()}")
         found = json.loads((out / "results.json").read_text())["images"][0]["explanations"][0]
@@ -164,13 +164,37 @@ def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return x.astype(np.uint32)
 
 
-def uniforms(count: int, sample: int, stream: int, seed: int = 0) -> np.ndarray:
+def words(places: np.ndarray, sample: int, stream: int, attempt: int = 0, seed: int = 0) -> np.ndarray:
+    """Four words for each place (CounterRandom.words)."""
+    counter = np.zeros((len(places), 4), np.uint32)
+    counter[:, 0], counter[:, 1], counter[:, 2], counter[:, 3] = places, sample, stream, attempt
+    return philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
+
+
+def uniform(word: np.ndarray) -> np.ndarray:
+    """0 <= x < 1 (CounterRandom.uniform)."""
+    return (word >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def normals(count: int, sample: int, stream: int) -> np.ndarray:
+    """`count` numbers of a sample with the standard normal distribution (CounterRandom.normals)."""
+    one, half = np.float32(1), np.float32(0.5)
+    out = np.zeros(((count + 1) // 2, 2), np.float32)
+    open_, attempt = np.arange(len(out)), 0
+    while len(open_):
+        drawn = words(open_, sample, stream, attempt)[:, :2]
+        uv = ((drawn >> np.uint32(9)).astype(np.float32) + half) * np.float32(2**-22) - one
+        s = (uv * uv).sum(1, dtype=np.float32)
+        good = (s < 1) & (s > 0)
+        factor = np.sqrt(np.float32(-2) * np.log(s[good]) / s[good])
+        out[open_[good]] = uv[good] * factor[:, None]
+        open_, attempt = open_[~good], attempt + 1
+    return out.ravel()[:count]
+
+
+def uniforms(count: int, sample: int, stream: int) -> np.ndarray:
     """`count` numbers of a sample, each 0 <= x < 1 (CounterRandom.uniforms)."""
-    blocks = (count + 3) // 4
-    counter = np.zeros((blocks, 4), np.uint32)
-    counter[:, 0], counter[:, 1], counter[:, 2] = np.arange(blocks), sample, stream
-    words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32)).ravel()[:count]
-    return (words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    return uniform(words(np.arange((count + 3) // 4), sample, stream).ravel()[:count])
 
 
 def standard_twins(folder: Path) -> Iterator[Twin]:

@@ -11,8 +11,7 @@ from unittest import mock
 import numpy as np
 import torch
 from captum.attr import Occlusion
-from common import Check, Row, Twin, row, uniforms
-from gradients import normals
+from common import Check, Row, Twin, normals, row, uniforms
 from lime.lime_image import LimeImageExplainer
 from skimage.segmentation import quickshift, slic
 from sklearn.metrics import adjusted_rand_score
