@@ -86,16 +86,21 @@ package final class DeviceCheck {
         self.model = model
         self.pictures = pictures
         self.reference = reference
-        self.methods = methods.filter { DeviceCheck.applies($0, to: model) }
+        let layer = try model.layer("auto").layer
+        self.methods = try methods.filter { try DeviceCheck.applies($0, to: model, layer) }
         values = try pictures.prefix(2).flatMap { try model.tensor($0) }
         expected = try DeviceCheck.explain(model, pictures, reference, self.methods, batch: 1)
     }
 
     /// A method that this network is too small for, say, is no matter of devices.
-    private static func applies(_ method: String, to model: Model) -> Bool {
-        var options = Options()
-        (options.methods, options.device) = ([method], .cpu)
-        return (try? ExplanationSession(model, options: options)) != nil
+    private static func applies(_ method: String, to model: Model, _ layer: Layer) throws -> Bool {
+        do {
+            _ = try ExplanationSession.MadeMethod(
+                ExplainerList.named(method), model, layers: [layer], Options())
+            return true
+        } catch let error as ExplainError where error.kind == .method {
+            return false
+        }
     }
 
     private static func explain(

@@ -13,7 +13,12 @@ package final class ExplainedBatch {
     package let scoring: Scoring
     private let numbers: Block?
     private var forward: [Int: [[Float]]] = [:]  // by addition
-    private var round: (cotangents: [[Float]], additions: [Int: [[Float]]], gradients: [String: [Float]])?
+    private var rounds: [[UInt32]: Round] = [:]  // by the bits of what the pass went back with
+    /// What the pass made on a way back.
+    private struct Round {
+        var additions: [Int: [[Float]]] = [:]
+        var gradients: [String: [Float]] = [:]
+    }
     private let progress: ((_ done: Double) throws -> Void)?
 
     /// The pictures that there is room for.
@@ -54,10 +59,12 @@ package final class ExplainedBatch {
     /// The number that a target stands for.
     package func value(_ target: Target, picture: Int) -> Float { scoring.value(target, logits[picture]) }
 
-    /// Says how much of the work of a method that takes long is done.
-    /// - Parameter done: 0 … 1.
+    /// Says how much is done by a method that takes the pictures one after the other.
+    /// - Parameter done: parts of `parts` of the work for this picture.
     /// - Throws: whatever ends the work.
-    package func advance(_ done: Double) throws { try progress?(done) }
+    package func advance(_ picture: Int, done: Int, of parts: Int) throws {
+        try progress?((Double(picture) + Double(done) / Double(parts)) / Double(pictures.count))
+    }
 
     // MARK: The shared pass
 
@@ -83,17 +90,12 @@ package final class ExplainedBatch {
     /// The same for any function of the logits.
     /// - Parameter cotangents: its derivatives with respect to the logits of all classes, of each picture.
     package func outputs(of addition: some PassAddition, cotangents: [[Float]]) throws -> [[Float]] {
-        try back(cotangents)
-        return round!.additions[index(addition)]!
+        try back(cotangents).additions[index(addition)]!
     }
 
     /// The gradient with respect to a value of `PassSpec.gradients`, of the whole batch in row-major order.
     package func gradient(_ name: String, targets: [Target]) throws -> [Float] {
-        try back(cotangents(targets))
-        if let known = round!.gradients[name] { return known }
-        let found = try pass.gradient(name)!
-        round!.gradients[name] = found
-        return found
+        try back(cotangents(targets)).gradients[name]!
     }
 
     /// The derivatives of targets, one of each picture, with respect to the logits of all classes.
@@ -110,14 +112,18 @@ package final class ExplainedBatch {
         return known + Array(repeating: 0, count: size * scoring.scores.scores - known.count)
     }
 
-    private func back(_ cotangents: [[Float]]) throws {
-        if round?.cotangents == cotangents { return }
-        try pass.backward(seed(cotangents, size: size))
-        var found: [Int: [[Float]]] = [:]
+    private func back(_ cotangents: [[Float]]) throws -> Round {
+        let seed = seed(cotangents, size: size)
+        let bits = seed.map(\.bitPattern)
+        if let known = rounds[bits] { return known }
+        try pass.backward(seed)
+        var round = Round()
         for (i, other) in pass.plan.spec.additions.enumerated() where other.readsGradients {
-            found[i] = try pass.addition(i)
+            round.additions[i] = try pass.addition(i)
         }
-        round = (cotangents, found, [:])
+        for name in pass.plan.spec.gradients { round.gradients[name] = try pass.gradient(name) }
+        rounds[bits] = round
+        return round
     }
 
     /// What a method does for each round of targets: the first of each picture, then the second, ….

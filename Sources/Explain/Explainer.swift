@@ -54,27 +54,25 @@ extension Explainer {
     package static var scale: Target.Scale { .logit }
     /// Of gradients a few pixels have many times what others have, beside which those would not be seen (Smilkov et al. 2017, section
     /// 3.1).
-    package static var brightestQuantile: Double { family == .gradient || family == .propagation ? 0.99 : 1 }
+    package static var brightestQuantile: Double { family == .gradient ? 0.99 : 1 }
     package func request(_ spec: inout PassSpec) {}
 }
 
 /// Methods that work alike.
-package enum MethodFamily: String, Sendable, CaseIterable {
+package enum MethodFamily: String, Sendable {
     /// Weighs the channels of a layer.
     case activation = "class activation maps"
     /// Where channels fire, whatever the class.
     case features = "features"
     /// The gradient with respect to the pixels, as it is or averaged.
     case gradient = "gradients"
-    /// What goes back through each operator by a rule of its own.
-    case propagation = "propagation"
     /// Pixels in and scores out, nothing else.
     case perturbation = "black box"
 }
 
 /// What the numbers of a map mean.
 package enum MapSign: String, Sendable {
-    /// At least 0; the more, the more it matters. The heat map goes from the least to the largest.
+    /// The more, the more it matters: at least 0 where what is explained is. The heat map goes from the least to the largest.
     case magnitude
     /// Above 0 speaks for what is explained, below 0 against it. The heat map shows what is above 0.
     case evidence
@@ -95,12 +93,6 @@ package struct ExplainedNetwork: Sendable {
     package let samplesAtATime: Int
     /// The most variants of a picture that a method asks for, if devices are only compared; what is left of its map means nothing.
     package let mostVariants: Int?
-
-    package var pixels: Attribution.Grid {
-        input.rank == 4
-            ? .pixels(height: input.dims[2], width: input.dims[3])
-            : .pixels(height: 1, width: input.dims.last ?? 1)
-    }
 
     package init(
         _ network: Network, layers: [Layer], input: Shape, preprocessing: Preprocessing = .none,

@@ -64,7 +64,7 @@ package final class GradientVariants {
     /// The numbers that a variant has of each value that is fed for it alone.
     private let partSizes: [Int]
     /// How many are computed at a time.
-    package let size: Int
+    private let size: Int
 
     /// What is written of a variant: row by row, the first of the source's own parts first.
     package typealias Write = @Sendable (_ variant: Int, _ parts: [UnsafeMutableBufferPointer<Float>]) -> Void
@@ -76,29 +76,16 @@ package final class GradientVariants {
     ) throws {
         (self.batch, self.source, self.input) = (batch, source, input)
         self.most = subject.mostVariants
-        var size = GradientVariants.size(of: most, atATime: subject.samplesAtATime)
-        while true {
-            let shared = batch.pass.plan.spec
+        let (shared, name) = (batch.pass.plan.spec, input.name)
+        let atATime = GradientVariants.size(of: most, atATime: subject.samplesAtATime)
+        pass = try engine.pass(ofAtMost: atATime) { size in
             var spec = PassSpec(batch: size, height: shared.height, width: shared.width)
-            spec.stored = [engine.network.logitsName]
-            spec.gradients = [input.name]
+            (spec.stored, spec.gradients) = ([engine.network.logitsName], [name])
             spec.source = source
-            do {
-                let made = try engine.pass(spec)
-                if try made.joinsPictures() {
-                    engine.forget(spec)
-                    size = 1
-                    continue
-                }
-                pass = made
-                break
-            } catch  where size > 1 && isOutOfMemory(error) {
-                engine.forget(spec)
-                size = (size + 1) / 2
-            }
+            return spec
         }
+        let (size, tape) = (pass.plan.spec.batch, pass.tape)
         self.size = size
-        let tape = pass.tape
         partSizes = pass.plan.inputs[..<source.ownParts].map { tape.shape($0).count / size }
     }
 

@@ -5,6 +5,24 @@ import Imaging
 import Inference
 import Kernels
 
+/// A method whose map is made on the host, of a layer's activations and, if it says so, of the gradient with respect to them.
+package protocol HostLayerMethod: Explainer {
+    var layer: TargetLayer { get }
+    /// Whether it reads `ExplainedBatch.gradient` of the layer.
+    static var readsGradient: Bool { get }
+}
+
+extension HostLayerMethod {
+    package static var family: MethodFamily { .activation }
+    package static var readsGradient: Bool { false }
+    package var grid: Attribution.Grid { layer.grid }
+
+    package func request(_ spec: inout PassSpec) {
+        spec.stored.insert(layer.output)
+        if Self.readsGradient, !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
+    }
+}
+
 /// Σ_c w_c A_c, in the order of the channels.
 /// - Parameters:
 ///   - activations: [C, H, W], row by row.

@@ -41,9 +41,14 @@ package protocol LayerMethod: Explainer, PassAddition {
 }
 
 extension LayerMethod {
+    package static var family: MethodFamily { .activation }
+    package static var sign: MapSign { .magnitude }
+    package static var cost: String { isClassSpecific ? "1 forward, 1 back to the layer" : "1 forward" }
+
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) throws {
         precondition(
-            subject.layers.count == 1, "Of several layers each has a method, and FusedLayers fuses them.")
+            subject.layers.count == 1,
+            "Of several layers each has a method, and Attribution.fused fuses them.")
         try self.init(settings, explaining: subject.layers[0])
     }
 
@@ -95,9 +100,6 @@ package protocol ClassActivationMap: LayerMethod {
 }
 
 extension ClassActivationMap {
-    package static var family: MethodFamily { .activation }
-    package static var sign: MapSign { .magnitude }
-    package static var cost: String { "1 forward, 1 back to the layer" }
     package static var zeroWeights: String { "the weight of every channel is zero" }
 
     package func map(_ tape: inout Tape, activation: Value, gradient: Value?) throws -> LayerMap {

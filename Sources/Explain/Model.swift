@@ -250,9 +250,11 @@ public struct Model: Sendable {
     }
 
     /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.
-    package func layer(_ text: String) throws -> LayerChoice {
+    package func layer(_ text: String) throws -> LayerChoice { try layer(text, of: layers()) }
+
+    private func layer(_ text: String, of all: [Layer]) throws -> LayerChoice {
         do {
-            return try network.layer(named: text, of: layers())
+            return try network.layer(named: text, of: all)
         } catch {
             throw ExplainError(error, .layer)
         }
@@ -266,12 +268,12 @@ public struct Model: Sendable {
         if all.contains(where: { $0.name == text || $0.output == text })
             || parts.count == 1 && !text.contains(where: "*?".contains)
         {
-            return [try layer(text)]
+            return [try layer(text, of: all)]
         }
         var chosen: [Int: LayerChoice] = [:]
         for part in parts {
             guard part.contains(where: "*?".contains), !all.contains(where: { $0.name == part }) else {
-                let choice = try layer(part)
+                let choice = try layer(part, of: all)
                 chosen[choice.layer.index] = choice
                 continue
             }

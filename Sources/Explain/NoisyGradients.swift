@@ -15,6 +15,26 @@ package protocol GradientEstimate {
     func map() -> (values: [Float], sampleError: [Float])
 }
 
+/// The mean of gradients or of their squares: its magnitude in the colour where that is the largest.
+package struct GradientMean: GradientEstimate {
+    private let input: PixelInput
+    private let isOfSquares: Bool
+    private var mean: SampleMean
+    package var count: Int { mean.count }
+
+    init(_ input: PixelInput, ofSquares: Bool) {
+        (self.input, isOfSquares, mean) = (input, ofSquares, SampleMean(input.count))
+    }
+
+    package mutating func add(_ gradient: UnsafeBufferPointer<Float>, of sample: Int) {
+        if isOfSquares { mean.add(gradient.map { $0 * $0 }) } else { mean.add(gradient) }
+    }
+
+    package func map() -> (values: [Float], sampleError: [Float]) {
+        input.largest(mean.values.map(abs), mean.sampleError)
+    }
+}
+
 /// How many samples are drawn.
 package struct SampleCount: Hashable, Sendable {
     package let most: Int
@@ -136,7 +156,7 @@ extension NoiseMethod {
         let variants = try GradientVariants(
             batch, engine, of: samples.subject, input: input, source: Noise(), most: count.parts[0].count)
         // The same noise for all methods of this kind, all pictures and all classes.
-        let random = CounterRandom(seed: samples.subject.seed, stream: noiseStream)
+        let random = CounterRandom(seed: samples.subject.seed, stream: CounterRandom.Stream.noise)
         return try batch.pictures.flatMap { picture in
             let x = batch.input(picture)
             let sigma = samples.noise * (x.max()! - x.min()!)
@@ -148,8 +168,7 @@ extension NoiseMethod {
                     parts[0][i] = sigma * normal
                 }
             } progress: {
-                try batch.advance(
-                    (Double(picture) + Double($0) / Double(count.most)) / Double(batch.pictures.count))
+                try batch.advance(picture, done: $0, of: count.most)
             }
             return zip(targets[picture], estimates).map { target, estimate in
                 let map = estimate.map()
@@ -163,9 +182,6 @@ extension NoiseMethod {
         }
     }
 }
-
-/// Of `CounterRandom`.
-private let noiseStream: UInt32 = 0x534D_4F4F
 
 extension PixelInput {
     /// For each pixel the channel in which a number [C, H, W] is the largest, the first of equals; and from there both numbers.

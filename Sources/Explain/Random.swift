@@ -5,11 +5,18 @@ import CMicrokernels
 /// Philox 4×32 with 10 rounds (Salmon, Moraes, Dror, Shaw: “Parallel Random Numbers: As Easy as 1, 2, 3”, SC 2011): a function of a key
 /// and of a counter of 128 bits, of which a quarter tells what the numbers are for, a quarter the sample, and a quarter the place in it.
 package struct CounterRandom: Sendable {
-    /// What numbers are for.
+    /// What numbers are for; no two uses have the same.
     package enum Stream {
         package static let randomCAM: UInt32 = 1
         package static let ssCAM: UInt32 = 2
         package static let rise: UInt32 = 3
+        package static let lime: UInt32 = 0x4C49_4D45
+        package static let kernelSHAP: UInt32 = 0x5348_4150
+        package static let expectedGradients: UInt32 = 0x4558_5045
+        /// Of SmoothGrad and its kin.
+        package static let noise: UInt32 = 0x534D_4F4F
+        /// Which of equally dense pixels quickshift takes for denser.
+        package static let ties: UInt32 = 0x5449_4553
     }
 
     private let key: (UInt32, UInt32)
@@ -123,11 +130,4 @@ package struct SampleMean: Sendable {
     package var variance: [Double] { squares.map { count < 2 ? 0 : $0 / Double(count - 1) } }
     /// Of the mean: √(variance / n).
     package var sampleError: [Float] { variance.map { Float(($0 / Double(max(count, 1))).squareRoot()) } }
-
-    /// How far off the map is, against what it shows: the root mean square of the standard errors over the range of the values.
-    package var relativeError: Float {
-        guard let low = mean.min(), let high = mean.max(), high > low, count > 1 else { return 0 }
-        let square = variance.reduce(0, +) / Double(count) / Double(mean.count)
-        return Float(square.squareRoot() / (high - low))
-    }
 }

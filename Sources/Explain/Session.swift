@@ -71,6 +71,22 @@ public final class ExplanationSession {
         let settings: [(String, JSON)]
 
         var grid: Attribution.Grid { Attribution.fusedGrid(explainers.map(\.grid)) }
+
+        /// - Throws: `ExplainError` of kind `method` if it cannot be applied.
+        init(
+            _ type: any Explainer.Type, _ model: Model, layers: [Layer], _ options: Options,
+            samplesAtATime: Int = 1
+        ) throws {
+            let made = try (type.usesLayer ? layers.map { [$0] } : [layers]).map {
+                try type.make(
+                    options.settings[type.name] ?? [:],
+                    explaining: ExplainedNetwork(
+                        model.network, layers: $0, input: Shape([1] + model.inputShape()),
+                        preprocessing: model.preprocessing, seed: options.seed,
+                        samplesAtATime: samplesAtATime, mostVariants: options.mostVariants))
+            }
+            (self.type, explainers, settings) = (type, made.map(\.method), made[0].settings)
+        }
     }
 
     /// Plans, loads the weights onto the device, and builds its programs (OpenCL: seconds the first time,
@@ -82,30 +98,22 @@ public final class ExplanationSession {
         self.options = options
         var seen: Set<String> = []
         let types = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
+        for name in options.settings.keys where !seen.contains(name) { _ = try ExplainerList.named(name) }
         let choices = try model.layers(named: options.layer)
         layers = choices.map { ($0.layer.name, $0.layer.type, $0.layer.index, $0.reason) }
         // A device that is not there is complained of last.
         let opened = Result { try options.openDevice() }
         let device = try? opened.get().device
         let wanted = device?.batch(max(1, options.batch)) ?? 1
-        func subject(_ layers: [LayerChoice]) throws -> ExplainedNetwork {
-            ExplainedNetwork(
-                model.network, layers: layers.map(\.layer), input: Shape([1] + (try model.inputShape())),
-                preprocessing: model.preprocessing, seed: options.seed,
-                samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1, mostVariants: options.mostVariants)
-        }
-        for name in options.settings.keys where !seen.contains(name) { _ = try ExplainerList.named(name) }
-        let methods = try types.map { type in
-            let texts = options.settings[type.name] ?? [:]
-            let made = try (type.usesLayer ? choices.map { [$0] } : [choices]).map {
-                try type.make(texts, explaining: subject($0))
-            }
-            return MadeMethod(type: type, explainers: made.map(\.method), settings: made[0].settings)
+        let explained = choices.map(\.layer)
+        let methods = try types.map {
+            try MadeMethod(
+                $0, model, layers: explained, options,
+                samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1)
         }
         self.methods = methods
 
         do {
-            let explained = choices.map(\.layer)
             var plan = try Self.plan(model, layers: explained, methods, batch: wanted)
             scoring = Scoring(network: model.network, scores: ClassScores(scores: plan.logits.dims[1]))
             let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
@@ -150,7 +158,7 @@ public final class ExplanationSession {
                         throw LimitError("There is no room for the pictures of a batch.", isMemory: true)
                     }
                     let slots = try [pass.slot(), pass.slot()]
-                    if try pass.joinsPictures() {
+                    if try engine.joinsPictures(in: pass) {
                         engine.forget(plan.spec)
                         plan = try Self.plan(model, layers: explained, methods, batch: 1)
                         meets = true
@@ -307,9 +315,10 @@ public final class ExplanationSession {
             try progress?((done + $0) / parts)
         }
         let rows = batch.logits
+        let classes = rows.map(classes)
         // In the order in which the methods were asked for, and of the classes.
         let found = try methods.flatMap { method in
-            let wanted = rows.map { targets(of: method.type, $0) }
+            let wanted = classes.map { targets(of: method.type, $0) }
             let maps = try method.explainers.map { explainer in
                 let maps = try explainer.explain(batch, wanted, engine)
                 done += 1
@@ -338,6 +347,17 @@ public final class ExplanationSession {
                     results[i] = .failure(session.notANumber(pictures[i].name, rows[i], unknown))
                     return
                 }
+                if let other = classes[i].against, classes[i].explained == [other],
+                    session.methods.contains(where: { $0.type.isClassSpecific })
+                {
+                    results[i] = .failure(
+                        ExplainError(
+                            .classChoice,
+                            "\(pictures[i].name): The class to explain is \(other) “\(shortened(session.model.label(other)))”, which is "
+                                + "the one that it is compared with (--against), so there is no difference to explain."
+                        ))
+                    return
+                }
                 let explanations = found.filter { $0.1.picture == i }.map {
                     session.explanation($0.1, by: $0.0, probabilities)
                 }
@@ -356,11 +376,24 @@ public final class ExplanationSession {
     }
 
     /// What a method explains of a picture.
-    private func targets(of method: any Explainer.Type, _ logits: [Float]) -> [Target] {
-        let other = against.map { [$0].classes(logits)[0] }
-        return targets.classes(logits).filter { $0 != other }.map {
-            Target($0, against: other, isNegative: options.isNegative, scale: options.scale ?? method.scale)
+    /// - Parameter classes: of `explained`.
+    private func targets(of method: any Explainer.Type, _ classes: (explained: [Int], against: Int?))
+        -> [Target]
+    {
+        classes.explained.map {
+            Target(
+                $0, against: classes.against, isNegative: options.isNegative,
+                scale: options.scale ?? method.scale)
         }
+    }
+
+    /// The classes that are explained of a picture, and the one that they are compared with: without that one, unless it is the
+    /// only one.
+    private func classes(_ logits: [Float]) -> (explained: [Int], against: Int?) {
+        let all = targets.classes(logits)
+        guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, nil) }
+        let others = all.filter { $0 != other }
+        return (others.isEmpty ? all : others, other)
     }
 
     /// A network that overflows has nothing to say of a picture, and no map of it means anything.

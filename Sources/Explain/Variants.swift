@@ -41,7 +41,7 @@ package final class Variants {
     private let maskSize: Int
     private let most: Int?
     /// How many are computed at a time.
-    package let size: Int
+    private let size: Int
 
     /// - Parameters:
     ///   - feed: the value whose variants these are: nil for the picture, else the network runs from there on.
@@ -56,28 +56,14 @@ package final class Variants {
         masking = Masking(mask: mask, hasBaseline: hasBaseline)
         maskSize = mask.reduce(1, *)
         most = subject.mostVariants
-        var size = subject.samplesAtATime
-        while true {
-            let whole = PassSpec(
-                batch: size, height: batch.pass.plan.spec.height, width: batch.pass.plan.spec.width)
+        let (shared, masking) = (batch.pass.plan.spec, masking)
+        pass = try engine.pass(ofAtMost: subject.samplesAtATime) { size in
+            let whole = PassSpec(batch: size, height: shared.height, width: shared.width)
             var spec = feed.map { whole.tail(from: $0) } ?? whole
-            spec.stored = [engine.network.logitsName]
-            spec.source = masking
-            do {
-                let made = try engine.pass(spec)
-                if try made.joinsPictures() {
-                    engine.forget(spec)
-                    size = 1
-                    continue
-                }
-                pass = made
-                break
-            } catch  where size > 1 && isOutOfMemory(error) {
-                engine.forget(spec)
-                size = (size + 1) / 2
-            }
+            (spec.stored, spec.source) = ([engine.network.logitsName], masking)
+            return spec
         }
-        self.size = size
+        size = pass.plan.spec.batch
     }
 
     /// Sets the tensor whose variants are computed, and what takes the place of what is masked; both row by row.
@@ -89,11 +75,11 @@ package final class Variants {
     /// The logits of variants.
     /// - Parameters:
     ///   - mask: writes the mask of a variant, row by row; several are asked for at the same time, on several threads.
-    ///   - receive: is given each variant with its logits, in order.
+    ///   - receive: is given each variant with its logits and its mask, in order.
     package func run(
         _ variants: Range<Int>,
         mask: @Sendable (_ variant: Int, _ to: UnsafeMutableBufferPointer<Float>) -> Void,
-        receive: (_ variant: Int, _ logits: [Float]) throws -> Void
+        receive: (_ variant: Int, _ logits: [Float], _ mask: UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
         let maskSize = maskSize
         let variants = most.map { variants.prefix($0) } ?? variants
@@ -111,8 +97,12 @@ package final class Variants {
             }
             try pass.feed(masks, at: 0)
             try pass.forward()
-            for (i, logits) in try batch.logits(of: pass, count: count).enumerated() {
-                try receive(begin + i, logits)
+            let logits = try batch.logits(of: pass, count: count)
+            try masks.withUnsafeBufferPointer { masks in
+                for (i, row) in logits.enumerated() {
+                    let mask = UnsafeBufferPointer(rebasing: masks[i * maskSize..<(i + 1) * maskSize])
+                    try receive(begin + i, row, mask)
+                }
             }
         }
     }

@@ -119,20 +119,9 @@ package struct Plane: Equatable, Sendable {
     /// Scales to 0…1. A constant map is not scaled up but reported; NaN and infinities count as absent.
     /// - Parameter signed: scales from 0, and what is below 0 becomes 0.
     package func normalised(signed: Bool = false) -> Normalised {
-        if signed {
-            var positive = Plane(width: width, height: height, values: values.map { $0 < 0 ? 0 : $0 })
-            // The least is 0, whatever there is.
-            let high = positive.values.lazy.filter(\.isFinite).max() ?? 0
-            var notFinite = 0
-            for i in values.indices {
-                if !values[i].isFinite { notFinite += 1 }
-                positive.values[i] = values[i].isFinite && high > 0 ? positive.values[i] / high : 0
-            }
-            return Normalised(
-                plane: positive, minimum: 0, maximum: high, isConstant: high == 0, notFinite: notFinite)
-        }
         let finite = values.lazy.filter(\.isFinite)
-        let (low, high) = (finite.min() ?? 0, finite.max() ?? 0)
+        let low = signed ? 0 : finite.min() ?? 0
+        let high = max(low, finite.max() ?? low)
         let isConstant = low == high
         // Halved where the range itself would overflow.
         let half: Float = (high - low).isFinite ? 1 : 0.5
@@ -143,7 +132,7 @@ package struct Plane: Equatable, Sendable {
                 notFinite += 1
                 return 0
             }
-            return isConstant ? 0 : (value * half - low * half) / range
+            return isConstant ? 0 : ((value < low ? low : value) * half - low * half) / range
         }
         return Normalised(
             plane: Plane(width: width, height: height, values: scaled), minimum: low, maximum: high,

@@ -40,6 +40,9 @@ package struct RGBImage: Equatable, Sendable {
         }
     }
 
+    /// Of files that people call pictures of the formats that are read; what a file is its content tells.
+    package static let fileExtensions = ["png", "jpg", "jpeg"]
+
     /// Asked when the size of a picture is known, before it is decoded: the bytes of memory that decoding takes, at most, with the file's.
     package typealias Admission = (_ bytes: Int) throws(ImageError) -> Void
 

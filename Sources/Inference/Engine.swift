@@ -27,6 +27,38 @@ package final class Engine {
         return pass
     }
 
+    /// A pass of as many pictures as the device's memory has room for: at most `most`, or half of them, and so on; of one, if the network
+    /// makes pictures of a batch depend on each other. It is to be fed anew.
+    /// - Parameter spec: of a batch of so many.
+    package func pass(ofAtMost most: Int, _ spec: (_ batch: Int) -> PassSpec) throws -> Pass {
+        var batch = joinsPictures[spec(most).feed] == true ? 1 : most
+        while true {
+            let spec = spec(batch)
+            do {
+                let pass = try pass(spec)
+                if try !joinsPictures(in: pass) { return pass }
+                forget(spec)
+                batch = 1
+            } catch  where batch > 1 && isOutOfMemory(error) {
+                forget(spec)
+                batch = (batch + 1) / 2
+            }
+        }
+    }
+
+    /// Whether the network, or its tail from a value on, makes pictures of a batch depend on each other. It is tried once.
+    private var joinsPictures: [String?: Bool] = [:]
+
+    /// The same of what a pass computes; to try it leaves the pass without what it was fed.
+    package func joinsPictures(in pass: Pass) throws -> Bool {
+        let spec = pass.plan.spec
+        guard spec.batch > 1 else { return false }
+        if let known = joinsPictures[spec.feed] { return known }
+        let joins = try pass.joinsPictures()
+        joinsPictures[spec.feed] = joins
+        return joins
+    }
+
     /// Lets a pass go, with the memory that only it needed.
     package func forget(_ spec: PassSpec) {
         passes[spec] = nil
@@ -87,10 +119,10 @@ package final class Pass {
     }
 
     /// Whether what is computed of one picture depends on the others of its batch: the scores of the first and of the last, among other
-    /// pictures. It runs only where the network's operators leave that open, and leaves the pass without what it was fed.
-    package func joinsPictures() throws -> Bool {
+    /// pictures. It runs only where the network's operators leave that open.
+    fileprivate func joinsPictures() throws -> Bool {
+        guard plan.network.mayJoinPictures else { return false }
         let batch = plan.spec.batch
-        guard batch > 1, plan.network.mayJoinPictures else { return false }
         /// −1 … 1, scattered over the numbers by their bits (the finaliser of MurmurHash3).
         func number(_ sample: Int, _ place: Int) -> Float {
             var word = UInt32(truncatingIfNeeded: sample &* 0x1_0001 &+ place &* 0x9E37_79B9)

@@ -165,8 +165,7 @@ struct VerifyCommand: ParsableCommand {
         let start = Benchmark.now()
         let check = try DeviceCheck(
             model, pictures: pictures, reference: cpus[0],
-            methods: method.map { try list($0.lowercased()).map { try ExplainerList.named($0).name } }
-                ?? Options.methods)
+            methods: method.map(MethodOptions.names) ?? Options.methods)
         if !json {
             print("Model      \(model.path)")
             print("Pictures   \(images.isEmpty ? "noise" : pictures.map(\.name).joined(separator: ", "))")

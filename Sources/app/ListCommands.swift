@@ -189,11 +189,12 @@ struct MethodsCommand: ParsableCommand {
             "  explains  "
                 + (method.isClassSpecific ? "a class, by its \(method.scale.rawValue)" : "whatever the class")
         )
+        let top = method.brightestQuantile < 1 ? ", up to their 99th percentile" : ""
         print(
             "  numbers   "
                 + (method.sign == .evidence
-                    ? "above 0 speak for it, below 0 against it; the heat map shows those above 0"
-                    : "at least 0; the heat map goes from the least to the largest"))
+                    ? "above 0 speak for it, below 0 against it; the heat map shows those above 0\(top)"
+                    : "magnitudes; the heat map goes from the least to the largest\(top)"))
         print(
             "  lies on   " + (method.usesLayer ? "the cells of a layer (--layer)" : "the pixels of the input")
         )

@@ -44,7 +44,7 @@ enum Pictures {
     }
 
     private static func isPicture(_ name: String) -> Bool {
-        ["png", "jpg", "jpeg"].contains(Paths.fileExtension(name))
+        RGBImage.fileExtensions.contains(Paths.fileExtension(name))
     }
 
     /// Pictures to everybody else.

@@ -191,14 +191,19 @@ struct MethodOptions: ParsableArguments {
         }
     }
 
-    func apply(to options: inout Options) throws {
-        // Given twice, they add up.
-        options.methods = list(method.joined(separator: ",").lowercased())
-        if options.methods.contains("all") { options.methods = Options.methods }
-        guard !options.methods.isEmpty else {
+    /// The methods of a list with commas.
+    static func names(_ text: String) throws -> [String] {
+        let names = list(text.lowercased())
+        guard !names.isEmpty else {
             throw ExplainError(
                 .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")
         }
+        return names.contains("all") ? Options.methods : try names.map { try ExplainerList.named($0).name }
+    }
+
+    func apply(to options: inout Options) throws {
+        // Given twice, they add up.
+        options.methods = try MethodOptions.names(method.joined(separator: ","))
         options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         options.layer = layer
         options.against = against

@@ -253,6 +253,44 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         #expect(throws: ExplainError.self) { _ = try cam { ($0.classChoice, $0.against) = (.index(1), "1") } }
     }
 
+    /// A picture whose best class is the one that it is compared with fails by itself; the others of its batch go on.
+    @Test func comparedWithItself() throws {
+        let all = pictures(6)
+        let best = try explain(symmetricNetwork(), all) { $0.methods = ["cam"] }.map {
+            $0.predictions[0].index
+        }
+        let other = best[0]
+        let model = try Model(Network(symmetricNetwork().model()), preprocessing: "none")
+        for (against, batch) in [("\(other)", 1), ("\(other)", 3), ("top1", 3)] {
+            var options = Options()
+            (options.device, options.batch, options.against) = (.cpu, batch, against)
+            options.methods = ["gradcam", "fem"]
+            var failed: [Bool] = []
+            try ExplanationSession(model, options: options).explain(
+                all.enumerated().map { .array($1, name: "picture \($0)") }
+            ) { index, result in
+                switch result {
+                case .success(let image):
+                    failed.append(false)
+                    #expect(image.explanations[0].target == Target(best[index], against: other))
+                case .failure(let error):
+                    failed.append(true)
+                    #expect(error.kind == .classChoice && error.description.contains("picture \(index)"))
+                }
+            }
+            #expect(failed == best.map { against == "top1" || $0 == other })
+        }
+        // Of several classes the others are left.
+        for image in try explain(
+            symmetricNetwork(), all,
+            { ($0.methods, $0.classChoice, $0.against) = (["cam"], .top(3), "top2") })
+        {
+            let ranked = image.predictions.map(\.index)
+            #expect(image.explanations.map(\.classIndex) == [ranked[0], ranked[2]])
+            #expect(image.explanations.allSatisfy { $0.target?.against == ranked[1] })
+        }
+    }
+
     /// The derivative of probabilities, against differences in double precision.
     @Test func probability() throws {
         let network = try Network(symmetricNetwork().model())

@@ -32,18 +32,6 @@ package struct Softsign: UnaryOperator {
     }
 }
 
-/// Guided backpropagation: only what is positive goes back through a ReLU (Springenberg et al. 2015).
-package struct GuidedBackpropagation: BackwardRule {
-    package func vjp(
-        _ tape: inout Tape, _ operation: any Operator, _ node: LoweredNode, cotangents: [Value?],
-        wanted: Set<Int>
-    ) throws -> [Value?]? {
-        guard case .clips = operation.role, let dy = cotangents[0] else { return nil }
-        let positive = tape.map(WB_MAP_clip, dy, a: 0, b: .infinity)
-        return try operation.vjp(&tape, node, cotangents: [positive], wanted: wanted)
-    }
-}
-
 @Suite struct ArchitectureExamples {
     private static let devices = Devices.all
 
@@ -52,8 +40,10 @@ package struct GuidedBackpropagation: BackwardRule {
         let root = URL(filePath: #filePath).appending(path: "../../..").standardized
         let code =
             try String(contentsOfFile: #filePath, encoding: .utf8)
-            + String(
-                contentsOf: root.appending(path: "Sources/Explain/Methods/HiResCAM.swift"), encoding: .utf8)
+            + ["HiResCAM", "GuidedBackpropagation"].map {
+                try String(
+                    contentsOf: root.appending(path: "Sources/Explain/Methods/\($0).swift"), encoding: .utf8)
+            }.joined()
         let page = try String(
             contentsOf: root.appending(path: "Documentation/Architecture.md"), encoding: .utf8)
         let blocks = page.components(separatedBy: "\n```swift\n").dropFirst().map {
@@ -124,7 +114,7 @@ package struct GuidedBackpropagation: BackwardRule {
         var spec = PassSpec(batch: 1)
         spec.gradients = ["x"]
         let plain = try engine.pass(spec)
-        spec.add(rule: GuidedBackpropagation())
+        spec.add(rule: ClipRule.guided)
         let guided = try engine.pass(spec)
         for pass in [plain, guided] {
             try pass.feed(picture)

@@ -1,5 +1,6 @@
 // An engine's passes: they share weights and memory, keep what is theirs, and give the bits of a pass that is alone.
 
+import Explain
 import Inference
 import Kernels
 import ONNX
@@ -177,7 +178,7 @@ import Testing
         let guided = try engine.pass(
             spec {
                 $0.gradients = [body, "image"]
-                $0.add(rule: GuidedBackpropagation())
+                $0.add(rule: ClipRule.guided)
             })
         #expect(plain !== guided)
         for pass in [plain, guided] {

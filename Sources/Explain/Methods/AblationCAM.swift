@@ -7,23 +7,20 @@ import Kernels
 /// and 3: w_c = (s − s_c) / s, where s_c is the score with channel c of A set to 0, and the map is ReLU(Σ_c w_c A_c). Only the tail of
 /// the network runs. It is divided by |s|: by an s below 0, as logits may be, the map would be turned upside down. A channel that is
 /// 0 everywhere has the weight 0, and no pass is run for it.
-package struct AblationCAM: Explainer {
+package struct AblationCAM: HostLayerMethod {
     package static let name = "ablationcam"
     package static let title = "Ablation-CAM"
-    package static let family = MethodFamily.activation
     package static let formula = "ReLU(sum over channels of w A), w = (s - s without the channel) / |s|"
     package static let source = "Ramaswamy et al. 2020, equations 2 and 3"
     package static let sign = MapSign.magnitude
     package static let asksManyTimes = true
     package static let cost = "1 forward, 1 of the tail for each channel"
-    private let layer: TargetLayer
+    package let layer: TargetLayer
     private let subject: ExplainedNetwork
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) {
         (layer, self.subject) = (TargetLayer(subject.layers[0]), subject)
     }
-    package var grid: Attribution.Grid { layer.grid }
-    package func request(_ spec: inout PassSpec) { spec.stored.insert(layer.output) }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
@@ -41,15 +38,13 @@ package struct AblationCAM: Explainer {
             try variants.run(0..<live.count) { variant, mask in
                 mask.update(repeating: 1)
                 mask[live[variant]] = 0
-            } receive: { variant, logits in
+            } receive: { variant, logits, _ in
                 for (t, target) in targets[picture].enumerated() {
                     let s = batch.value(target, picture: picture)
                     let drop = s - batch.scoring.value(target, logits)
                     drops[t][live[variant]] = s == 0 ? drop : drop / abs(s)
                 }
-                try batch.advance(
-                    (Double(picture) + Double(variant + 1) / Double(live.count))
-                        / Double(batch.pictures.count))
+                try batch.advance(picture, done: variant + 1, of: live.count)
             }
             return zip(targets[picture], drops).map { target, weights in
                 Attribution(

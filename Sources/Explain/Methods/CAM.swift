@@ -11,12 +11,10 @@ import Kernels
 package struct CAM: LayerMethod {
     package static let name = "cam"
     package static let title = "CAM"
-    package static let family = MethodFamily.activation
     package static let formula =
         "sum over channels of w A, w the class's weights in the linear layer after the global average"
     package static let source = "Zhou et al. 2016, equation 2"
     package static let sign = MapSign.evidence
-    package static let cost = "1 forward, 1 back to the layer"
     package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) throws {

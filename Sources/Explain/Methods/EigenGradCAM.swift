@@ -5,24 +5,19 @@ import Kernels
 
 /// Eigen-CAM of dA ⊙ A, as pytorch-grad-cam's `EigenGradCAM`: the projection of each cell on the first principal component of the cells
 /// of that product, the means of the channels removed; up where the product, its channels summed, is larger.
-package struct EigenGradCAM: Explainer {
+package struct EigenGradCAM: HostLayerMethod {
     package static let name = "eigengradcam"
     package static let title = "Eigen-Grad-CAM"
-    package static let family = MethodFamily.activation
     package static let formula =
         "first principal component of dA A as cells x channels, up where it is larger"
     package static let source = "pytorch-grad-cam, EigenGradCAM"
     package static let sign = MapSign.evidence
+    package static let readsGradient = true
     package static let cost = "1 forward, 1 back to the layer"
-    private let layer: TargetLayer
+    package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) {
         layer = TargetLayer(subject.layers[0])
-    }
-    package var grid: Attribution.Grid { layer.grid }
-    package func request(_ spec: inout PassSpec) {
-        spec.stored.insert(layer.output)
-        if !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
     }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws

@@ -9,11 +9,8 @@ import Kernels
 package struct ElementwiseGradCAM: LayerMethod {
     package static let name = "elementwise-gradcam"
     package static let title = "Element-wise Grad-CAM"
-    package static let family = MethodFamily.activation
     package static let formula = "sum over channels of ReLU(dA A)"
     package static let source = "pytorch-grad-cam, GradCAMElementWise"
-    package static let sign = MapSign.magnitude
-    package static let cost = "1 forward, 1 back to the layer"
     package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining layer: Layer) { self.layer = TargetLayer(layer) }

@@ -1,6 +1,7 @@
 // Expected gradients.
 
 import Files
+import Imaging
 import Inference
 import Kernels
 import Text
@@ -81,7 +82,7 @@ package struct ExpectedGradients: Explainer {
         case .colours: (pictures, pictureCount, share) = ([:], 0, nil)
         case .folder(let path):
             let files = (Folder.names(path) ?? []).filter {
-                ["png", "jpg", "jpeg"].contains(Paths.fileExtension($0))
+                RGBImage.fileExtensions.contains(Paths.fileExtension($0))
             }
             guard !files.isEmpty else {
                 throw ExplainError(
@@ -117,7 +118,7 @@ package struct ExpectedGradients: Explainer {
         let levels: [Float]
 
         init(_ sample: Int, of pictures: Int, seed: UInt64) {
-            let random = CounterRandom(seed: seed, stream: 0x4558_5045)
+            let random = CounterRandom(seed: seed, stream: CounterRandom.Stream.expectedGradients)
             let (first, second) = (
                 random.words(sample: sample, place: 0), random.words(sample: sample, place: 1)
             )
@@ -162,8 +163,7 @@ package struct ExpectedGradients: Explainer {
                 empty: Estimate(input, x) { baseline(Draw($0, of: pictureCount, seed: seed)) },
                 write: write(isBaseline: false)
             ) {
-                try batch.advance(
-                    (Double(picture) + Double($0) / Double(count.most)) / Double(batch.pictures.count))
+                try batch.advance(picture, done: $0, of: count.most)
             }
             // The baselines' scores.
             var logits: [[Float]] = []

@@ -18,8 +18,6 @@ package struct FEM: LayerMethod {
     package static let source = "Fuad et al. 2020"
     package static let family = MethodFamily.features
     package static let isClassSpecific = false
-    package static let sign = MapSign.magnitude
-    package static let cost = "1 forward"
 
     package struct Settings: MethodSettings {
         package var k: Float = 2

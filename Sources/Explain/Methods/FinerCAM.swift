@@ -8,15 +8,12 @@ import Kernels
 /// Zhang et al., “Finer-CAM: Spotting the Difference Reveals Finer Details for Visual Explanation”, CVPR 2025: Grad-CAM of
 /// s_t − α · (mean of s_d over the n classes d whose logits are nearest to that of t); of classes equally near the lower index comes
 /// first. pytorch-grad-cam weighs those classes by their probabilities.
-package struct FinerCAM: LayerMethod {
+package struct FinerCAM: ClassActivationMap {
     package static let name = "finercam"
     package static let title = "Finer-CAM"
-    package static let family = MethodFamily.activation
     package static let formula =
         "Grad-CAM of the class's logit - alpha (mean of the logits of the classes nearest to it)"
     package static let source = "Zhang et al. 2025"
-    package static let sign = MapSign.magnitude
-    package static let cost = "1 forward, 1 back to the layer"
 
     package struct Settings: MethodSettings {
         package var alpha: Float = 1
@@ -34,9 +31,8 @@ package struct FinerCAM: LayerMethod {
         (self.layer, self.settings) = (TargetLayer(layer), settings)
     }
 
-    package func map(_ tape: inout Tape, activation: Value, gradient: Value?) -> LayerMap {
-        let weights = tape.spatialMean(gradient!)
-        return LayerMap(map: tape.channelMap(activation, weights: weights, clip: true), weights: weights)
+    package func weights(_ tape: inout Tape, activation: Value, gradient: Value) -> Value {
+        tape.spatialMean(gradient)
     }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws

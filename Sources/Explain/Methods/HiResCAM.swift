@@ -11,11 +11,8 @@ import Kernels
 package struct HiResCAM: LayerMethod {
     package static let name = "hirescam"
     package static let title = "HiResCAM"
-    package static let family = MethodFamily.activation
     package static let formula = "ReLU(sum over channels of dA A), dA the gradient of the class's logit"
     package static let source = "Draelos and Carin 2020"
-    package static let sign = MapSign.magnitude
-    package static let cost = "1 forward, 1 back to the layer"
     package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining layer: Layer) { self.layer = TargetLayer(layer) }

@@ -77,7 +77,6 @@ package struct IntegratedGradients: Explainer {
         let variants = try GradientVariants(
             batch, engine, of: subject, input: input,
             source: Interpolation(baseline: [input.channels, input.height, input.width]), most: shares.count)
-        let work = batch.pictures.count * baselines.count * shares.count
         return try batch.pictures.flatMap { picture in
             let x = batch.input(picture)
             let targets = targets[picture]
@@ -87,11 +86,11 @@ package struct IntegratedGradients: Explainer {
                 let b = baseline.numbers(for: x)
                 try variants.take(x, b)
                 var sums = targets.map { _ in WeightedSum(input.count) }
-                let before = (picture * baselines.count + k) * shares.count
                 try variants.run(shares.indices, targets: targets) {
                     $1[0][0] = shares[$0]
                 } logits: {
-                    try batch.advance(Double(before + $0) / Double(work))
+                    try batch.advance(
+                        picture, done: k * shares.count + $0, of: baselines.count * shares.count)
                     guard $0 == points.count else { return }
                     for (t, target) in targets.enumerated() {
                         atBaselines[t] += Double(batch.scoring.value(target, $1))

@@ -7,10 +7,9 @@ import Kernels
 /// Karmani et al., “KPCA-CAM: Visual Explainability of Deep Computer Vision Models using Kernel PCA”, 2024: Eigen-CAM with a kernel:
 /// with K_ij = k(a_i, a_j) for the cells' channels a_i, centred, the map is √λ v of its largest eigenvalue λ and its eigenvector v. The
 /// kernel is tanh(γ a·b + 1), exp(−γ |a − b|²), or a·b, which is Eigen-CAM; γ = 1 / channels unless it is set, as in scikit-learn.
-package struct KPCACAM: Explainer {
+package struct KPCACAM: HostLayerMethod {
     package static let name = "kpcacam"
     package static let title = "KPCA-CAM"
-    package static let family = MethodFamily.activation
     package static let formula =
         "first kernel principal component of A as cells x channels, up where A is larger"
     package static let source = "Karmani et al. 2024"
@@ -30,7 +29,7 @@ package struct KPCACAM: Explainer {
                 where: ("above 0", { $0.map { $0 > 0 } ?? true })),
         ]
     }
-    private let layer: TargetLayer
+    package let layer: TargetLayer
     private let settings: Settings
     private static let mostCells = 1024
 
@@ -44,8 +43,6 @@ package struct KPCACAM: Explainer {
                     + "\(Self.mostCells) are the most; take a layer with a smaller grid (--layer).")
         }
     }
-    package var grid: Attribution.Grid { layer.grid }
-    package func request(_ spec: inout PassSpec) { spec.stored.insert(layer.output) }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]

@@ -56,7 +56,9 @@ package struct KernelSHAP: SegmentMethod {
         // How likely sizes up to s are.
         var likely = [0.0]
         for s in 1..<n { likely.append(likely[s - 1] + 1 / (Double(s) * Double(n - s))) }
-        let (sizes, random) = (likely, CounterRandom(seed: common.subject.seed, stream: shapStream))
+        let (sizes, random) = (
+            likely, CounterRandom(seed: common.subject.seed, stream: CounterRandom.Stream.kernelSHAP)
+        )
         return Coalitions(segments: n, count: 1 + 2 * pairs, ahead: 1) { sample, shown in
             guard sample > 0 else { return }
             let pair = (sample - 1) / 2
@@ -86,9 +88,6 @@ package struct KernelSHAP: SegmentMethod {
         return ShapleyFit(coalitions, whole: whole, kernel: kernel)
     }
 }
-
-/// Of `CounterRandom`.
-private let shapStream: UInt32 = 0x5348_4150
 
 /// The regression of Kernel SHAP. All sums run in double precision, in the order of the samples.
 package struct ShapleyFit: CoalitionFit {

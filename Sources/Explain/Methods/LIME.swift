@@ -44,7 +44,7 @@ package struct LIME: SegmentMethod {
     package init(_ common: SegmentSampling<Settings>) { self.common = common }
 
     package func coalitions(segments: Int) -> Coalitions {
-        let random = CounterRandom(seed: common.subject.seed, stream: limeStream)
+        let random = CounterRandom(seed: common.subject.seed, stream: CounterRandom.Stream.lime)
         return Coalitions(segments: segments, count: common.settings.samples) { sample, shown in
             for (i, number) in random.uniforms(segments, sample: sample).enumerated() {
                 shown[i] = sample == 0 || number < 0.5 ? 1 : 0
@@ -61,9 +61,6 @@ package struct LIME: SegmentMethod {
         return RidgeFit(coalitions, weights: weights, alpha: Double(common.settings.alpha))
     }
 }
-
-/// Of `CounterRandom`.
-private let limeStream: UInt32 = 0x4C49_4D45
 
 /// A ridge regression whose samples weigh by how many segments they show. All sums run in double precision, in the order of the
 /// samples.

@@ -9,11 +9,8 @@ import Kernels
 package struct LayerCAM: LayerMethod {
     package static let name = "layercam"
     package static let title = "LayerCAM"
-    package static let family = MethodFamily.activation
     package static let formula = "ReLU(sum over channels of max(dA, 0) A)"
     package static let source = "Jiang et al. 2021, equations 5 and 6"
-    package static let sign = MapSign.magnitude
-    package static let cost = "1 forward, 1 back to the layer"
     package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining layer: Layer) { self.layer = TargetLayer(layer) }

@@ -74,15 +74,14 @@ package struct Occlusion: Explainer {
                 for y in rows[variant / columns.count] {
                     for x in columns[variant % columns.count] { mask[y * width + x] = 0 }
                 }
-            } receive: { variant, logits in
+            } receive: { variant, logits, _ in
                 for (t, target) in targets[picture].enumerated() {
                     let loss = batch.value(target, picture: picture) - batch.scoring.value(target, logits)
                     for y in rows[variant / columns.count] {
                         for x in columns[variant % columns.count] { sums[t][y * width + x] += loss }
                     }
                 }
-                try batch.advance(
-                    (Double(picture) + Double(variant + 1) / Double(count)) / Double(batch.pictures.count))
+                try batch.advance(picture, done: variant + 1, of: count)
             }
             return zip(targets[picture], sums).map { target, sum in
                 Attribution(

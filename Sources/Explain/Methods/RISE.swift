@@ -58,21 +58,19 @@ package struct RISE: Explainer {
             try variants.take(batch.input(picture))
             var means = targets[picture].map { _ in SampleMean(input.cells) }
             var open = Array(targets[picture].indices)
-            var mask = [Float](repeating: 0, count: input.cells)
             for part in count.parts where !open.isEmpty {
                 try variants.run(part) { sample, to in
                     masks.write(sample, to: to)
-                } receive: { sample, logits in
-                    mask.withUnsafeMutableBufferPointer { masks.write(sample, to: $0) }
+                } receive: { sample, logits, mask in
                     for t in open {
                         means[t].add(mask, times: batch.scoring.value(targets[picture][t], logits) / p)
                     }
-                    try batch.advance(
-                        (Double(picture) + Double(sample + 1) / Double(count.most))
-                            / Double(batch.pictures.count))
+                    try batch.advance(picture, done: sample + 1, of: count.most)
                 }
                 if let precision = count.precision {
-                    open = open.filter { means[$0].relativeError > precision }
+                    open = open.filter {
+                        SampleCount.relativeError(means[$0].values, means[$0].sampleError) > precision
+                    }
                 }
             }
             return zip(targets[picture], means).map { target, mean in

@@ -8,12 +8,9 @@ import Kernels
 package struct RandomCAM: LayerMethod {
     package static let name = "randomcam"
     package static let title = "Random-CAM"
-    package static let family = MethodFamily.activation
     package static let formula = "ReLU(sum over channels of w A), w uniform in -1 ... 1 (--seed)"
     package static let source = "a control, as in pytorch-grad-cam"
     package static let isClassSpecific = false
-    package static let sign = MapSign.magnitude
-    package static let cost = "1 forward"
     package let layer: TargetLayer
     private let weights: [Float]
 

@@ -6,10 +6,9 @@ import Kernels
 /// Byun and Lee, “Recipro-CAM: Fast gradient-free visual explanations for convolutional neural networks”, CVPR workshops 2024: the map of a
 /// cell is the score of a network whose layer has that cell alone, all others being 0; with `gaussian` also its eight neighbours, weighted
 /// ½ beside it and ¼ at the corners. Only the tail of the network runs, once for each cell. No gradient.
-package struct ReciproCAM: Explainer {
+package struct ReciproCAM: HostLayerMethod {
     package static let name = "reciprocam"
     package static let title = "Recipro-CAM"
-    package static let family = MethodFamily.activation
     package static let formula = "the score with one cell of A kept and all others 0"
     package static let source = "Byun and Lee 2024"
     package static let sign = MapSign.magnitude
@@ -24,15 +23,13 @@ package struct ReciproCAM: Explainer {
             MethodSetting<Settings>("gaussian", \.gaussian, "keep a part of the eight cells around it too")
         ]
     }
-    private let layer: TargetLayer
+    package let layer: TargetLayer
     private let subject: ExplainedNetwork
     private let settings: Settings
 
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) {
         (layer, self.subject, self.settings) = (TargetLayer(subject.layers[0]), subject, settings)
     }
-    package var grid: Attribution.Grid { layer.grid }
-    package func request(_ spec: inout PassSpec) { spec.stored.insert(layer.output) }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
@@ -56,13 +53,11 @@ package struct ReciproCAM: Explainer {
                         mask[j * width + i] = (j == y ? 1 : 0.5) * (i == x ? 1 : 0.5)
                     }
                 }
-            } receive: { cell, logits in
+            } receive: { cell, logits, _ in
                 for (t, target) in targets[picture].enumerated() {
                     maps[t][cell] = batch.scoring.value(target, logits)
                 }
-                try batch.advance(
-                    (Double(picture) + Double(cell + 1) / Double(height * width))
-                        / Double(batch.pictures.count))
+                try batch.advance(picture, done: cell + 1, of: height * width)
             }
             return zip(targets[picture], maps).map { target, map in
                 Attribution(

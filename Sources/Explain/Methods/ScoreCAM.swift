@@ -9,8 +9,7 @@ import Kernels
 ///
 /// The papers have the increase of s over that of a black picture, which is the same in every channel and drops out of the softmax. A
 /// channel that is the same everywhere masks all; the network is asked once for all of those.
-package protocol ScoreCAMFamily: Explainer {
-    var layer: TargetLayer { get }
+package protocol ScoreCAMFamily: HostLayerMethod {
     var subject: ExplainedNetwork { get }
     /// How many variants of each channel's mask are asked for.
     var samples: Int { get }
@@ -19,12 +18,9 @@ package protocol ScoreCAMFamily: Explainer {
 }
 
 extension ScoreCAMFamily {
-    package static var family: MethodFamily { .activation }
     package static var sign: MapSign { .magnitude }
     package static var asksManyTimes: Bool { true }
     package static var scale: Target.Scale { .probability }
-    package var grid: Attribution.Grid { layer.grid }
-    package func request(_ spec: inout PassSpec) { spec.stored.insert(layer.output) }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
@@ -52,7 +48,7 @@ extension ScoreCAMFamily {
                 let scaled = plane.resized(width: width, height: height).normalised().plane.values
                 _ = mask.update(from: scaled)
                 vary(mask, channel: channel, sample: variant % samples)
-            } receive: { variant, logits in
+            } receive: { variant, logits, _ in
                 for (t, target) in targets[picture].enumerated() {
                     let s = batch.scoring.value(target, logits)
                     if variant < live.count * samples {
@@ -61,8 +57,7 @@ extension ScoreCAMFamily {
                         for c in Set(0..<channels).subtracting(live) { scores[t][c] = s }
                     }
                 }
-                try batch.advance(
-                    (Double(picture) + Double(variant + 1) / Double(count)) / Double(batch.pictures.count))
+                try batch.advance(picture, done: variant + 1, of: count)
             }
             return zip(targets[picture], scores).map { target, scores in
                 Attribution(

@@ -8,25 +8,19 @@ import Kernels
 ///
 /// H A, the derivative of dA along A, is the difference (dA at (1 + δ) A − dA at (1 − δ) A) / 2δ with δ = 2⁻⁷, from two runs of the network's tail. In a
 /// network of linear pieces it is 0 inside a piece, and the map is Grad-CAM's for logits.
-package struct ShapleyCAM: Explainer {
+package struct ShapleyCAM: HostLayerMethod {
     package static let name = "shapleycam"
     package static let title = "Shapley-CAM"
-    package static let family = MethodFamily.activation
     package static let formula = "ReLU(sum over channels of w A), w = mean(dA - (d2A A) / 2)"
     package static let source = "Cai 2025"
     package static let sign = MapSign.magnitude
+    package static let readsGradient = true
     package static let cost = "1 forward, 1 back to the layer, 2 of the tail forward and back"
     private static let step: Float = 0x1p-7
-    private let layer: TargetLayer
+    package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) {
         layer = TargetLayer(subject.layers[0])
-    }
-    package var grid: Attribution.Grid { layer.grid }
-
-    package func request(_ spec: inout PassSpec) {
-        spec.stored.insert(layer.output)
-        if !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
     }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws

@@ -15,21 +15,5 @@ package struct SmoothGradSquared: NoiseMethod {
     package let samples: NoisyGradients
 
     package init(_ samples: NoisyGradients) { self.samples = samples }
-    package static func empty(_ input: PixelInput) -> Estimate { Estimate(input) }
-
-    package struct Estimate: GradientEstimate {
-        private let input: PixelInput
-        private var mean: SampleMean
-        package var count: Int { mean.count }
-
-        init(_ input: PixelInput) { (self.input, mean) = (input, SampleMean(input.count)) }
-
-        package mutating func add(_ gradient: UnsafeBufferPointer<Float>, of sample: Int) {
-            mean.add(gradient.map { $0 * $0 })
-        }
-
-        package func map() -> (values: [Float], sampleError: [Float]) {
-            input.largest(mean.values, mean.sampleError)
-        }
-    }
+    package static func empty(_ input: PixelInput) -> GradientMean { GradientMean(input, ofSquares: true) }
 }

@@ -23,7 +23,7 @@ package struct Quickshift: Sendable {
         // Channel by channel, so that neighbours in a row are neighbours in memory.
         let lab = picture.lab
         let colours = (0..<channels * cells).map { Double(ratio) * lab[$0 % cells * channels + $0 / cells] }
-        let random = CounterRandom(seed: seed, stream: tieStream)
+        let random = CounterRandom(seed: seed, stream: CounterRandom.Stream.ties)
         var densities = random.normals(cells, sample: 0).map { 1e-5 * Double($0) }
         var parents = Array(0..<cells)
         let scale = -0.5 / (Double(kernel) * Double(kernel))
@@ -109,9 +109,6 @@ package struct Quickshift: Sendable {
         return parents.map { label[$0]! }
     }
 }
-
-/// Of `CounterRandom`.
-private let tieStream: UInt32 = 0x5449_4553
 
 /// eˣ of x ≤ 0 within 2 units in the last place, from + and × alone, so that it is the same everywhere; 0 below −700.
 @inline(__always) package func expOfNegative(_ x: Double) -> Double {

@@ -200,15 +200,13 @@ extension SegmentMethod {
                 try variants.run(part) { sample, mask in
                     let shown = coalitions[sample]
                     for (i, segment) in labels.enumerated() { mask[i] = Float(shown[segment]) }
-                } receive: { sample, logits in
+                } receive: { sample, logits, _ in
                     let shown = coalitions[sample]
                     for t in open {
                         fits[t].add(shown, value: Double(batch.scoring.value(targets[picture][t], logits)))
                         counts[t] += 1
                     }
-                    try batch.advance(
-                        (Double(picture) + Double(sample + 1) / Double(coalitions.count))
-                            / Double(batch.pictures.count))
+                    try batch.advance(picture, done: sample + 1, of: coalitions.count)
                 }
                 if let precision = settings.precision {
                     open = open.filter {
