@@ -159,7 +159,11 @@ public struct Completeness: Sendable, Equatable {
     public let sum: Float
     /// s(x) − s(baseline), or s(x) where there is no baseline.
     public let expected: Float
-    public init(sum: Float, expected: Float) { (self.sum, self.expected) = (sum, expected) }
+    /// What takes the rest, where that is no fault: biases, say; nil where nothing should.
+    public let absorbedBy: String?
+    public init(sum: Float, expected: Float, absorbedBy: String? = nil) {
+        (self.sum, self.expected, self.absorbedBy) = (sum, expected, absorbedBy)
+    }
     /// |sum − expected| / |expected|; nil if nothing was to be explained.
     public var error: Float? { expected == 0 ? nil : abs(sum - expected) / abs(expected) }
     /// The error from which people are warned.
@@ -181,6 +185,8 @@ package enum ExplainerList {
         Saliency.self, InputXGradient.self, IntegratedGradients.self, ExpectedGradients.self, SmoothGrad.self,
         SmoothGradSquared.self, VarGrad.self, FullGrad.self,
         GuidedBackpropagation.self, Deconvnet.self, GuidedGradCAM.self,
+        // Rules of the way back.
+        LRP.self,
         Occlusion.self, RISE.self,
         LIME.self, KernelSHAP.self,
     ]

@@ -114,7 +114,9 @@ package final class Pass {
         guard let seed = plan.seed else {
             preconditionFailure("A pass that differentiates nothing goes nowhere back.")
         }
-        try plan.logits.memoryOrder(cotangent).withUnsafeBufferPointer { try executor.write(seed, from: $0) }
+        try tape.shape(seed).memoryOrder(cotangent).withUnsafeBufferPointer {
+            try executor.write(seed, from: $0)
+        }
         try executor.start(tape.stage(1))
     }
 

@@ -48,6 +48,9 @@ package struct PassSpec: Hashable, Sendable {
     /// Values with respect to which a score is differentiated, in a second stage that begins with the cotangent of the logits and may
     /// run several times.
     package var gradients: [String] = []
+    /// Whether the second half of the batch is what the pictures of the first half are compared with, one each. Then only the first half goes
+    /// back, and rules see both.
+    package var isPaired = false
     private var added: [Part] = [], ruling: [Part] = [], sources: [Part] = []
 
     package var additions: [any PassAddition] { added.map { $0.base as! any PassAddition } }
@@ -88,7 +91,7 @@ package struct PassPlan: Sendable {
     /// What is fed: one value, or what the pass's source takes.
     package let inputs: [Value]
     package var input: Value { inputs[0] }
-    /// The cotangent of the logits, which is fed before the second stage.
+    /// The cotangent of the logits, which is fed before the second stage; in a pass over pairs that of the first half.
     package let seed: Value?
     /// Of `spec.stored`, those that are computed at all: a value that is known before any picture has no steps.
     package let stored: [String: Value]
@@ -111,7 +114,7 @@ package struct PassPlan: Sendable {
         var plan = try Planner(
             network, batch: spec.batch, height: spec.height, width: spec.width,
             stored: spec.stored.union(layers), differentiated: Set(differentiated), feed: spec.feed,
-            rules: spec.rules, source: spec.source)
+            rules: spec.rules, isPaired: spec.isPaired, source: spec.source)
         inputs = plan.inputs
         logitsValue = try plan.logits
         stored = Dictionary(
@@ -137,7 +140,7 @@ package struct PassPlan: Sendable {
             seed = nil
         } else {
             plan.tape.beginStage()
-            let seed = plan.tape.input(plan.tape.shape(logitsValue))
+            let seed = plan.tape.input(try plan.first(of: plan.tape.shape(logitsValue)))
             var seen: Set<String> = []
             gradients = try plan.gradients(
                 seed: seed, of: differentiated.filter { seen.insert($0).inserted })

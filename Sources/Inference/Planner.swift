@@ -10,7 +10,8 @@ import Text
 package protocol BackwardRule: Hashable, Sendable {
     /// Which stored values it reads at such an operator, beside what the gradient reads.
     func gradientNeeds(_ operation: any Operator) -> GradientNeeds
-    /// - Returns: as `Operator.vjp`; nil if the rule has nothing to say of this operator.
+    /// - Returns: as `Operator.vjp`, but that nothing goes back to an input that is wanted and has no cotangent; nil if the rule has nothing
+    ///   to say of this operator.
     func vjp(
         _ tape: inout Tape, _ operation: any Operator, _ node: LoweredNode, cotangents: [Value?],
         wanted: Set<Int>
@@ -32,6 +33,7 @@ package struct Planner {
     private let nodes: [NetworkNode]
     private let running: [Bool]  // of each of them
     private let rules: [any BackwardRule]
+    private let isPaired: Bool
 
     // What rewrites read and change.
 
@@ -61,16 +63,18 @@ package struct Planner {
     ///   - differentiated: values with respect to which `gradients` will be asked for. They need not be stored.
     ///   - feed: a value that is fed instead of the input, so that only the tail of the network runs.
     ///   - rules: of the way back; the first that has something to say of an operator takes its place.
+    ///   - isPaired: as `PassSpec.isPaired`.
     ///   - source: makes the value that is fed, of other values that are.
     ///   - sketch: only shapes are wanted.
     package init(
         _ network: Network, batch: Int, height: Int? = nil, width: Int? = nil, stored: Set<String> = [],
         differentiated: Set<String> = [], feed: String? = nil, rules: [any BackwardRule] = [],
-        source: (any PassSource)? = nil, sketch: Bool = false
+        isPaired: Bool = false, source: (any PassSource)? = nil, sketch: Bool = false
     ) throws {
         self.network = network
         self.batch = batch
         self.rules = rules
+        self.isPaired = isPaired
         tape = Tape(sketch: sketch, limits: network.limits)
         var shape = try network.inputShape(batch: batch, height: height, width: width)
         var nodes = network.nodes
@@ -235,15 +239,95 @@ package struct Planner {
 
     // MARK: Backward
 
+    /// The cotangents of a node's inputs, and whether a rule gave them.
     private mutating func vjp(
         _ operation: any Operator, _ node: LoweredNode, _ cotangents: [Value?], _ wanted: Set<Int>
-    ) throws -> [Value?] {
+    ) throws -> (found: [Value?], byRule: Bool) {
         for rule in rules {
             if let found = try rule.vjp(&tape, operation, node, cotangents: cotangents, wanted: wanted) {
-                return found
+                return (found, true)
             }
         }
-        return try operation.vjp(&tape, node, cotangents: cotangents, wanted: wanted)
+        return (try operation.vjp(&tape, node, cotangents: cotangents, wanted: wanted), false)
+    }
+
+    /// A node as the way back sees it.
+    private mutating func lowered(_ node: NetworkNode, _ origins: [String: Origin]) throws -> LoweredNode {
+        let (inputs, outputs) = (node.inputs.map(operand), node.outputs.map(operand))
+        let known = node.inputs.map { origins[$0] ?? [] }
+        guard isPaired else { return LoweredNode(inputs: inputs, outputs: outputs, origins: known) }
+        func halves(_ operands: [Operand?]) throws -> [(Operand, Operand)?] {
+            try operands.map { operand in try operand.map { try halved($0) } }
+        }
+        let (reads, makes) = (try halves(inputs), try halves(outputs))
+        return LoweredNode(
+            inputs: reads.map { $0?.0 }, outputs: makes.map { $0?.0 }, origins: known,
+            seconds: (reads.map { $0?.1 }, makes.map { $0?.1 }))
+    }
+
+    /// What of an operand belongs to the first pictures of the pairs, and what to the second. Both have constants.
+    private mutating func halved(_ operand: Operand) throws -> (Operand, Operand) {
+        switch operand {
+        case .host: return (operand, operand)
+        case .fused(let shape):
+            let half = Operand.fused(try first(of: shape))
+            return (half, half)
+        case .value(let value):
+            let (half, strides) = (try first(of: tape.shape(value)), tape.strides(value))
+            func part(_ start: Int) -> Operand {
+                .value(
+                    tape.view(
+                        value, as: half, strides: strides,
+                        offset: tape.offset(value) + start * (strides.first ?? 0)))
+            }
+            return (part(0), part(batch / 2))
+        }
+    }
+
+    /// The shape of what belongs to the first pictures of the pairs; where there are none, the shape itself.
+    package func first(of shape: Shape) throws -> Shape {
+        guard isPaired else { return shape }
+        guard shape.dims.first == batch else {
+            throw OperatorError(
+                unsupported:
+                    "has a tensor of shape \(shape), in which pictures that are compared are not apart along the first dimension"
+            )
+        }
+        return Shape([batch / 2] + shape.dims.dropFirst())
+    }
+
+    /// What is known of the values of the network.
+    private func origins() throws -> [String: Origin] {
+        var origins: [String: Origin] = [network.inputName: [.picture, .unweighed]]
+        for (i, node) in nodes.enumerated() where running[i] && node.merged == nil {
+            let operation = node.operation
+            var origin: Origin = []
+            let reads = node.reads.filter { origins[$0] != nil }
+            let isProduct = (operation as? any LinearOperator)?.isLinear(node.inputs.map(operand)) ?? false
+            if !isProduct, reads.allSatisfy({ origins[$0]!.contains(.unweighed) }) {
+                origin.insert(.unweighed)
+            }
+            if isProduct { origin.insert(.product) }
+            /// Whether all that it computes with is at least 0.
+            func readsNoNegative() throws -> Bool {
+                try node.reads.allSatisfy { name in
+                    if let known = origins[name] { return known.contains(.nonNegative) }
+                    guard case .host(let tensor)? = operand(name) else { return false }
+                    return try tensor.isInteger || tensor.floats().allSatisfy { $0 >= 0 }
+                }
+            }
+            switch (operation.role, operation.dependence) {
+            case (.clips(let bounds), _):
+                if try bounds(node.inputs.map(operand)).low >= 0 { origin.insert(.nonNegative) }
+            case (.sigmoid, _): origin.insert(.nonNegative)
+            case (.passes, _): if let from = node.inputs.first { origin = origins[from] ?? [] }
+            case (.adds, _), (.pools, _), (_, .selects), (_, .multiplies):
+                if try readsNoNegative() { origin.insert(.nonNegative) }
+            default: break
+            }
+            for name in node.makes { origins[name] = origin }
+        }
+        return origins
     }
 
     /// Puts the reverse walk on the tape: the gradients of a score with respect to `targets`, values named in
@@ -251,6 +335,7 @@ package struct Planner {
     /// - Parameter seed: the cotangent of the logits, such as 1 at a class and 0 elsewhere.
     package mutating func gradients(seed: Value, of targets: [String]) throws -> [String: Value] {
         let path = network.path(from: Set(targets))
+        let origins = rules.isEmpty ? [:] : try origins()
         var active = Set(targets)
         for i in path { active.formUnion(network.nodes[i].makes) }
         for name in targets { active.formUnion(network.mergedOutputs(of: name)) }
@@ -265,12 +350,12 @@ package struct Planner {
             let arrived = node.outputs.map { cotangents[$0] }
             guard running[i], node.merged == nil, arrived.contains(where: { $0 != nil }) else { continue }
             let wanted = node.inputs.indices.filter { active.contains(node.inputs[$0]) }
-            let lowered = LoweredNode(
-                inputs: node.inputs.map(operand), outputs: node.outputs.map(operand))
             tape.label = "gradient of " + shortened(node.name)
             do {
-                let found = try vjp(node.operation, lowered, arrived, Set(wanted))
+                let lowered = try lowered(node, origins)
+                let (found, byRule) = try vjp(node.operation, lowered, arrived, Set(wanted))
                 for k in wanted {
+                    if byRule, found[k] == nil { continue }
                     guard let dx = found[k], tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
                         throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")
                     }
@@ -289,7 +374,7 @@ package struct Planner {
             {
                 let inputs = merged.inputs.map { network.constants[$0].map(Operand.host) }
                 let node = LoweredNode(inputs: inputs, outputs: [.value(dy)])
-                result[target] = try vjp(merged.normalisation, node, [dy], [0])[0]
+                result[target] = try vjp(merged.normalisation, node, [dy], [0]).found[0]
             } else if let dy = cotangents[target] {
                 result[target] = dy
             } else {

@@ -327,6 +327,7 @@ enum Report {
         let numbers =
             "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
         guard let error = found.error, error > Completeness.worrying else { return "The map \(numbers)." }
+        if let taker = found.absorbedBy { return "The map \(numbers); \(taker) took the rest." }
         return
             "Warning: the map \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
     }

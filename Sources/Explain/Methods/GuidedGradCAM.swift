@@ -40,7 +40,7 @@ package struct GuidedGradCAM: Explainer {
         -> [Attribution]
     {
         let maps = try cam.explain(batch, targets, engine)
-        let ruled = RuledGradient(input: input, rule: .guided)
+        let ruled = RuledGradient(input: input, rule: ClipRule.guided)
         let found = try batch.rounds(targets) { targets, pictures in
             let found = try ruled.gradients(batch, targets, engine)
             return pictures.map {

@@ -13,6 +13,7 @@ protocol Activation: UnaryOperator {
 
 extension Activation {
     package var keepsPicturesApart: Bool { true }
+    package var dependence: Dependence { .curve(isSmooth: true) }
     package var constants: (a: Float, b: Float) { (0, 0) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "X"))
@@ -33,6 +34,7 @@ protocol Clipping: UnaryOperator {
 extension Clipping {
     package var keepsPicturesApart: Bool { true }
     package var role: Role { .clips(bounds: bounds) }
+    package var dependence: Dependence { .curve(isSmooth: false) }
     package var gradientNeeds: GradientNeeds { .output }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let bounds = try bounds(inputs)
@@ -85,6 +87,7 @@ package struct LeakyRelu: Activation {
     package static let formula = "y = x if x >= 0, else alpha x"
     private let alpha: Float
     package init(_ attributes: Attributes) throws { alpha = try attributes.float("alpha", default: 0.01) }
+    package let dependence: Dependence = .curve(isSmooth: false)
     package let gradientNeeds: GradientNeeds = .inputs
     var operation: MapOperation { WB_MAP_leaky_relu }
     var gradientOperation: MapOperation { WB_MAP_leaky_relu_vjp }
@@ -104,6 +107,7 @@ package struct Elu: Activation {
 
 package struct PRelu: Operator {
     package var keepsPicturesApart: Bool { true }
+    package let dependence: Dependence = .curve(isSmooth: false)
     package static let name = "PRelu"
     package static let formula = "y = x if x >= 0, else slope x"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
@@ -147,6 +151,7 @@ package struct HardSigmoid: Activation {
         alpha = try attributes.float("alpha", default: 0.2)
         beta = try attributes.float("beta", default: 0.5)
     }
+    package let dependence: Dependence = .curve(isSmooth: false)
     package let gradientNeeds: GradientNeeds = .output
     var operation: MapOperation { WB_MAP_hard_sigmoid }
     var gradientOperation: MapOperation { WB_MAP_hard_sigmoid_vjp_of_output }
@@ -213,6 +218,7 @@ package struct Abs: Activation {
     package static let name = "Abs"
     package static let formula = "y = |x|; gradient 0 at 0"
     package init(_ attributes: Attributes) throws {}
+    package let dependence: Dependence = .curve(isSmooth: false)
     package let gradientNeeds: GradientNeeds = .inputs
     var operation: MapOperation { WB_MAP_abs }
     var gradientOperation: MapOperation { WB_MAP_abs_vjp }
@@ -222,6 +228,7 @@ package struct Neg: UnaryOperator {
     package var keepsPicturesApart: Bool { true }
     package static let name = "Neg"
     package static let formula = "y = -x"
+    package let dependence: Dependence = .affine
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.value(tape.map(WB_MAP_scale, try tape.value(required(inputs, 0, "X")), a: -1))]

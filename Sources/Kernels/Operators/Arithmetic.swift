@@ -68,6 +68,7 @@ package struct Add: Arithmetic {
     package static let name = "Add"
     package static let formula = "y = a + b"
     package let role: Role = .adds
+    package let dependence: Dependence = .adds
     package init(_ attributes: Attributes) throws {}
     var operation: MapOperation { WB_MAP_add }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.addingReportingOverflow(b)) }
@@ -81,6 +82,7 @@ package struct Add: Arithmetic {
 package struct Sub: Arithmetic {
     package static let name = "Sub"
     package static let formula = "y = a - b"
+    package let dependence: Dependence = .adds
     package init(_ attributes: Attributes) throws {}
     var operation: MapOperation { WB_MAP_subtract }
     func onInts(_ a: Int, _ b: Int) throws -> Int { try checked(a.subtractingReportingOverflow(b)) }
@@ -97,6 +99,7 @@ package struct Sub: Arithmetic {
 package struct Mul: Arithmetic {
     package static let name = "Mul"
     package static let formula = "y = a b"
+    package let dependence: Dependence = .multiplies
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
     var operation: MapOperation { WB_MAP_multiply }
@@ -109,6 +112,7 @@ package struct Mul: Arithmetic {
 package struct Div: Arithmetic {
     package static let name = "Div"
     package static let formula = "y = a / b"
+    package let dependence: Dependence = .divides
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = [.inputs, .output]
     var operation: MapOperation { WB_MAP_divide }
@@ -129,6 +133,7 @@ package struct Sum: Operator {
     package var keepsPicturesApart: Bool { true }
     package static let name = "Sum"
     package static let formula = "y = a + b + ..., added from left to right"
+    package let dependence: Dependence = .adds
     package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {

@@ -7,6 +7,7 @@ package struct BatchNormalization: FusingOperator, UnaryOperator {
     package static let formula = "y = scale (x - mean) / sqrt(variance + epsilon) + bias, for each channel"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 5, outputs: opset >= 14 ? 3 : 5) }
     package var role: Role { .normalises(affine: affine) }
+    package let dependence: Dependence = .affine
     private let epsilon: Double
     /// Whether mean and variance are those of the input itself: of constants, as networks with standardised weights have it.
     private let isTraining: Bool

@@ -1,7 +1,7 @@
 // Convolutions of images with constant weights.
 
 /// y[n,o,p] = b[o] + Σ w[o,c,k] x[n,c,p·stride − pad + k·dilation]
-package struct Conv: FusingOperator, UnaryOperator {
+package struct Conv: FusingOperator, UnaryOperator, LinearOperator {
     package var keepsPicturesApart: Bool { true }
     package static let name = "Conv"
     package static let formula =
@@ -9,6 +9,8 @@ package struct Conv: FusingOperator, UnaryOperator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
     /// One that is followed by an affine map takes no other: it would overwrite the first.
     package var role: Role { affine == nil ? .convolves(followedBy: followed) : .computes }
+    package let dependence: Dependence = .products
+    package let slides = true
     private let window: Window
     private let groups: Int
     /// What its output channels go through afterwards: a batch normalisation that was merged into this convolution.
@@ -91,5 +93,35 @@ package struct Conv: FusingOperator, UnaryOperator {
         let weights = try weights(node.inputs)
         let shape = try shape(tape.shape(required(node.inputs, 0, "X")), weights: weights.shape)
         return try tape.convolutionGradient(dy, shape, weights, scale: affine?.scale)
+    }
+
+    package func isLinear(_ inputs: [Operand?]) -> Bool { true }
+
+    /// The weights, and the factors that they are still to be multiplied by.
+    private func weights(_ inputs: [Operand?], _ change: WeightChange?) throws -> (HostTensor, [Double]?) {
+        let weights = try weights(inputs)
+        guard let change else { return (weights, affine?.scale) }
+        return (weights.changed(change, scale: affine?.scale), nil)
+    }
+
+    package func product(
+        _ tape: inout Tape, _ inputs: [Operand?], of x: Value, weights change: WeightChange?,
+        bias: BiasChange?
+    ) throws -> Value {
+        let (weights, scale) = try weights(inputs, change)
+        let shape = try shape(tape.shape(x), weights: weights.shape)
+        let numbers = try bias.flatMap { change in
+            try self.bias(inputs, channels: shape.outputChannels)?.map { change($0) }
+        }
+        return tape.convolution(
+            x, shape, PackedWeights(weights, for: shape, scale: scale), Epilogue(bias: numbers))
+    }
+
+    package func reverseProduct(
+        _ tape: inout Tape, _ inputs: [Operand?], _ dy: Value, weights change: WeightChange?
+    ) throws -> Value {
+        let (weights, scale) = try weights(inputs, change)
+        let shape = try shape(tape.shape(required(inputs, 0, "X")), weights: weights.shape)
+        return try tape.convolutionGradient(dy, shape, weights, scale: scale)
     }
 }

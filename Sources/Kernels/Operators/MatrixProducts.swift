@@ -11,6 +11,15 @@ struct RowProduct {
     /// What the matrix is multiplied by, each number rounded.
     var factor: Float = 1
 
+    /// The same with other weights.
+    func changed(_ change: WeightChange?) -> RowProduct {
+        guard let change else { return self }
+        let scale = factor == 1 ? nil : [Double](repeating: Double(factor), count: matrix.shape.dims[0])
+        return RowProduct(
+            rows: rows, terms: terms, columns: columns, matrix: matrix.changed(change, scale: scale),
+            isTransposed: isTransposed)
+    }
+
     private var shape: ConvolutionShape {
         ConvolutionShape(
             input: [rows, terms, 1, 1], output: [rows, columns, 1, 1], kernel: [1, 1], strides: [1, 1],
@@ -47,11 +56,13 @@ struct RowProduct {
 }
 
 /// y = α A B + β C, with A and B transposed if asked.
-package struct Gemm: FusingOperator {
+package struct Gemm: FusingOperator, LinearOperator {
     package var keepsPicturesApart: Bool { !transA }
     package static let name = "Gemm"
     package static let formula = "y = alpha A B + beta C; B is constant"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
+    package let dependence: Dependence = .products
+    package let slides = false
     private let alpha: Float, beta: Float, transA: Bool, transB: Bool
 
     package init(_ attributes: Attributes) throws {
@@ -139,10 +150,34 @@ package struct Gemm: FusingOperator {
             return transA ? tape.transpose(da, [1, 0]) : da
         }
     }
+
+    package func isLinear(_ inputs: [Operand?]) -> Bool {
+        guard inputs.count > 2, let c = inputs[2], beta != 0 else { return true }
+        if case .host = c { return true } else { return false }
+    }
+
+    package func product(
+        _ tape: inout Tape, _ inputs: [Operand?], of x: Value, weights: WeightChange?, bias: BiasChange?
+    ) throws -> Value {
+        let a = transA ? tape.transpose(x, [1, 0]) : x
+        let y = try product(tape, [.value(x)] + inputs.dropFirst()).changed(weights).forward(&tape, a)
+        guard let bias, let tensor = try self.bias(inputs, of: tape.shape(y)) else { return y }
+        let term = HostTensor(tensor.shape, .floats(try tensor.floats().map { bias($0) }))
+        return tape.map(WB_MAP_add, y, try tape.constant(term))
+    }
+
+    package func reverseProduct(
+        _ tape: inout Tape, _ inputs: [Operand?], _ dy: Value, weights: WeightChange?
+    ) throws -> Value {
+        let da = try product(tape, inputs).changed(weights).gradient(&tape, dy)
+        return transA ? tape.transpose(da, [1, 0]) : da
+    }
 }
 
 /// y = A B over the last two dimensions, the others broadcast.
-package struct MatMul: Operator {
+package struct MatMul: LinearOperator {
+    package let dependence: Dependence = .multiplies
+    package let slides = false
     package static let name = "MatMul"
     package static let formula = "y = A B over the last two dimensions"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
@@ -245,5 +280,35 @@ package struct MatMul: Operator {
             let sum = tape.sum(tape.reshape(db, to: Shape(batch + [k, n])), to: plan.b)
             return tape.reshape(sum, to: tape.shape(b))
         }
+    }
+
+    package func isLinear(_ inputs: [Operand?]) -> Bool {
+        guard inputs.count == 2, let a = inputs[0], case .host(let b)? = inputs[1] else { return false }
+        if case .host = a { return false }
+        return b.shape.rank == 2
+    }
+
+    private func rows(_ tape: Tape, _ inputs: [Operand?], _ weights: WeightChange?) throws -> RowProduct {
+        guard let rows = try rows(tape, inputs) else {
+            throw OperatorError(
+                unsupported: "multiplies by constants of rank 2 only, where weights are changed")
+        }
+        return rows.changed(weights)
+    }
+
+    package func product(
+        _ tape: inout Tape, _ inputs: [Operand?], of x: Value, weights: WeightChange?, bias: BiasChange?
+    ) throws -> Value {
+        let rows = try rows(tape, [.value(x)] + inputs.dropFirst(), weights)
+        let y = rows.forward(&tape, tape.reshape(x, to: [rows.rows, rows.terms]))
+        return tape.reshape(y, to: Shape(tape.shape(x).dims.dropLast() + [rows.columns]))
+    }
+
+    package func reverseProduct(
+        _ tape: inout Tape, _ inputs: [Operand?], _ dy: Value, weights: WeightChange?
+    ) throws -> Value {
+        let rows = try rows(tape, inputs, weights)
+        let dx = rows.gradient(&tape, tape.reshape(dy, to: [rows.rows, rows.columns]))
+        return tape.reshape(dx, to: tape.shape(try required(inputs, 0, "A")))
     }
 }

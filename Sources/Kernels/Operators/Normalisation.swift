@@ -7,6 +7,7 @@ package struct LRN: UnaryOperator {
     package static let name = "LRN"
     package static let formula = "y = x (bias + alpha / size * sum of x^2 over size channels)^-beta"
     package let role: Role = .pools
+    package let dependence: Dependence = .normalises
     private let size: Int, alpha: Float, beta: Float, bias: Float
     package let gradientNeeds: GradientNeeds = .inputs
 

@@ -237,13 +237,31 @@ package final class Attributes {
 package struct LoweredNode {
     /// nil where one is left out.
     package let inputs: [Operand?], outputs: [Operand?]
+    /// What is known of each input.
+    package let origins: [Origin]
+    /// In a pass over pairs of pictures: the same of the second of each pair, as the others are of the first.
+    package let seconds: (inputs: [Operand?], outputs: [Operand?])?
 
-    package init(inputs: [Operand?], outputs: [Operand?]) {
+    package init(
+        inputs: [Operand?], outputs: [Operand?], origins: [Origin] = [],
+        seconds: (inputs: [Operand?], outputs: [Operand?])? = nil
+    ) {
         (self.inputs, self.outputs) = (inputs, outputs)
+        (self.origins, self.seconds) = (origins, seconds)
+    }
+
+    /// The inputs that are activations.
+    package var activations: [Int] {
+        inputs.indices.filter {
+            switch inputs[$0] {
+            case .value, .fused: true
+            case .host, nil: false
+            }
+        }
     }
 
     /// The first output, which is there if a cotangent arrives at it.
-    var output: Operand { outputs[0]! }
+    package var output: Operand { outputs[0]! }
 
     /// For each input what `cotangent` gives, if it is wanted.
     func each(_ wanted: Set<Int>, _ cotangent: (_ input: Int) throws -> Value?) rethrows -> [Value?] {
@@ -276,6 +294,8 @@ package protocol Operator: Sendable {
     var role: Role { get }
     /// Whether it is sure, whatever the shapes, that what it makes of one picture of a batch (the first axis) depends on no other.
     var keepsPicturesApart: Bool { get }
+    /// How the output depends on activations among the inputs.
+    var dependence: Dependence { get }
     var gradientNeeds: GradientNeeds { get }
 
     /// Computes on the host if all inputs are constants; nil if that is not worth code of its own. Memory is asked for before
@@ -330,6 +350,7 @@ extension Operator {
     package static func arity(opset: Int) -> Arity { Arity() }
     package var role: Role { .computes }
     package var keepsPicturesApart: Bool { false }
+    package var dependence: Dependence { .unstated }
     package var gradientNeeds: GradientNeeds { [] }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
     package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? { nil }

@@ -55,6 +55,7 @@ package struct MaxPool: UnaryOperator {
     package static let formula = "y = largest of a window; the gradient goes to the first of equals"
     package static func arity(opset: Int) -> Arity { Arity(outputs: 2) }
     package let role: Role = .pools
+    package let dependence: Dependence = .largest
     private let pooling: Pooling
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package let gradientNeeds: GradientNeeds = .inputs
@@ -82,6 +83,7 @@ package struct AveragePool: UnaryOperator {
     package static let name = "AveragePool"
     package static let formula = "y = mean of a window"
     package let role: Role = .pools
+    package let dependence: Dependence = .averages
     private let pooling: Pooling
     package init(_ attributes: Attributes) throws { pooling = try Pooling(attributes) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -112,6 +114,7 @@ package struct GlobalAveragePool: UnaryOperator {
     package static let name = "GlobalAveragePool"
     package static let formula = "y = mean over height and width"
     package let role: Role = .pools
+    package let dependence: Dependence = .averages
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "X"))
@@ -130,6 +133,7 @@ package struct GlobalMaxPool: UnaryOperator {
     package static let name = "GlobalMaxPool"
     package static let formula = "y = largest over height and width; the gradient goes to the first of equals"
     package let role: Role = .pools
+    package let dependence: Dependence = .largest
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
     private func pool(_ shape: Shape) throws -> MaxPool {
@@ -188,6 +192,7 @@ package struct ReduceMean: UnaryOperator {
     package static let formula = "y = mean over axes"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 18 ? 2 : 1) }
     package let role: Role = .pools
+    package let dependence: Dependence = .averages
     private let reduction: Reduction
     package init(_ attributes: Attributes) throws {
         reduction = try Reduction(attributes, axesAreInputFrom: 18)
@@ -205,6 +210,7 @@ package struct ReduceSum: UnaryOperator {
     package static let formula = "y = sum over axes"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1) }
     package let role: Role = .pools
+    package let dependence: Dependence = .averages
     private let reduction: Reduction
     package init(_ attributes: Attributes) throws {
         reduction = try Reduction(attributes, axesAreInputFrom: 13)

@@ -9,6 +9,7 @@ protocol Reshaping: UnaryOperator {
 
 extension Reshaping {
     package var role: Role { .rearranges }
+    package var dependence: Dependence { .selects }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         return [x.reshaped(try checked(x.shape, inputs.map { $0.map(Operand.host) }))]
@@ -141,6 +142,7 @@ package struct Transpose: UnaryOperator {
     package static let name = "Transpose"
     package static let formula = "the dimensions in another order"
     package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
     private let order: [Int]?
     package init(_ attributes: Attributes) throws { order = try attributes.ints("perm") }
     private func order(_ rank: Int) throws -> [Int] {

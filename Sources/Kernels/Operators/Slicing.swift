@@ -53,6 +53,7 @@ private func positions(_ shape: Shape, _ ranges: [SliceRange]) -> (indices: [Int
 }
 
 package struct Concat: Operator {
+    package let dependence: Dependence = .selects
     package var keepsPicturesApart: Bool { axis == 1 }
     package static let name = "Concat"
     package static let formula = "tensors one after the other along an axis"
@@ -117,6 +118,7 @@ package struct Slice: UnaryOperator {
     package static let formula = "every step-th element from start to end along axes"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 10 ? 5 : 1) }
     package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
     private let listed: (starts: [Int], ends: [Int], axes: [Int]?)?
 
     package init(_ attributes: Attributes) throws {
@@ -186,6 +188,7 @@ package struct Split: Operator {
     package static let formula = "parts of a tensor along an axis"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1, outputs: nil) }
     package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
     private let axis: Int, listed: [Int]?, parts: Int?, sizesAreInput: Bool
     package init(_ attributes: Attributes) throws {
         axis = try attributes.int("axis", default: 0)
@@ -245,6 +248,7 @@ package struct Gather: UnaryOperator {
         "the elements at constant indices along an axis; of activations one index only"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
     private let axis: Int
     package init(_ attributes: Attributes) throws { axis = try attributes.int("axis", default: 0) }
 
@@ -310,6 +314,7 @@ package struct Pad: UnaryOperator {
         Arity(inputs: opset >= 18 ? 4 : opset >= 11 ? 3 : 1)
     }
     package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
     private enum Mode: String { case constant, edge, reflect, wrap }
     private let mode: Mode, listed: [Int]?, number: Float
 
