@@ -186,7 +186,7 @@ package enum ExplainerList {
         SmoothGradSquared.self, VarGrad.self, FullGrad.self,
         GuidedBackpropagation.self, Deconvnet.self, GuidedGradCAM.self,
         // Rules of the way back.
-        LRP.self,
+        LRP.self, DeepLIFT.self,
         Occlusion.self, RISE.self,
         LIME.self, KernelSHAP.self,
     ]

@@ -90,4 +90,41 @@ package struct Scoring: Sendable {
         }
         return target.isNegative ? row.map { -$0 } : row
     }
+
+    /// What the differences between two rows of logits are multiplied by so that they add up to that of s: Σ m_j (z_j − z′_j) = s(z) − s(z′). Of a
+    /// logit that is its derivative; of a probability, what DeepLIFT's rules make of exp(z_j − log Σ exp(z)) (`DifferenceRule`).
+    package func multipliers(_ target: Target, _ logits: [Float], _ others: [Float]) -> [Float] {
+        guard target.scale == .probability else { return cotangent(target, logits) }
+        func quotient(_ change: Double, _ dx: Double, slope: Double) -> Double {
+            abs(dx) < Double(DifferenceRule.leastOfCurves) ? slope : change / dx
+        }
+        /// exp(z − top), their sum, and log Σ exp(z).
+        func powers(_ z: [Float], _ top: Float) -> (each: [Double], sum: Double, logarithm: Double) {
+            let each = z.map { Double(wb_host_exp($0 - top)) }
+            let sum = each.reduce(0, +)
+            return (each, sum, Double(top) + Double(wb_host_log(Float(sum))))
+        }
+        let (own, other) = (probabilities(logits), probabilities(others))
+        let change = logits.indices.map { Double(logits[$0]) - Double(others[$0]) }
+        let top = max(logits.max()!, others.max()!)
+        let (e, f) = (powers(logits, top), powers(others, top))
+        let dL = powers(logits, logits.max()!).logarithm - powers(others, others.max()!).logarithm
+        let ofSum = quotient(e.sum - f.sum, dL, slope: e.sum)
+        var row = [Double](repeating: 0, count: classes)
+        var parts: [(index: Int, sign: Double)] = [(target.classIndex, 1)]
+        if let against = target.against { parts.append((against, -1)) }
+        for (index, sign) in parts {
+            let (p, gain) = (Double(own[index]), Double(own[index]) - Double(other[index]))
+            if isSigmoid {
+                row[index] += sign * quotient(gain, change[index], slope: p * (1 - p))
+                continue
+            }
+            let m = sign * quotient(gain, change[index] - dL, slope: p)
+            row[index] += m
+            for j in row.indices {
+                row[j] -= m * quotient(e.each[j] - f.each[j], change[j], slope: e.each[j]) / ofSum
+            }
+        }
+        return row.map { Float(target.isNegative ? -$0 : $0) }
+    }
 }

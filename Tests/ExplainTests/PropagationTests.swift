@@ -430,3 +430,102 @@ private func picture(_ name: String, _ count: Int) -> [Float] {
         #expect(try message([:]) { $0.conv("x", 3, 3) }.isEmpty)
     }
 }
+
+// MARK: -
+
+@Suite struct DifferenceTests {
+    /// Whatever the operators are, the map adds up to the difference of the scores.
+    @Test(arguments: RelevanceTests.networks + ["softmax"], ["zero", "white", "mean", "blur"])
+    func addsUp(_ name: String, _ baseline: String) throws {
+        var builder = RelevanceTests.network(name)
+        if name == "softmax" {
+            var n = Builder(name, input: ["N", 3, 8, 8])
+            let a = n.conv("x", 3, 6)
+            let b = n.node(
+                "Mul",
+                [n.node("Softmax", [n.node("MaxPool", [a], ["kernel_shape": [1, 1]])], ["axis": 1]), a])
+            builder = n.finished(n.scores(n.relu(b), 384))
+        }
+        // Baselines are pixels of 0 … 255.
+        let x = picture(name, 192).map { ($0 + 1) * (baseline == "zero" ? 1 : 120) }
+        let found = try explain(builder, x, "deeplift", ["baseline": baseline])
+        let whole = try #require(found.completeness)
+        #expect((whole.error ?? 1) < 2e-3, "\(name), \(baseline): \(whole)")
+        #expect(found.map.values.contains { $0 != 0 })
+    }
+
+    /// Linear 3→2, ReLU, Linear 2→1 by hand: of the unit that is on in both, the weights; of the one that goes on, Δy/Δx.
+    @Test func exactNumbers() throws {
+        var n = Builder("by hand", input: ["N", 3, 1, 1])
+        let hidden = n.node(
+            "Gemm",
+            [n.node("Flatten", ["x"]), n.constant([2, 3], [1, 2, 3, 1, -1, 1]), n.constant([2], [1, -4])],
+            ["transB": 1])
+        let score = n.node("Gemm", [n.relu(hidden), n.constant([1, 2], [2, -3])], ["transB": 1])
+        let builder = n.finished(score, 1)
+        let network = try Network(builder.model())
+        // x = [2, 1, 5]: units 20 and 2; baseline 0: 1 and −4. So multipliers 2 · 1 and −3 · 2/6.
+        for device in Devices.all.map(\.device) {
+            var spec = PassSpec(batch: 2)
+            (spec.stored, spec.gradients, spec.isPaired) = ([network.logitsName], ["x"], true)
+            spec.add(rule: DifferenceRule())
+            let pass = try Engine(network, on: LoadedDevice(device)).pass(spec)
+            try pass.feed([2, 1, 5, 0, 0, 0])
+            try pass.forward()
+            #expect(try pass.stored(network.logitsName)! == [34, 2])
+            try pass.backward([1])
+            let multipliers = try pass.gradient("x")!
+            #expect(close(multipliers, [1, 5, 5], within: 1e-6))
+            #expect(close(zip(multipliers, [2, 1, 5]).map(*), [2, 5, 25], within: 1e-6))
+        }
+    }
+
+    /// Where the picture is hardly another than the baseline, multipliers are the gradient.
+    @Test(arguments: ["residual", "gates", "parts"])
+    func closeToTheBaselineItIsTheGradient(_ name: String) throws {
+        let network = try Network(RelevanceTests.network(name).model())
+        let engine = Engine(network, on: try LoadedDevice(.cpu(CPU(threads: 1))))
+        var plain = PassSpec(batch: 1)
+        var paired = PassSpec(batch: 2)
+        (plain.gradients, paired.gradients, paired.isPaired) = (["x"], ["x"], true)
+        paired.add(rule: DifferenceRule())
+        let x = picture("close", 192)
+        let (a, b) = (try engine.pass(plain), try engine.pass(paired))
+        try a.feed(x)
+        try b.feed(x + x)
+        for pass in [a, b] {
+            try pass.forward()
+            try pass.backward([0, 1, 0])
+        }
+        let gradient = try a.gradient("x")!
+        #expect(close(try b.gradient("x")!, gradient.map(Double.init), within: 1e-5))
+        #expect(gradient.contains { $0 != 0 })
+    }
+
+    @Test func probabilitiesAddUpToo() throws {
+        for (change, name) in [
+            ({ $0.against = "1" }, "a difference"), ({ $0.isNegative = true }, "a negative"),
+            ({ _ in }, "a probability"),
+        ] as [((inout Options) -> Void, String)] {
+            let found = try explain(RelevanceTests.network("residual"), picture("p", 192), "deeplift", [:]) {
+                $0.scale = .probability
+                change(&$0)
+            }
+            #expect((found.completeness?.error ?? 1) < 2e-3, "\(name): \(found.completeness!)")
+        }
+    }
+
+    /// The picture of a batch and its baseline meet in a network whose batch is another axis.
+    @Test func refusals() throws {
+        var n = Builder("meets", input: ["N", 3, 8, 8])
+        let a = n.node("Reshape", [n.conv("x", 3, 4), n.ints([-1, 4, 8])])
+        let b = n.node("Reshape", [n.node("Tanh", [a]), n.ints([-1, 256])])
+        let builder = n.finished(n.scores(b, 256))
+        do {
+            _ = try explain(builder, picture("meets", 192), "deeplift", [:])
+            Issue.record("What is not apart was compared.")
+        } catch let error as ExplainError {
+            #expect(error.kind == .method && error.description.contains("apart"))
+        }
+    }
+}

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from common import ROOT, Check, Row, standard_twins
 
-FAMILIES = ("cam", "gradients", "perturbation")
+FAMILIES = ("cam", "gradients", "propagation", "perturbation")
 
 
 def table(rows: list[Row]) -> str:

@@ -41,16 +41,12 @@ package struct GuidedGradCAM: Explainer {
     {
         let maps = try cam.explain(batch, targets, engine)
         let ruled = RuledGradient(input: input, rule: ClipRule.guided)
-        let found = try batch.rounds(targets) { targets, pictures in
-            let found = try ruled.gradients(batch, targets, engine)
-            return pictures.map {
-                Attribution(
-                    picture: $0, target: targets[$0], grid: grid, values: ruled.sum(found[$0]),
-                    blankReason: "")
-            }
+        let found = try ruled.attributions(batch, targets, engine) { picture, target, gradient, _, _ in
+            Attribution(
+                picture: picture, target: target, grid: grid, values: ruled.sum(gradient), blankReason: "")
         }
-        // Both come in the same order.
-        return zip(maps, found).map { map, guided in
+        return found.map { guided in
+            let map = maps.first { $0.picture == guided.picture && $0.target == guided.target }!
             let large = enlarged(map)
             return Attribution(
                 picture: guided.picture, target: guided.target, grid: grid,

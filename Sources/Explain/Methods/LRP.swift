@@ -132,27 +132,22 @@ package struct LRP: Explainer {
         -> [Attribution]
     {
         let ruled = RuledGradient(input: input, rule: rule)
-        return try batch.rounds(targets) { targets, pictures in
-            let found = try ruled.gradients(batch, targets, engine) { picture, seed, scores in
-                targets[picture].scale == .logit ? zip(seed, scores).map(*) : seed
-            }
-            return pictures.map { picture in
-                let target = targets[picture]
-                var attribution = Attribution(
-                    picture: picture, target: target, grid: grid, values: ruled.sum(found[picture]),
-                    blankReason: "no relevance arrives at the pixels")
-                guard target.scale == .logit else {
-                    attribution.note =
-                        "relevance begins with the derivatives of the probability, whose sum over the classes is about 0"
-                    return attribution
-                }
-                let whole = Completeness(
+        func beginsWithScores(_ target: Target) -> Bool { target.scale == .logit }
+        return try ruled.attributions(batch, targets, engine, beginsWithScores: beginsWithScores) {
+            picture, target, relevance, _, _ in
+            var attribution = Attribution(
+                picture: picture, target: target, grid: grid, values: ruled.sum(relevance),
+                blankReason: "no relevance arrives at the pixels")
+            if beginsWithScores(target) {
+                attribution.completeness = Completeness(
                     sum: Float(attribution.values.reduce(0.0) { $0 + Double($1) }),
                     expected: batch.value(target, picture: picture),
                     absorbedBy: rule.biasesAbsorb ? "biases" : nil)
-                attribution.completeness = whole
-                return attribution
+            } else {
+                attribution.note =
+                    "relevance begins with the derivatives of the probability, whose sum over the classes is about 0"
             }
+            return attribution
         }
     }
 }

@@ -25,6 +25,8 @@ package enum Dependence: Sendable {
     case multiplies
     /// Quotients of numbers of two inputs.
     case divides
+    /// Softmax along an axis of the input in another form.
+    case softmax(rows: @Sendable (_ input: Shape) throws -> (form: Shape, axis: Int))
 }
 
 /// What is known of a value of a network, whatever the picture.

@@ -54,14 +54,16 @@ private struct SoftmaxRows: Sendable {
         axis = try attributes.int("axis", default: flattens ? 1 : -1)
     }
 
+    /// The form of a tensor in which one axis is a row.
+    func form(of shape: Shape) throws -> (form: Shape, axis: Int) {
+        let axis = try normalised(self.axis, rank: shape.rank)
+        guard flattens && axis != shape.rank - 1 else { return (shape, axis) }
+        return ([shape.dims[..<axis].reduce(1, *), shape.dims[axis...].reduce(1, *)], 1)
+    }
+
     func apply(_ tape: inout Tape, _ inputs: [Value], logarithm: Bool) throws -> Value {
         let shape = tape.shape(inputs[0])
-        var axis = try normalised(self.axis, rank: shape.rank)
-        var working = shape
-        if flattens && axis != shape.rank - 1 {
-            working = [shape.dims[..<axis].reduce(1, *), shape.dims[axis...].reduce(1, *)]
-            axis = 1
-        }
+        let (working, axis) = try form(of: shape)
         let inputs = inputs.map { tape.dense(tape.reshape($0, to: working)) }
         let y = tape.value(working)
         let inner = working.strides[axis]
@@ -81,6 +83,7 @@ package struct SoftmaxOperator: UnaryOperator {
     package static let name = "Softmax"
     package static let formula = "y = exp(x - max x) / sum of exp(x - max x)"
     package let role: Role = .softmax
+    package var dependence: Dependence { .softmax(rows: rows.form) }
     private let rows: SoftmaxRows
     package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
     package let gradientNeeds: GradientNeeds = .output
