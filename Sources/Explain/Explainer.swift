@@ -52,9 +52,9 @@ extension Explainer {
     package static var asksManyTimes: Bool { family == .perturbation }
     package static var isClassSpecific: Bool { true }
     package static var scale: Target.Scale { .logit }
-    /// Of gradients a few pixels have many times what others have, beside which those would not be seen (Smilkov et al. 2017, section
-    /// 3.1).
-    package static var brightestQuantile: Double { family == .gradient ? 0.99 : 1 }
+    /// Of what comes back to the pixels, a few have many times what others have, beside which those would not be seen (Smilkov et al. 2017,
+    /// section 3.1).
+    package static var brightestQuantile: Double { family == .gradient || family == .propagation ? 0.99 : 1 }
     package func request(_ spec: inout PassSpec) {}
 }
 
@@ -66,6 +66,8 @@ package enum MethodFamily: String, Sendable {
     case features = "features"
     /// The gradient with respect to the pixels, as it is or averaged.
     case gradient = "gradients"
+    /// What was explained goes back to the pixels by rules other than the derivative's.
+    case propagation
     /// Pixels in and scores out, nothing else.
     case perturbation = "black box"
 }
