@@ -21,8 +21,8 @@ package protocol Explainer: Sendable {
     static var formula: String { get }
     /// Where it was published.
     static var source: String { get }
-    /// Whether its map is one of a layer. Of several layers there is then one method for each, and their maps are fused.
-    static var usesLayer: Bool { get }
+    /// What it does with the layers that are chosen.
+    static var layers: LayerUse { get }
     /// Whether its map depends on a class.
     static var isClassSpecific: Bool { get }
     /// What its numbers mean.
@@ -48,7 +48,7 @@ package protocol Explainer: Sendable {
 }
 
 extension Explainer {
-    package static var usesLayer: Bool { family == .activation || family == .features }
+    package static var layers: LayerUse { family == .activation || family == .features ? .each : .none }
     package static var asksManyTimes: Bool { family == .perturbation }
     package static var isClassSpecific: Bool { true }
     package static var scale: Target.Scale { .logit }
@@ -59,7 +59,7 @@ extension Explainer {
 }
 
 /// Methods that work alike.
-package enum MethodFamily: String, Sendable {
+package enum MethodFamily: String, Sendable, CaseIterable {
     /// Weighs the channels of a layer.
     case activation = "class activation maps"
     /// Where channels fire, whatever the class.
@@ -70,6 +70,19 @@ package enum MethodFamily: String, Sendable {
     case propagation
     /// Pixels in and scores out, nothing else.
     case perturbation = "black box"
+
+    /// As a heading.
+    package var title: String { rawValue.prefix(1).uppercased() + rawValue.dropFirst() }
+}
+
+/// What a method does with layers.
+package enum LayerUse: Sendable {
+    /// It knows none, and works with networks in which no map could lie on any.
+    case none
+    /// Its map is one of a layer: of several layers there is one method for each, and their maps are fused.
+    case each
+    /// It is given all that were chosen.
+    case together
 }
 
 /// What the numbers of a map mean.
@@ -83,7 +96,7 @@ package enum MapSign: String, Sendable {
 /// What is explained: a network, and the layers that were chosen of it.
 package struct ExplainedNetwork: Sendable {
     package let network: Network
-    /// At least one.
+    /// At least one for a method that uses any.
     package let layers: [Layer]
     /// Of one picture, [1, C, H, W].
     package let input: Shape
@@ -163,8 +176,11 @@ public struct Completeness: Sendable, Equatable {
     public let expected: Float
     /// What takes the rest, where that is no fault: biases, say; nil where nothing should.
     public let absorbedBy: String?
-    public init(sum: Float, expected: Float, absorbedBy: String? = nil) {
+    /// Whether the sum has each segment of the picture once, and not each pixel.
+    public let isOfSegments: Bool
+    public init(sum: Float, expected: Float, absorbedBy: String? = nil, isOfSegments: Bool = false) {
         (self.sum, self.expected, self.absorbedBy) = (sum, expected, absorbedBy)
+        self.isOfSegments = isOfSegments
     }
     /// |sum − expected| / |expected|; nil if nothing was to be explained.
     public var error: Float? { expected == 0 ? nil : abs(sum - expected) / abs(expected) }
@@ -177,7 +193,8 @@ public struct Completeness: Sendable, Equatable {
 /// The methods: `--method`, its help, the README and the tests read this list.
 package enum ExplainerList {
     package static let all: [any Explainer.Type] = [
-        GradCAM.self, GradCAMPlusPlus.self, XGradCAM.self, HiResCAM.self, ElementwiseGradCAM.self,
+        GradCAM.self, GradCAMPlusPlus.self, SmoothGradCAMPlusPlus.self, XGradCAM.self, HiResCAM.self,
+        ElementwiseGradCAM.self,
         LayerCAM.self,
         EigenCAM.self, EigenGradCAM.self, KPCACAM.self, AblationCAM.self, ReciproCAM.self, ScoreCAM.self,
         SSCAM.self,

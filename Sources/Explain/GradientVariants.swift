@@ -1,4 +1,4 @@
-// The gradients of many variants of one picture with respect to its pixels: what methods average.
+// The gradients of many variants of one picture, with respect to its pixels or to a layer: what methods average.
 
 import CMicrokernels
 import Dispatch
@@ -59,7 +59,9 @@ package final class GradientVariants {
     private let pass: Pass
     private let batch: ExplainedBatch
     private let source: any VariantSource
-    private let input: PixelInput
+    private let value: String
+    /// The numbers that a variant's gradient has.
+    private let count: Int
     private let most: Int?
     /// The numbers that a variant has of each value that is fed for it alone.
     private let partSizes: [Int]
@@ -69,23 +71,26 @@ package final class GradientVariants {
     /// What is written of a variant: row by row, the first of the source's own parts first.
     package typealias Write = @Sendable (_ variant: Int, _ parts: [UnsafeMutableBufferPointer<Float>]) -> Void
 
-    /// - Parameter most: the most that will be asked for at a time.
+    /// - Parameters:
+    ///   - value: with respect to which the gradients are, such as the network's input.
+    ///   - most: the most that will be asked for at a time.
     package init(
-        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, input: PixelInput,
+        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, value: String,
         source: any VariantSource, most: Int
     ) throws {
-        (self.batch, self.source, self.input) = (batch, source, input)
+        (self.batch, self.source, self.value) = (batch, source, value)
         self.most = subject.mostVariants
-        let (shared, name) = (batch.pass.plan.spec, input.name)
+        let shared = batch.pass.plan.spec
         let atATime = GradientVariants.size(of: most, atATime: subject.samplesAtATime)
         pass = try engine.pass(ofAtMost: atATime) { size in
             var spec = PassSpec(batch: size, height: shared.height, width: shared.width)
-            (spec.stored, spec.gradients) = ([engine.network.logitsName], [name])
+            (spec.stored, spec.gradients) = ([engine.network.logitsName], [value])
             spec.source = source
             return spec
         }
         let (size, tape) = (pass.plan.spec.batch, pass.tape)
         self.size = size
+        count = tape.shape(pass.plan.gradients[value]!).count / size
         partSizes = pass.plan.inputs[..<source.ownParts].map { tape.shape($0).count / size }
     }
 
@@ -109,7 +114,7 @@ package final class GradientVariants {
     ///     only.
     ///   - write: is asked for several variants at the same time, on several threads.
     ///   - logits: is given those of all classes, of each variant in order, before its gradients.
-    ///   - gradient: is given, for each target, each variant in order with the gradient [C, H, W], row by row.
+    ///   - gradient: is given, for each target, each variant in order with the gradient, row by row.
     package func run(
         _ variants: Range<Int>, targets: [Target], write: @escaping Write,
         logits receiveLogits: (_ variant: Int, _ logits: [Float]) throws -> Void = { _, _ in },
@@ -132,11 +137,11 @@ package final class GradientVariants {
                 let cotangents = logits.map { batch.scoring.cotangent(target, $0) }
                 try pass.backward(batch.seed(cotangents, size: size))
                 if t == targets.count - 1, k + 1 < parts.count { next = numbers(of: parts[k + 1], write) }
-                try pass.gradient(input.name)!.withUnsafeBufferPointer { gradients in
+                try pass.gradient(value)!.withUnsafeBufferPointer { gradients in
                     for (i, variant) in part.enumerated() {
                         try receive(
                             variant, t,
-                            UnsafeBufferPointer(rebasing: gradients[i * input.count..<(i + 1) * input.count]))
+                            UnsafeBufferPointer(rebasing: gradients[i * count..<(i + 1) * count]))
                     }
                 }
             }

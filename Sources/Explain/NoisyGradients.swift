@@ -114,56 +114,35 @@ package struct NoiseSettings: MethodSettings {
     ]
 }
 
-/// A method that estimates its map from the gradients at copies x + ε of a picture, ε with the distribution N(0, σ²) for each of its
-/// numbers, σ a share of the difference between the largest and the smallest of them.
-package protocol NoiseMethod: Explainer where Settings == NoiseSettings {
-    associatedtype Estimate: GradientEstimate
-    var samples: NoisyGradients { get }
-    init(_ samples: NoisyGradients)
-    static var blankReason: String { get }
-    static func empty(_ input: PixelInput) -> Estimate
-}
-
-/// What those methods share.
+/// Copies of a picture with noise, and what is estimated from their gradients.
 package struct NoisyGradients: Sendable {
     let subject: ExplainedNetwork
-    let input: PixelInput
     let count: SampleCount
     let noise: Float
-}
 
-extension NoiseMethod {
-    package static var family: MethodFamily { .gradient }
-    package static var sign: MapSign { .magnitude }
-    package static var asksManyTimes: Bool { true }
-    package static var cost: String { "50 forward, 50 back to the pixels (samples)" }
-    package static var blankReason: String { "the gradient is zero at every pixel of every noisy copy" }
-
-    package init(_ settings: NoiseSettings, explaining subject: ExplainedNetwork) throws {
-        self.init(
-            NoisyGradients(
-                subject: subject, input: try PixelInput(subject, for: Self.title),
-                count: SampleCount(most: settings.samples, precision: settings.precision),
-                noise: settings.noise))
+    init(_ settings: NoiseSettings, _ subject: ExplainedNetwork) {
+        self.subject = subject
+        count = SampleCount(most: settings.samples, precision: settings.precision)
+        noise = settings.noise
     }
 
-    package var grid: Attribution.Grid { samples.input.grid }
-
-    package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
-        -> [Attribution]
-    {
-        let (input, count) = (samples.input, samples.count)
+    /// - Parameters:
+    ///   - value: with respect to which the gradients are.
+    ///   - empty: an estimate of no copies of a picture.
+    func attributions<Estimate: GradientEstimate>(
+        _ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine, of value: String,
+        grid: Attribution.Grid, blankReason: String, empty: (_ picture: Int) -> Estimate
+    ) throws -> [Attribution] {
         let variants = try GradientVariants(
-            batch, engine, of: samples.subject, input: input, source: Noise(), most: count.parts[0].count)
+            batch, engine, of: subject, value: value, source: Noise(), most: count.parts[0].count)
         // The same noise for all methods of this kind, all pictures and all classes.
-        let random = CounterRandom(seed: samples.subject.seed, stream: CounterRandom.Stream.noise)
+        let random = CounterRandom(seed: subject.seed, stream: CounterRandom.Stream.noise)
         return try batch.pictures.flatMap { picture in
             let x = batch.input(picture)
-            let sigma = samples.noise * (x.max()! - x.min()!)
+            let sigma = noise * (x.max()! - x.min()!)
             try variants.take(x)
-            let estimates = try variants.estimate(
-                targets[picture], count, empty: Self.empty(input)
-            ) { sample, parts in
+            let estimates = try variants.estimate(targets[picture], count, empty: empty(picture)) {
+                sample, parts in
                 for (i, normal) in random.normals(parts[0].count, sample: sample).enumerated() {
                     parts[0][i] = sigma * normal
                 }
@@ -174,12 +153,45 @@ extension NoiseMethod {
                 let map = estimate.map()
                 var attribution = Attribution(
                     picture: picture, target: target, grid: grid, values: map.values,
-                    blankReason: Self.blankReason)
+                    blankReason: blankReason)
                 attribution.sampleError = map.sampleError
                 attribution.samples = estimate.count
                 return attribution
             }
         }
+    }
+}
+
+/// A method that estimates its map from the gradients with respect to the pixels at copies x + ε of a picture, ε with the distribution N(0, σ²) for
+/// each of its numbers, σ a share of the difference between the largest and the smallest of them.
+package protocol NoiseMethod: Explainer where Settings == NoiseSettings {
+    associatedtype Estimate: GradientEstimate
+    var input: PixelInput { get }
+    var samples: NoisyGradients { get }
+    init(_ samples: NoisyGradients, of input: PixelInput)
+    static var blankReason: String { get }
+    static func empty(_ input: PixelInput) -> Estimate
+}
+
+extension NoiseMethod {
+    package static var family: MethodFamily { .gradient }
+    package static var sign: MapSign { .magnitude }
+    package static var asksManyTimes: Bool { true }
+    package static var cost: String { "50 forward, 50 back to the pixels (samples)" }
+    package static var blankReason: String { "the gradient is zero at every pixel of every noisy copy" }
+
+    package init(_ settings: NoiseSettings, explaining subject: ExplainedNetwork) throws {
+        self.init(NoisyGradients(settings, subject), of: try PixelInput(subject, for: Self.title))
+    }
+
+    package var grid: Attribution.Grid { input.grid }
+
+    package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
+        -> [Attribution]
+    {
+        try samples.attributions(
+            batch, targets, engine, of: input.name, grid: grid, blankReason: Self.blankReason
+        ) { _ in Self.empty(input) }
     }
 }
 

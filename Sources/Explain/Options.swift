@@ -91,6 +91,9 @@ public struct Options: Sendable {
     /// What is chosen of each method, by the names of the method and of the setting, as people type it (`app methods NAME`); the
     /// rest is as the method's paper has it. `settings["fem"] = ["k": "1"]`.
     public var settings: [String: [String: String]] = [:]
+    /// Changes of the picture whose maps are averaged: each method's map is the mean of its maps of all versions, in its own units. Which
+    /// classes are explained, and what is said of the picture, is of the picture itself.
+    public var augmentations: Set<Augmentation> = []
     /// Of the samples that some methods draw.
     public var seed: UInt64 = 0
     /// For comparisons of devices: see `ExplainedNetwork.mostVariants`.

@@ -24,7 +24,12 @@ package struct PixelInput: Hashable, Sendable {
                 "\(title) explains pixels, and the network's input for one picture is \(subject.input), which is no grid of them; "
                     + "take a method that explains a layer.")
         }
-        (name, channels, height, width) = (subject.network.inputName, dims[1], dims[2], dims[3])
+        self.init(name: subject.network.inputName, shape: subject.input)
+    }
+
+    /// - Parameter shape: of one picture, [1, C, H, W].
+    init(name: String, shape: Shape) {
+        (self.name, channels, height, width) = (name, shape.dims[1], shape.dims[2], shape.dims[3])
     }
 }
 

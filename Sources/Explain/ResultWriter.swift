@@ -357,11 +357,7 @@ public final class ResultWriter: Sendable {
                 RGBImage(width: $0.heatmap.width, height: $0.heatmap.height, colour: (128, 128, 128))
             }
         guard let view else { return }
-        var items = [
-            ComparisonSheet.Item(
-                picture: view, title: Paths.name(image.name),
-                subtitle: image.predictions.first.map { ResultWriter.caption($0.label, $0.probability) })
-        ]
+        var items: [ComparisonSheet.Item] = []
         for explanation in image.explanations {
             let names = files(index, explanation)
             let heat = Plane(explanation.heatmap)
@@ -385,7 +381,32 @@ public final class ResultWriter: Sendable {
                     subtitle: explanation.blank == nil ? what : "blank: \(what)"))
         }
         if image.explanations.isEmpty { return }
-        try write(ComparisonSheet(items: items).render().pngData(fast: true), sheet(index))
+        let shown = ComparisonSheet.Item(
+            picture: view, title: Paths.name(image.name),
+            subtitle: image.predictions.first.map { ResultWriter.caption($0.label, $0.probability) })
+        try write(
+            ResultWriter.sheet(shown, image.explanations, items).render().pngData(fast: true), sheet(index))
+    }
+
+    /// The picture and its maps; more than would fill two rows are put together by the methods' families, if these are several.
+    private static func sheet(
+        _ picture: ComparisonSheet.Item, _ explanations: [Explanation], _ items: [ComparisonSheet.Item]
+    ) throws -> ComparisonSheet {
+        let families = try explanations.map { try ExplainerList.named($0.method).family }
+        guard items.count >= 10, Set(families).count > 1 else {
+            return ComparisonSheet(items: [picture] + items)
+        }
+        var groups = [ComparisonSheet.Group(items: [picture])]
+        for family in MethodFamily.allCases where families.contains(family) {
+            groups.append(
+                ComparisonSheet.Group(
+                    title: family.title, items: zip(families, items).filter { $0.0 == family }.map(\.1)))
+        }
+        return ComparisonSheet(
+            groups: groups,
+            heading:
+                "\(items.count) maps, each from its least (blue) to its most (red), or from 0 where it has a sign"
+        )
     }
 
     private static func caption(_ explanation: Explanation) -> String {
@@ -522,11 +543,13 @@ package enum ResultDocument {
                     ("methods", JSON(options.methods)), ("class", .string(options.classChoice.text)),
                     ("against", JSON(options.against)), ("negative", .bool(options.isNegative)),
                     ("score", JSON(options.scale?.rawValue)), ("layer", .string(options.layer)),
+                    ("augment", JSON(options.augmentations.map(\.rawValue).sorted())),
                     ("overlay", .string(background.rawValue)),
                 ])
             ),
             ("settings", .object(session.methods.map { ($0.type.name, .object($0.settings)) })),
-            ("seed", .int(Int(truncatingIfNeeded: options.seed))),
+            // Whole numbers of JSON end before those of 64 bits do.
+            ("seed", Int(exactly: options.seed).map(JSON.int) ?? .string("\(options.seed)")),
             ("incomplete", JSON(incomplete)),
             ("images", .array(images)),
         ]).text
@@ -580,6 +603,7 @@ package enum ResultDocument {
         guard let found else { return .null }
         return .object([
             ("sum", .float(found.sum)), ("expected", .float(found.expected)), ("error", JSON(found.error)),
+            ("absorbedBy", JSON(found.absorbedBy)), ("ofSegments", .bool(found.isOfSegments)),
         ])
     }
 

@@ -29,7 +29,8 @@ public final class ExplanationSession {
     /// Why the device is not the one that `auto` would have liked, and that its memory makes batches smaller than they were to be;
     /// nil if all is as wanted.
     public let deviceNote: String?
-    /// The layers that are explained: name, ONNX operator and index among the layers, and why each was taken.
+    /// The layers that are explained: name, ONNX operator and index among the layers, and why each was taken. None if no method needs
+    /// one.
     public let layers: [(name: String, type: String, index: Int, reason: String)]
     /// The number of classes: as many as the network has scores, but two for one score.
     public var classes: Int { scoring.classes }
@@ -45,6 +46,8 @@ public final class ExplanationSession {
     private let share: MemoryBudget.Share
     /// Inputs of two batches: one is prepared while the other is computed.
     private let slots: [any InputSlot]
+    /// What maps are averaged over, and the input of all versions but the picture itself; nil where there are no others.
+    private let versions: [AugmentedVersion], versionSlot: (any InputSlot)?
 
     /// The most maps of a picture: those of ImageNet's classes, and some. More are no sheet that anybody could look at.
     private static let mapLimit = 1024
@@ -77,7 +80,7 @@ public final class ExplanationSession {
             _ type: any Explainer.Type, _ model: Model, layers: [Layer], _ options: Options,
             samplesAtATime: Int = 1
         ) throws {
-            let made = try (type.usesLayer ? layers.map { [$0] } : [layers]).map {
+            let made = try (type.layers == .each ? layers.map { [$0] } : [layers]).map {
                 try type.make(
                     options.settings[type.name] ?? [:],
                     explaining: ExplainedNetwork(
@@ -99,7 +102,10 @@ public final class ExplanationSession {
         var seen: Set<String> = []
         let types = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
         for name in options.settings.keys where !seen.contains(name) { _ = try ExplainerList.named(name) }
-        let choices = try model.layers(named: options.layer)
+        // A network without any layer that maps could lie on is still classified, and explained by methods that need none.
+        let choices =
+            types.contains { $0.layers != .none } || options.layer != Options().layer
+            ? try model.layers(named: options.layer) : []
         layers = choices.map { ($0.layer.name, $0.layer.type, $0.layer.index, $0.reason) }
         // A device that is not there is complained of last.
         let opened = Result { try options.openDevice() }
@@ -112,6 +118,13 @@ public final class ExplanationSession {
                 samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1)
         }
         self.methods = methods
+        versions = AugmentedVersion.versions(options.augmentations)
+        guard try versions.count == 1 || model.inputShape().count == 3 else {
+            throw ExplainError(
+                .method,
+                "Maps can be averaged over versions of a picture (--augment) only if the network takes pictures; of one it takes "
+                    + "\(try Shape([1] + model.inputShape())).")
+        }
 
         do {
             var plan = try Self.plan(model, layers: explained, methods, batch: wanted)
@@ -158,6 +171,7 @@ public final class ExplanationSession {
                         throw LimitError("There is no room for the pictures of a batch.", isMemory: true)
                     }
                     let slots = try [pass.slot(), pass.slot()]
+                    let versionSlot = versions.count > 1 ? try pass.slot() : nil
                     if try engine.joinsPictures(in: pass) {
                         engine.forget(plan.spec)
                         plan = try Self.plan(model, layers: explained, methods, batch: 1)
@@ -165,6 +179,7 @@ public final class ExplanationSession {
                         continue
                     }
                     (self.slots, self.pass, self.share) = (slots, pass, share)
+                    self.versionSlot = versionSlot
                     break
                 } catch  where batch > 1 && isOutOfMemory(error) {
                     engine.forget(plan.spec)
@@ -310,21 +325,30 @@ public final class ExplanationSession {
     ) throws -> [Result<ImageExplanation, ExplainError>] {
         // How much of the batch's work is done, the methods being parts of the same size.
         var done = 0.0
-        let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +)))
-        let batch = try ExplainedBatch(pass, pictures: pictures.count, scoring: scoring, numbers: numbers) {
-            try progress?((done + $0) / parts)
+        let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +) * versions.count))
+        func explained(_ numbers: Block) throws -> ExplainedBatch {
+            try ExplainedBatch(pass, pictures: pictures.count, scoring: scoring, numbers: numbers) {
+                try progress?((done + $0) / parts)
+            }
         }
+        let batch = try explained(numbers)
         let rows = batch.logits
         let classes = rows.map(classes)
-        // In the order in which the methods were asked for, and of the classes.
-        let found = try methods.flatMap { method in
-            let wanted = classes.map { targets(of: method.type, $0) }
-            let maps = try method.explainers.map { explainer in
-                let maps = try explainer.explain(batch, wanted, engine)
-                done += 1
-                return maps
+        let maps = try versions.map { version in
+            let batch = version.isPlain ? batch : try explained(feed(version, of: batch))
+            return try methods.map { method in
+                let wanted = classes.map { targets(of: method.type, $0) }
+                let maps = try method.explainers.map { explainer in
+                    let maps = try explainer.explain(batch, wanted, engine)
+                    done += 1
+                    return maps
+                }
+                return Attribution.fused(maps, sign: method.type.sign).map(version.restored)
             }
-            return Attribution.fused(maps, sign: method.type.sign).map { (method.type, $0) }
+        }
+        // In the order in which the methods were asked for, and of the classes.
+        let found = methods.indices.flatMap { m in
+            Attribution.mean(maps.map { $0[m] }).map { (methods[m].type, $0) }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         try release()
@@ -373,6 +397,21 @@ public final class ExplanationSession {
             }
         }
         return results.map { $0! }
+    }
+
+    /// Runs the shared pass forward on another version of a batch's pictures.
+    /// - Returns: what it was fed.
+    private func feed(_ version: AugmentedVersion, of batch: ExplainedBatch) throws -> Block {
+        let (slot, one) = (versionSlot!, Shape([1] + (try model.inputShape())))
+        let input = PixelInput(name: model.network.inputName, shape: one)
+        for picture in batch.pictures {
+            let numbers = version.numbers(batch.input(picture), of: input, model.preprocessing)
+            one.writeMemoryOrder(numbers, to: slot.numbers.pointer + picture * one.count)
+        }
+        try slot.send()
+        try pass.feed(slot)
+        try pass.forward()
+        return slot.numbers
     }
 
     /// What a method explains of a picture.

@@ -14,26 +14,57 @@ package struct ComparisonSheet: Sendable {
         }
     }
 
-    package var items: [Item]
+    /// Items that belong together; each group begins a row.
+    package struct Group: Sendable {
+        /// A line over the group.
+        package var title: String?
+        package var items: [Item]
+
+        package init(title: String? = nil, items: [Item]) { (self.title, self.items) = (title, items) }
+    }
+
+    package var groups: [Group]
     /// A line over the whole sheet.
     package var heading: String?
     /// The width of a picture on the sheet at scale 1; smaller ones are enlarged, larger ones shrunk, smoothly.
     package var cellWidth = 320
-    /// Pictures in a row at most; if left out, rows are as even as possible with at most five.
+    /// Pictures in a row at most; if left out, the rows of the largest group are as even as possible with at most five.
     package var columns: Int?
     /// 1, or 2 for screens and papers with fine pixels.
     package var scale = 1
 
-    package init(items: [Item], heading: String? = nil) {
-        self.items = items
+    package init(groups: [Group], heading: String? = nil) {
+        self.groups = groups
         self.heading = heading
+    }
+
+    package init(items: [Item], heading: String? = nil) {
+        self.init(groups: [Group(items: items)], heading: heading)
     }
 
     /// How many pictures a row holds.
     private var perRow: Int {
-        if let columns { return max(1, min(columns, items.count)) }
-        let rows = max(1, (items.count + 4) / 5)
-        return max(1, (items.count + rows - 1) / rows)
+        let items = groups.map(\.items.count).max() ?? 0
+        if let columns { return max(1, min(columns, items)) }
+        let rows = max(1, (items + 4) / 5)
+        return max(1, (items + rows - 1) / rows)
+    }
+
+    /// Pictures side by side.
+    private struct Row {
+        let items: ArraySlice<Item>
+        /// Of the group that begins with it.
+        let title: String?
+    }
+
+    private var rows: [Row] {
+        groups.flatMap { group in
+            stride(from: 0, to: group.items.count, by: perRow).map {
+                Row(
+                    items: group.items[$0..<min($0 + perRow, group.items.count)],
+                    title: $0 == 0 ? group.title : nil)
+            }
+        }
     }
 
     /// Draws the sheet; without items it is an empty page.
@@ -43,20 +74,19 @@ package struct ComparisonSheet: Sendable {
         let title = Lettering.Style(size: Double(13 * s), pen: 1.9 * Double(s), colour: (26, 28, 32))
         let second = Lettering.Style(size: Double(11 * s), pen: 1.3 * Double(s), colour: (96, 100, 108))
         let head = Lettering.Style(size: Double(17 * s), pen: 2.4 * Double(s), colour: (26, 28, 32))
-        let (titleDrop, secondDrop) = (27 * s, 49 * s)
+        let (titleDrop, secondDrop, groupDrop) = (27 * s, 49 * s, 44 * s)
 
-        let rows = stride(from: 0, to: items.count, by: perRow).map {
-            Array(items[$0..<min($0 + perRow, items.count)])
-        }
+        let rows = rows
         let pictureHeights = rows.map { row in
-            row.map { Self.height(of: $0.picture, width: cell) }.max()!
+            row.items.map { Self.height(of: $0.picture, width: cell) }.max()!
         }
         let captionHeights = rows.map { row in
-            (row.contains { $0.subtitle != nil } ? secondDrop : titleDrop) + 4 * s
+            (row.items.contains { $0.subtitle != nil } ? secondDrop : titleDrop) + 4 * s
         }
         let top = margin + (heading == nil ? 0 : 40 * s)
         let width = 2 * margin + perRow * cell + (perRow - 1) * gap
-        let heights = zip(pictureHeights, captionHeights).map(+)
+        let titleHeights = rows.map { $0.title == nil ? 0 : groupDrop }
+        let heights = rows.indices.map { titleHeights[$0] + pictureHeights[$0] + captionHeights[$0] }
         let height = top + heights.reduce(0, +) + max(0, rows.count - 1) * gap + margin
         var sheet = RGBImage(width: width, height: height, colour: (255, 255, 255))
 
@@ -66,21 +96,28 @@ package struct ComparisonSheet: Sendable {
                 text, x: Double(margin), baseline: Double(margin + 19 * s), style: head, on: &sheet)
         }
         var y = top
-        for (row, sizes) in zip(rows, zip(pictureHeights, heights)) {
-            for (column, item) in row.enumerated() {
+        for (number, row) in rows.enumerated() {
+            if let text = row.title {
+                Lettering.draw(
+                    Lettering.fitted(text, into: Double(width - 2 * margin), style: head), x: Double(margin),
+                    baseline: Double(y + 28 * s), style: head, on: &sheet)
+            }
+            // Where the captions of its pictures begin.
+            let bottom = y + titleHeights[number] + pictureHeights[number]
+            for (column, item) in row.items.enumerated() {
                 let x = margin + column * (cell + gap)
                 let picture = item.picture.resized(
                     width: cell, height: Self.height(of: item.picture, width: cell), by: .bicubic)
                 // Lower pictures stand on the captions, so that those are level.
-                sheet.paste(picture, left: x, top: y + sizes.0 - picture.height)
+                sheet.paste(picture, left: x, top: bottom - picture.height)
                 let lines = [(item.title, titleDrop, title), (item.subtitle ?? "", secondDrop, second)]
                 for (text, drop, style) in lines {
                     Lettering.draw(
                         Lettering.fitted(text, into: Double(cell), style: style), x: Double(x),
-                        baseline: Double(y + sizes.0 + drop), style: style, on: &sheet)
+                        baseline: Double(bottom + drop), style: style, on: &sheet)
                 }
             }
-            y += sizes.1 + gap
+            y += heights[number] + gap
         }
         return sheet
     }

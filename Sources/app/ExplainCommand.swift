@@ -325,11 +325,12 @@ enum Report {
     /// Whether a map adds up.
     static func completeness(_ found: Completeness) -> String {
         let numbers =
-            "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
-        guard let error = found.error, error > Completeness.worrying else { return "The map \(numbers)." }
-        if let taker = found.absorbedBy { return "The map \(numbers); \(taker) took the rest." }
+            (found.isOfSegments ? "map, each segment counted once, " : "map ")
+            + "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
+        guard let error = found.error, error > Completeness.worrying else { return "The \(numbers)." }
+        if let taker = found.absorbedBy { return "The \(numbers); \(taker) took the rest." }
         return
-            "Warning: the map \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
+            "Warning: the \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
     }
 
     static func failure(_ error: ExplainError) {

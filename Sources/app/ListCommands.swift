@@ -195,9 +195,13 @@ struct MethodsCommand: ParsableCommand {
                 + (method.sign == .evidence
                     ? "above 0 speak for it, below 0 against it; the heat map shows those above 0\(top)"
                     : "magnitudes; the heat map goes from the least to the largest\(top)"))
-        print(
-            "  lies on   " + (method.usesLayer ? "the cells of a layer (--layer)" : "the pixels of the input")
-        )
+        let grid =
+            switch (method.layers, method.family) {
+            case (.each, _): "the cells of a layer (--layer)"
+            case (.together, .features): "the cells of the largest of its layers (--layer)"
+            default: "the pixels of the input"
+            }
+        print("  lies on   \(grid)")
         print("  passes    \(method.cost)")
         let settings = method.settingsTable
         print("  settings  " + (settings.isEmpty ? "none" : ""))

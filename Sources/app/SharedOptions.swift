@@ -181,6 +181,12 @@ struct MethodOptions: ParsableArguments {
     var settings: [String] = []
 
     @Option(
+        help: ArgumentHelp(
+            "Average each map over versions of the picture: flip, brightness, or both with a comma.",
+            valueName: "what"), completion: .list(Augmentation.allCases.map(\.rawValue)))
+    var augment: String?
+
+    @Option(
         parsing: .unconditional,
         help: ArgumentHelp("Of the random samples that some methods draw.", valueName: "n"))
     var seed: UInt64 = 0
@@ -209,6 +215,7 @@ struct MethodOptions: ParsableArguments {
         options.against = against
         options.isNegative = negative
         options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }
+        options.augmentations = try Augmentation.list(augment ?? "")
         options.seed = seed
         for setting in settings { try options.set(setting) }
         if let unused = options.settings.keys.sorted().first(where: { !options.methods.contains($0) }) {

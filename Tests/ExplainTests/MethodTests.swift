@@ -126,11 +126,102 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
             stride(from: 0, to: x.count, by: width).flatMap { x[$0..<$0 + width].reversed() }
         }
         let picture = pictures(1)[0]
-        let found = try explain(symmetricNetwork(), [picture, mirror(picture, 16)]) { $0.methods = [method] }
+        let found = try explain(symmetricNetwork(), [picture, mirror(picture, 16)]) {
+            $0.methods = [method]
+            // A baseline that is the same everywhere has no largest number in a window, and the first is taken.
+            if method == DeepLIFT.name { $0.settings = [method: ["baseline": "blur"]] }
+        }
         let maps = found.map { $0.explanations[0].map }
         // Not bit for bit: sums have another order.
         #expect(
             close(mirror(maps[0].values, maps[0].width), maps[1].values, within: 2e-4), "\(method)")
+    }
+
+    /// Those whose map is linear in what is explained: of class activation maps CAM alone. Guided backpropagation and its kin cut off a part of
+    /// what comes back.
+    private static let linear = ExplainerList.all.filter {
+        $0.sign == .evidence && $0.isClassSpecific && ($0.family != .activation || $0.name == CAM.name)
+            && ![GuidedBackpropagation.name, Deconvnet.name, GuidedGradCAM.name].contains($0.name)
+    }.map { $0.name }
+
+    /// The difference of two classes has the difference of their maps.
+    @Test(arguments: linear)
+    func linearInTheTarget(_ method: String) throws {
+        func map(_ index: Int, against: String? = nil) throws -> [Float] {
+            try explain(symmetricNetwork(), pictures(1)) {
+                ($0.methods, $0.classChoice, $0.against) = ([method], .index(index), against)
+                ($0.scale, $0.mostVariants) = (.logit, Self.mostVariants)
+            }[0].explanations[0].map.values
+        }
+        let (a, b) = (try map(1), try map(2))
+        #expect(a.contains { $0 != 0 } && a != b)
+        #expect(close(try map(1, against: "2"), zip(a, b).map(-), within: 1e-4), "\(method)")
+    }
+
+    /// The mean of the maps of the picture and of the mirrored picture, mirrored back.
+    @Test(arguments: Options.methods)
+    func averagedOverVersions(_ method: String) throws {
+        func mirror(_ x: [Float], _ width: Int) -> [Float] {
+            stride(from: 0, to: x.count, by: width).flatMap { x[$0..<$0 + width].reversed() }
+        }
+        func found(_ all: [[Float]], _ augmentations: Set<Augmentation>) throws -> [Explanation] {
+            try explain(symmetricNetwork(), all) {
+                ($0.methods, $0.mostVariants, $0.batch) = ([method], Self.mostVariants, 2)
+                $0.augmentations = augmentations
+            }.map { $0.explanations[0] }
+        }
+        let all = pictures(2)
+        let (plain, mirrored) = (try found(all, []), try found(all.map { mirror($0, 16) }, []))
+        for (i, map) in try found(all, [.flip]).enumerated() {
+            let back = mirror(mirrored[i].map.values, map.map.width)
+            #expect(map.map.values == zip(plain[i].map.values, back).map { ($0 + $1) / 2 }, "\(method)")
+            #expect(map.samples == plain[i].samples.map { $0 + (mirrored[i].samples ?? 0) })
+            #expect((map.sampleError == nil) == (plain[i].sampleError == nil))
+            #expect((map.completeness == nil) == (plain[i].completeness == nil))
+        }
+    }
+
+    /// With both kinds there are six versions; darker and brighter ones are given to the network without rounding.
+    @Test func averagedOverBrightness() throws {
+        let picture = pictures(1)[0]
+        func map(_ picture: [Float], _ augmentations: Set<Augmentation>) throws -> [Float] {
+            try explain(symmetricNetwork(), [picture]) {
+                ($0.methods, $0.augmentations) = (["gradcam"], augmentations)
+            }[0].explanations[0].map.values
+        }
+        let versions = try [1, 0.9, 1.1].map { b in try map(picture.map { $0 * b }, []) }
+        let expected = versions[0].indices.map { (versions[0][$0] + versions[1][$0] + versions[2][$0]) / 3 }
+        #expect(try map(picture, [.brightness]) == expected)
+        let flipped = try [1, 0.9, 1.1].map { b in try map(picture.map { $0 * b }, [.flip]) }
+        let both = versions[0].indices.map { i in flipped.reduce(0) { $0 + $1[i] } / 3 }
+        #expect(close(try map(picture, [.flip, .brightness]), both, within: 1e-5))
+        #expect(try Augmentation.list("flip, Brightness") == [.flip, .brightness])
+        #expect(throws: ExplainError.self) { _ = try Augmentation.list("flop") }
+    }
+
+    /// A network in which no map could lie on any layer: methods that need none work, others are refused.
+    @Test(arguments: Options.methods)
+    func withoutLayers(_ method: String) throws {
+        var builder = ONNXBuilder(name: "linear")
+        var random = SeededRandom("linear")
+        builder.input("x", ["N", 3, 16, 16])
+        builder.initializer("w", [4, 768], floats: (0..<4 * 768).map { _ in random.float(-0.1, 0.1) })
+        builder.node("Flatten", ["x"], ["f"], name: "flatten")
+        builder.node("Gemm", ["f", "w"], ["scores"], ["transB": 1], name: "linear")
+        builder.output("scores", ["N", 4])
+        func found() throws -> [ImageExplanation] {
+            try explain(builder, pictures(1)) {
+                ($0.methods, $0.mostVariants) = ([method], Self.mostVariants)
+            }
+        }
+        // FullGrad lacks biases here.
+        if try ExplainerList.named(method).layers == .none, method != FullGrad.name {
+            let map = try found()[0].explanations[0].map.values
+            // The gradient is the same everywhere.
+            #expect(map.contains { $0 != 0 } != (method == VarGrad.name))
+        } else {
+            #expect(throws: ExplainError.self) { _ = try found() }
+        }
     }
 
     @Test func readmeHasThemAll() throws {
@@ -232,6 +323,118 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         let values = found.explanations[0].map.values
         let logit = found.predictions.first { $0.index == 0 }!.logit
         #expect(abs(values.reduce(0, +) / Float(values.count) - logit) < 1e-4 * abs(logit))
+    }
+}
+
+@Suite struct SmoothGradCAMPlusPlusTests {
+    private func found(_ settings: [String: String], seed: UInt64 = 0, _ method: String = "smooth-gradcam++")
+        throws
+        -> Explanation
+    {
+        try explain(symmetricNetwork(), pictures(1)) {
+            ($0.methods, $0.settings, $0.seed) = ([method], [method: settings], seed)
+            // What is behind relu2 is linear, so that noise would change nothing there.
+            $0.layer = "relu1"
+        }[0].explanations[0]
+    }
+
+    @Test func withoutNoiseItIsGradCAMPlusPlus() throws {
+        let (smooth, plain) = (try found(["noise": "0"]), try found([:], "gradcam++"))
+        #expect(close(smooth.map.values, plain.map.values, within: 1e-5))
+        #expect(smooth.sampleError!.values.allSatisfy { $0 < 1e-6 * smooth.map.values.max()! })
+    }
+
+    /// From the gradients of each noisy copy, which are asked for one after the other, and the paper's equations.
+    @Test func asThePaperHasIt() throws {
+        let network = try Network(symmetricNetwork().model())
+        var spec = PassSpec(batch: 1)
+        (spec.stored, spec.gradients) = (["r1"], ["r1"])
+        let pass = try Engine(network, on: LoadedDevice(.cpu(CPU(threads: 1)))).pass(spec)
+        let picture = pictures(1)[0]
+        let sigma = 0.5 * (picture.max()! - picture.min()!)
+        let random = CounterRandom(seed: 3, stream: CounterRandom.Stream.noise)
+        func gradient(_ picture: [Float]) throws -> [Double] {
+            try pass.feed(picture)
+            try pass.forward()
+            try pass.backward([1, 0, 0, 0])
+            return try pass.gradient("r1")!.map(Double.init)
+        }
+        let all = try (0..<12).map { sample in
+            try gradient(zip(picture, random.normals(picture.count, sample: sample)).map { $0 + sigma * $1 })
+        }
+        _ = try gradient(picture)
+        let activations = try pass.stored("r1")!.map(Double.init)
+        func mean(_ power: (Double) -> Double) -> [Double] {
+            activations.indices.map { i in all.reduce(0) { $0 + power($1[i]) } / 12 }
+        }
+        let (d1, d2, d3) = (mean { $0 }, mean { $0 * $0 }, mean { $0 * $0 * $0 })
+        var map = [Double](repeating: 0, count: 256)
+        for c in 0..<8 {
+            let cells = c * 256..<(c + 1) * 256
+            let sum = activations[cells].reduce(0, +)
+            let weight = cells.reduce(0.0) { total, i in
+                let divisor = 2 * d2[i] + sum * d3[i]
+                return total + (divisor == 0 ? 0 : d2[i] / divisor * max(0, d1[i]))
+            }
+            for i in 0..<256 { map[i] += weight * activations[c * 256 + i] }
+        }
+        let smooth = try found(["samples": "12", "noise": "0.5"], seed: 3)
+        #expect(close(smooth.map.values, map.map { Float(max(0, $0)) }, within: 1e-5))
+        #expect(smooth.samples == 12)
+        #expect(map.contains { $0 > 0 } && zip(d1, d2).contains { abs($0 * $0 - $1) > 0.1 * $1 })
+    }
+}
+
+@Suite struct SampleErrorTests {
+    /// What methods that draw samples for a layer say of their error is what maps of other samples differ by.
+    @Test(arguments: [
+        ("smooth-gradcam++", ["samples": "20", "noise": "1"]), ("sscam", ["samples": "5", "sigma": "0.7"]),
+    ])
+    func areThoseOfOtherSeeds(_ method: String, _ settings: [String: String]) throws {
+        let maps = try (UInt64(0)..<40).map { seed in
+            try explain(symmetricNetwork(), pictures(1)) {
+                ($0.methods, $0.settings, $0.seed) = ([method], [method: settings], seed)
+                $0.layer = "relu1"
+            }[0].explanations[0]
+        }
+        let n = Double(maps.count)
+        var (spread, said) = (0.0, 0.0)
+        for i in maps[0].map.values.indices {
+            let values = maps.map { Double($0.map.values[i]) }
+            let mean = values.reduce(0, +) / n
+            for value in values { spread += (value - mean) * (value - mean) / (n - 1) }
+            let errors = maps.map { Double($0.sampleError!.values[i]) }
+            for error in errors { said += error * error / n }
+        }
+        let ratio = (said / spread).squareRoot()
+        #expect(ratio > 0.75 && ratio < 1.5 && spread > 0, "\(method): \(ratio)")
+    }
+
+    /// Samples end when they are precise enough, and the map is that of so many.
+    @Test func precision() throws {
+        func found(_ settings: [String: String], batch: Int = 1) throws -> Explanation {
+            try explain(symmetricNetwork(), pictures(2)) {
+                ($0.methods, $0.settings, $0.batch) = (["sscam"], ["sscam": settings], batch)
+            }[0].explanations[0]
+        }
+        let all = try found(["samples": "40", "sigma": "0.7"])
+        // So many for each channel that is not the same everywhere.
+        let live = all.samples! / 40
+        #expect(all.samples! % 40 == 0 && live > 1)
+        func relative(_ map: Explanation) -> Float {
+            let values = map.map.values
+            let errors = map.sampleError!.values
+            let square = errors.reduce(0) { $0 + $1 * $1 } / Float(errors.count)
+            return square.squareRoot() / (values.max()! - values.min()!)
+        }
+        let wanted = 2 * relative(all)
+        let some = try found(["samples": "40", "sigma": "0.7", "precision": "\(wanted)"])
+        #expect(some.samples! < all.samples! && some.samples! > 2 * live && relative(some) <= wanted)
+        let same = try found(["samples": "\(some.samples! / live)", "sigma": "0.7"])
+        #expect(same.map.values == some.map.values)
+        #expect(
+            try found(["samples": "40", "sigma": "0.7", "precision": "\(wanted)"], batch: 2).samples
+                == some.samples)
     }
 }
 

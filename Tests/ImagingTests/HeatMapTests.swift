@@ -145,9 +145,15 @@ import Testing
         sheet.columns = 2
         #expect(sheet.render().width == 2 * 24 + 2 * 320 + 20 && sheet.render().height > 2 * 320)
         sheet.columns = nil
-        sheet.items = Array(repeating: item, count: 7)
+        sheet.groups[0].items = Array(repeating: item, count: 7)
         #expect(sheet.render().width == 2 * 24 + 4 * 320 + 3 * 20)
-        sheet.items = []
+        // Two groups with titles: as wide as the larger, and as high as both.
+        let group = ComparisonSheet.Group(title: "Gradients", items: [item, item])
+        let grouped = ComparisonSheet(groups: [.init(items: [item]), group, group]).render()
+        let untitled = ComparisonSheet(groups: [.init(items: [item, item])]).render()
+        #expect(grouped.width == 2 * 24 + 2 * 320 + 20)
+        #expect(grouped.height == 3 * (untitled.height - 48) + 2 * 20 + 2 * 44 + 48)
+        sheet.groups = []
         #expect(sheet.render().height > 0)
     }
 

@@ -143,7 +143,7 @@ package struct ExpectedGradients: Explainer {
         let shape =
             pictureCount > 0 ? [input.channels, input.height, input.width] : [input.channels, 1, 1]
         let variants = try GradientVariants(
-            batch, engine, of: subject, input: input,
+            batch, engine, of: subject, value: input.name,
             source: Interpolation(baseline: shape, hasOwnBaselines: true),
             most: count.parts[0].count)
         let (pictureCount, seed) = (pictureCount, subject.seed)

@@ -10,6 +10,7 @@ package struct GuidedGradCAM: Explainer {
     package static let name = "guided-gradcam"
     package static let title = "Guided Grad-CAM"
     package static let family = MethodFamily.gradient
+    package static let layers = LayerUse.together
     package static let formula = "guided backpropagation times Grad-CAM enlarged to the pixels"
     package static let source = "Selvaraju et al. 2017, section 3.3"
     package static let sign = MapSign.evidence

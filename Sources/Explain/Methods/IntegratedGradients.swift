@@ -75,7 +75,7 @@ package struct IntegratedGradients: Explainer {
         // Last the baseline itself, of which the score is wanted.
         let shares = points.map { Float($0.node) } + [0]
         let variants = try GradientVariants(
-            batch, engine, of: subject, input: input,
+            batch, engine, of: subject, value: input.name,
             source: Interpolation(baseline: [input.channels, input.height, input.width]), most: shares.count)
         return try batch.pictures.flatMap { picture in
             let x = batch.input(picture)

@@ -128,7 +128,8 @@ package struct ShapleyFit: CoalitionFit {
         // Without other coalitions than none and all, one segment has it all.
         let shapley =
             n == 1 ? [gain] : zip(free, ones).map { $0 - lambda * $1 }
-        let completeness = Completeness(sum: Float(shapley.reduce(0, +)), expected: Float(gain))
+        let completeness = Completeness(
+            sum: Float(shapley.reduce(0, +)), expected: Float(gain), isOfSegments: true)
         if kernel != nil {
             return SegmentWeights(
                 values: shapley, completeness: completeness,

@@ -12,7 +12,7 @@ package struct MultiLayerFEM: Explainer {
     package static let name = "multilayer-fem"
     package static let title = "Multi-layer FEM"
     package static let family = MethodFamily.features
-    package static let usesLayer = false
+    package static let layers = LayerUse.together
     package static let formula =
         "mean over layers of FEM, each scaled to 0 ... 1 and enlarged to the largest grid"
     package static let source = "ours, after Bourroux et al. 2022"

@@ -11,16 +11,19 @@ import Kernels
 /// channel that is the same everywhere masks all; the network is asked once for all of those.
 package protocol ScoreCAMFamily: HostLayerMethod {
     var subject: ExplainedNetwork { get }
-    /// How many variants of each channel's mask are asked for.
-    var samples: Int { get }
+    /// The variants of each channel's mask that are asked for.
+    var samples: SampleCount { get }
+    /// Whether those are drawn, so that the map has a standard error.
+    static var draws: Bool { get }
     /// Makes a mask a variant of itself.
-    func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, sample: Int)
+    func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, of channels: Int, sample: Int)
 }
 
 extension ScoreCAMFamily {
     package static var sign: MapSign { .magnitude }
     package static var asksManyTimes: Bool { true }
     package static var scale: Target.Scale { .probability }
+    package static var draws: Bool { false }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
@@ -35,38 +38,89 @@ extension ScoreCAMFamily {
             let live = (0..<channels).filter { c in
                 own[c * cells..<(c + 1) * cells].contains { $0 != own[c * cells] }
             }
+            let dead = Set(0..<channels).subtracting(live)
+            // All that is masked, if any is, comes first; then every channel's first sample, every channel's second, ….
+            let masked = dead.isEmpty ? 0 : 1
+            let count = masked + live.count * samples.most
             var scores = targets[picture].map { _ in [Float](repeating: 0, count: channels) }
-            // All that is masked, if any is, comes last.
-            let count = live.count * samples + (live.count < channels ? 1 : 0)
+            var means = targets[picture].map { _ in SampleMean(channels) }
+            func map(_ t: Int) -> ScoreCAMMap { ScoreCAMMap(activations: own, scores: means[t]) }
             try variants.take(batch.input(picture))
-            try variants.run(0..<count) { variant, mask in
-                guard variant < live.count * samples else { return mask.update(repeating: 0) }
-                let channel = live[variant / samples]
-                let plane = Plane(
-                    width: layer.width, height: layer.height,
-                    values: Array(own[channel * cells..<(channel + 1) * cells]))
-                let scaled = plane.resized(width: width, height: height).normalised().plane.values
-                _ = mask.update(from: scaled)
-                vary(mask, channel: channel, sample: variant % samples)
-            } receive: { variant, logits, _ in
-                for (t, target) in targets[picture].enumerated() {
-                    let s = batch.scoring.value(target, logits)
-                    if variant < live.count * samples {
-                        scores[t][live[variant / samples]] += s / Float(samples)
-                    } else {
-                        for c in Set(0..<channels).subtracting(live) { scores[t][c] = s }
+            let rounds =
+                samples.precision == nil ? [0..<samples.most] : (0..<samples.most).map { $0..<$0 + 1 }
+            for round in rounds {
+                let first = round.lowerBound == 0 ? 0 : masked + round.lowerBound * live.count
+                try variants.run(first..<masked + round.upperBound * live.count) { variant, mask in
+                    guard variant >= masked else { return mask.update(repeating: 0) }
+                    let (sample, place) = (variant - masked).quotientAndRemainder(dividingBy: live.count)
+                    let channel = live[place]
+                    let plane = Plane(
+                        width: layer.width, height: layer.height,
+                        values: Array(own[channel * cells..<(channel + 1) * cells]))
+                    let scaled = plane.resized(width: width, height: height).normalised().plane.values
+                    _ = mask.update(from: scaled)
+                    vary(mask, channel: channel, of: channels, sample: sample)
+                } receive: { variant, logits, _ in
+                    for (t, target) in targets[picture].enumerated() {
+                        let s = batch.scoring.value(target, logits)
+                        if variant < masked {
+                            for c in dead { scores[t][c] = s }
+                        } else {
+                            let place = (variant - masked) % live.count
+                            scores[t][live[place]] = s
+                            if place == live.count - 1 { means[t].add(scores[t]) }
+                        }
                     }
+                    try batch.advance(picture, done: variant + 1, of: count)
                 }
-                try batch.advance(picture, done: variant + 1, of: count)
+                // A layer that is the same everywhere has no samples; and where devices are compared not all are asked for.
+                for t in means.indices where means[t].count == 0 { means[t].add(scores[t]) }
+                if let precision = samples.precision, round.upperBound > 1,
+                    means.indices.allSatisfy({ map($0).relativeError <= precision })
+                {
+                    break
+                }
             }
-            return zip(targets[picture], scores).map { target, scores in
-                Attribution(
-                    picture: picture, target: target, grid: grid,
-                    values: weightedChannels(own[...], softmax(scores), clip: true),
+            return targets[picture].indices.map { t in
+                let map = map(t)
+                var attribution = Attribution(
+                    picture: picture, target: targets[picture][t], grid: grid, values: map.values,
                     blankReason: "the layer is active nowhere")
+                if Self.draws {
+                    (attribution.sampleError, attribution.samples) = (
+                        map.sampleError, means[t].count * live.count
+                    )
+                }
+                return attribution
             }
         }
     }
+}
+
+/// ReLU(Σ_c w_c A_c) with w = softmax of the means of the channels' scores.
+private struct ScoreCAMMap {
+    let values: [Float]
+    /// To the first order in the errors of the scores, which are drawn for each channel apart: √Σ_c (w_c (A_c − Σ_k w_k A_k))² var(s_c).
+    let sampleError: [Float]
+
+    /// - Parameter activations: [C, H, W], row by row.
+    init(activations: [Float], scores: SampleMean) {
+        let weights = softmax(scores.values)
+        let cells = activations.count / weights.count
+        let sums = weightedChannels(activations[...], weights, clip: false)
+        var squares = [Double](repeating: 0, count: cells)
+        for (c, error) in scores.sampleError.enumerated() where error != 0 {
+            let factor = Double(weights[c]) * Double(error)
+            for i in 0..<cells {
+                let slope = factor * (Double(activations[c * cells + i]) - Double(sums[i]))
+                squares[i] += slope * slope
+            }
+        }
+        values = sums.map { $0 > 0 ? $0 : 0 }
+        sampleError = squares.map { Float($0.squareRoot()) }
+    }
+
+    var relativeError: Float { SampleCount.relativeError(values, sampleError) }
 }
 
 /// Wang et al., “Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks”, CVPR workshops 2020, equations 5 to 7 and
@@ -79,12 +133,13 @@ package struct ScoreCAM: ScoreCAMFamily {
     package static let source = "Wang et al. 2020, algorithm 1"
     package static let cost = "1 forward, and 1 for each channel"
     package let layer: TargetLayer, subject: ExplainedNetwork
-    package let samples = 1
+    package let samples = SampleCount(most: 1, precision: nil)
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) {
         (layer, self.subject) = (TargetLayer(subject.layers[0]), subject)
     }
-    package func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, sample: Int) {}
+    package func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, of channels: Int, sample: Int)
+    {}
 }
 
 /// Wang et al., “SS-CAM: Smoothed Score-CAM for Sharper Visual Feature Localization”, 2020, algorithm 1: each mask is varied by normal noise.
@@ -98,24 +153,33 @@ package struct SSCAM: ScoreCAMFamily {
     package struct Settings: MethodSettings {
         package var samples = 10
         package var sigma: Float = 2
+        package var precision: Float?
         package init() {}
         package static let list = [
-            MethodSetting<Settings>("samples", \.samples, "variants of each channel's mask", 1...1000),
+            MethodSetting<Settings>(
+                "samples", \.samples, "variants of each channel's mask, at most", 2...1000),
             MethodSetting<Settings>("sigma", \.sigma, "the standard deviation of the noise", 0...100),
+            MethodSetting<Settings>(
+                "precision", \.precision,
+                "stop when the root mean square of the standard errors is at most this share of the map's range; looked at after each "
+                    + "variant of all channels", where: precisionBounds),
         ]
     }
+    package static let draws = true
     package let layer: TargetLayer, subject: ExplainedNetwork
-    package let samples: Int
+    package let samples: SampleCount
     private let sigma: Float
 
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) {
         (layer, self.subject) = (TargetLayer(subject.layers[0]), subject)
-        (samples, sigma) = (settings.samples, settings.sigma)
+        samples = SampleCount(most: settings.samples, precision: settings.precision)
+        sigma = settings.sigma
     }
 
-    package func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, sample: Int) {
+    package func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, of channels: Int, sample: Int)
+    {
         let random = CounterRandom(seed: subject.seed, stream: CounterRandom.Stream.ssCAM)
-        let noise = random.normals(mask.count, sample: channel * samples + sample)
+        let noise = random.normals(mask.count, sample: sample * channels + channel)
         for i in mask.indices { mask[i] += sigma * noise[i] }
     }
 }
@@ -136,14 +200,16 @@ package struct ISCAM: ScoreCAMFamily {
         ]
     }
     package let layer: TargetLayer, subject: ExplainedNetwork
-    package let samples: Int
+    package let samples: SampleCount
 
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) {
-        (layer, self.subject, samples) = (TargetLayer(subject.layers[0]), subject, settings.samples)
+        (layer, self.subject) = (TargetLayer(subject.layers[0]), subject)
+        samples = SampleCount(most: settings.samples, precision: nil)
     }
 
-    package func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, sample: Int) {
-        let share = Float(sample + 1) / Float(samples)
+    package func vary(_ mask: UnsafeMutableBufferPointer<Float>, channel: Int, of channels: Int, sample: Int)
+    {
+        let share = Float(sample + 1) / Float(samples.most)
         for i in mask.indices { mask[i] *= share }
     }
 }

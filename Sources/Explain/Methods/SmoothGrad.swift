@@ -12,8 +12,10 @@ package struct SmoothGrad: NoiseMethod {
     package static let formula =
         "maximum over colours of |mean of the gradient at noisy copies of the picture|"
     package static let source = "Smilkov et al. 2017, section 3"
-    package let samples: NoisyGradients
+    package let samples: NoisyGradients, input: PixelInput
 
-    package init(_ samples: NoisyGradients) { self.samples = samples }
+    package init(_ samples: NoisyGradients, of input: PixelInput) {
+        (self.samples, self.input) = (samples, input)
+    }
     package static func empty(_ input: PixelInput) -> GradientMean { GradientMean(input, ofSquares: false) }
 }

@@ -13,9 +13,11 @@ package struct VarGrad: NoiseMethod {
         "maximum over colours of the variance of the gradient at noisy copies of the picture"
     package static let source = "Adebayo et al. 2018"
     package static let blankReason = "the gradient is the same at every noisy copy of the picture"
-    package let samples: NoisyGradients
+    package let samples: NoisyGradients, input: PixelInput
 
-    package init(_ samples: NoisyGradients) { self.samples = samples }
+    package init(_ samples: NoisyGradients, of input: PixelInput) {
+        (self.samples, self.input) = (samples, input)
+    }
     package static func empty(_ input: PixelInput) -> Estimate { Estimate(input) }
 
     package struct Estimate: GradientEstimate {
