@@ -33,6 +33,12 @@ demo: build models photos ## explain free photographs with two networks, by Grad
 	echo "Photograph, Grad-CAM and FEM side by side:"
 	find demo/results -name '*.compare.png' | sort | sed 's/^/  /'
 
+# Photographs of your own, or one more network: `make lab IMAGES=folder RESNET50=file.onnx` writes to demo/lab only.
+.PHONY: lab
+lab: build models .venv/lab ## the exercise that this came from: Documentation/Lab.md anew (IMAGES=folder, RESNET50=file.onnx: demo/lab/Lab.md)
+	@$(python) Tools/lab/lab.py $(if $(IMAGES),--images "$(IMAGES)") $(if $(RESNET50),--resnet50 "$(RESNET50)") $(LAB)
+	$(python) -m unittest Tools/tests/test_lab.py
+
 .PHONY: test
 test: test-tools models photos test-example .venv-opencl/ready ## run every test, in release, on the CPU and on OpenCL devices
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
@@ -42,6 +48,8 @@ ifneq ($(SETUP),no)
 endif
 	@echo "A small network, by two more implementations of OpenCL:"
 	$(python) Tools/opencl_matrix.py --quick
+	@# The tests of the lab exercise that need the program, which may not have been there before.
+	$(python) -m unittest Tools/tests/test_lab.py
 
 SEED ?= 2
 FIRST ?= 0
@@ -75,7 +83,7 @@ test-example: models photos ## build the example package, which uses the library
 	test -s .build/example-results/results.json
 
 .PHONY: test-tools
-test-tools: .venv/ready ## test the tools in Python
+test-tools: .venv/lab ## test the tools in Python
 	$(python) -m unittest discover --start-directory Tools/tests
 	$(python) -m unittest discover --start-directory Benchmarks/tests
 
@@ -227,7 +235,7 @@ lint: setup ## check every Swift file's style
 
 .PHONY: clean
 clean: ## remove what was built and the demo's results; downloads stay
-	rm -rf .build demo/results
+	rm -rf .build demo/results demo/lab/results demo/lab/figures
 
 .PHONY: distclean
 distclean: clean ## remove the downloads too
@@ -244,6 +252,10 @@ endif
 	rm -rf .venv
 	$(SYSTEM_PYTHON) -m venv --system-site-packages .venv
 	$(python) -m pip install --quiet --disable-pip-version-check --no-input --requirement Tools/requirements.txt
+	touch $@
+
+.venv/lab: Tools/requirements-lab.txt .venv/ready
+	$(python) -m pip install --quiet --disable-pip-version-check --no-input --requirement Tools/requirements-lab.txt
 	touch $@
 
 # A recipe is one script: its lines share a shell, and the first failure ends it.

@@ -19,14 +19,14 @@ class Photo:
 
 
 # The wheel of one fixed platform: only its photographs are used, and they are the same in all of them.
-_SCIKIT_IMAGE = Wheel(
+SCIKIT_IMAGE = Wheel(
     "scikit-image", "0.26.0", "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af", megabytes=14,
     options=("--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"),
 )
 _DARKNET = DebianPackage("darknet", megabytes=3)
 
 _PHOTOS = {
-    _SCIKIT_IMAGE: [
+    SCIKIT_IMAGE: [
         Photo("cat_chelsea.png", "skimage/data/chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb", "Stéfan van der Walt, CC0"),
         Photo("coffee.png", "skimage/data/coffee.png", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
               "Rachel Michetti, courtesy of Pikolo Espresso Bar, CC0"),
