@@ -127,7 +127,7 @@ def standard_pictures(folder: Path) -> list[Picture]:
 
 def own_pictures(folder: Path) -> list[Picture]:
     """The photographs in `folder`; what they show is taken to be what the network says."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not paths:
         raise FetchError(f"There are no photographs (PNG or JPEG) in {folder}.")
     return [Picture(path, "top1", {}) for path in paths]
