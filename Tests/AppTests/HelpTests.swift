@@ -38,7 +38,8 @@ import Testing
         model = ["--model", "--preprocess", "--labels", "--verbose", "--memory-limit", "--work-limit"],
         device = ["--device", "--threads", "--kernels"]
     static let method = [
-        "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--seed",
+        "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--augment",
+        "--seed",
     ]
     static let options: [(command: String, options: [String])] = [
         (
