@@ -86,17 +86,23 @@ package final class DeviceCheck {
         self.model = model
         self.pictures = pictures
         self.reference = reference
-        let layer = try model.layer("auto").layer
-        self.methods = try methods.filter { try DeviceCheck.applies($0, to: model, layer) }
+        var layers: [Layer] = []
+        do {
+            layers = try model.layers(named: Options().layer).map(\.layer)
+        } catch let error as ExplainError where error.kind == .layer {
+            // No map could lie on any; methods that need none are left.
+        }
+        self.methods = try methods.filter { try DeviceCheck.applies($0, to: model, layers) }
         values = try pictures.prefix(2).flatMap { try model.tensor($0) }
         expected = try DeviceCheck.explain(model, pictures, reference, self.methods, batch: 1)
     }
 
     /// A method that this network is too small for, say, is no matter of devices.
-    private static func applies(_ method: String, to model: Model, _ layer: Layer) throws -> Bool {
+    private static func applies(_ method: String, to model: Model, _ layers: [Layer]) throws -> Bool {
+        let type = try ExplainerList.named(method)
+        guard !layers.isEmpty || type.layers == .none else { return false }
         do {
-            _ = try ExplanationSession.MadeMethod(
-                ExplainerList.named(method), model, layers: [layer], Options())
+            _ = try ExplanationSession.MadeMethod(type, model, layers: layers, Options())
             return true
         } catch let error as ExplainError where error.kind == .method {
             return false
@@ -168,6 +174,8 @@ package final class DeviceCheck {
                     maps += 1
                     if !same(map.map.values, other.map.values)
                         || !same(map.heatmap.values, other.heatmap.values)
+                        || !same(map.sampleError?.values ?? [], other.sampleError?.values ?? [])
+                        || !same(sums(map), sums(other))
                     {
                         difference = "the \(map.title) map of \(image.name), in a batch of \(batch), differs"
                     }
@@ -175,6 +183,10 @@ package final class DeviceCheck {
             }
         }
         return Outcome(values: layers.values, numbers: layers.numbers, maps: maps, difference: difference)
+    }
+
+    private func sums(_ map: Explanation) -> [Float] {
+        map.completeness.map { [$0.sum, $0.expected] } ?? []
     }
 
     private func same(_ a: [Float], _ b: [Float]) -> Bool {

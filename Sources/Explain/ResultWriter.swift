@@ -331,9 +331,13 @@ public final class ResultWriter: Sendable {
     private func memory(_ image: ImageExplanation) -> Int {
         guard let heat = image.explanations.first?.heatmap else { return 0 }
         let maps = image.explanations.count
+        // Raw maps and their standard errors, as numbers and as a file.
+        let numbers = image.explanations.reduce(0) {
+            $0 + $1.map.values.count + ($1.sampleError?.values.count ?? 0)
+        }
         let pixels = heat.width * heat.height
         // Heat map and overlay; and each on the sheet, of 320 × 400 pixels, as a picture and as a file.
-        var bytes = maps * 8 * pixels + (maps + 1) * 6 * 320 * 400
+        var bytes = 8 * numbers + maps * 8 * pixels + (maps + 1) * 6 * 320 * 400
         if background == .photo, let size = image.size {
             // While it is decoded; then with its overlay, and that as a file.
             bytes += 13 * size.width * size.height
@@ -374,7 +378,7 @@ public final class ResultWriter: Sendable {
                     photo: photo, heat: heat, region: region, opacity: explanation.blank == nil ? 0.5 : 0)
             }
             try write(picture.pngData(fast: true), names.overlay)
-            let what = ResultWriter.caption(explanation)
+            let what = ResultWriter.caption(explanation, among: image.explanations)
             items.append(
                 ComparisonSheet.Item(
                     picture: small, title: explanation.title,
@@ -409,10 +413,15 @@ public final class ResultWriter: Sendable {
         )
     }
 
-    private static func caption(_ explanation: Explanation) -> String {
+    private static func caption(_ explanation: Explanation, among all: [Explanation]) -> String {
         guard let label = explanation.label else { return "whatever the class" }
+        let name = caption(label, nil)
+        // ImageNet has two cranes and two maillots.
+        let isShared = all.contains {
+            $0.classIndex != explanation.classIndex && $0.label.map { caption($0, nil) == name } ?? false
+        }
         return (explanation.target?.isNegative ?? false ? "not " : "")
-            + caption(label, explanation.probability)
+            + (isShared ? "\(explanation.classIndex!) " : "") + caption(label, explanation.probability)
             + (explanation.againstLabel.map { ", not " + caption($0, nil) } ?? "")
     }
 

@@ -146,10 +146,10 @@ public final class ExplanationSession {
                     "--class and --method ask for \(maps) maps of each picture, and the most is \(Self.mapLimit); take fewer classes "
                         + "at a time.")
             }
-            // Each map, as it comes from the device and as it is kept, and its heat map; and the picture as the network sees it.
+            // Each map, as it comes from the device and as it is kept, with its standard error, and its heat map; and the picture as the network sees it.
             let pixels = model.inputHeight * model.inputWidth
             let resultBytes =
-                methods.map { Self.maps($0, targets) * (16 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
+                methods.map { Self.maps($0, targets) * (24 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
                 + 3 * pixels
             let opened = try opened.get()
             self.device = opened.device.description
