@@ -5,8 +5,9 @@ import Inference
 import Kernels
 
 /// Karmani et al., “KPCA-CAM: Visual Explainability of Deep Computer Vision Models using Kernel PCA”, 2024: Eigen-CAM with a kernel:
-/// with K_ij = k(a_i, a_j) for the cells' channels a_i, centred, the map is √λ v of its largest eigenvalue λ and its eigenvector v. The
-/// kernel is tanh(γ a·b + 1), exp(−γ |a − b|²), or a·b, which is Eigen-CAM; γ = 1 / channels unless it is set, as in scikit-learn.
+/// with K_ij = k(a_i, a_j) for the cells' channels a_i, less the channels' means, and K centred, the map is √λ v of its largest eigenvalue λ and
+/// its eigenvector v. The kernel is tanh(γ a·b + 1), exp(−γ |a − b|²), or a·b, which is Eigen-CAM; γ = 1 / channels unless it is set, as in
+/// scikit-learn. That means are taken out before the kernel is what the first author's own program does, in pytorch-grad-cam.
 package struct KPCACAM: HostLayerMethod {
     package static let name = "kpcacam"
     package static let title = "KPCA-CAM"
@@ -60,7 +61,11 @@ package struct KPCACAM: HostLayerMethod {
     private func map(_ activations: [Float]) -> [Float] {
         let cells = grid.cells
         let channels = activations.count / cells
-        let rows = (0..<channels).map { activations[$0 * cells..<($0 + 1) * cells].map(Double.init) }
+        let rows = (0..<channels).map { channel in
+            let row = activations[channel * cells..<(channel + 1) * cells].map(Double.init)
+            let mean = row.reduce(0, +) / Double(cells)
+            return row.map { $0 - mean }
+        }
         var matrix = SymmetricMatrix(productsOf: PrincipalComponent.transposed(rows, cells))
         let gamma = settings.gamma.map(Double.init) ?? 1 / Double(channels)
         let squares = (0..<cells).map { matrix.values[$0 * cells + $0] }
