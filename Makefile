@@ -176,7 +176,7 @@ endif
 
 .PHONY: crosscheck
 crosscheck: build models photos .venv-bench/torch ## each method beside its reference from PyPI, run live on the same weights and pixels
-	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --markdown .build/crosscheck.md
+	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --documents
 
 .PHONY: conformance
 conformance: build .venv-bench/ready ## run ONNX's own test data through the program

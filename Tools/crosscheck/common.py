@@ -1,16 +1,16 @@
 """What the cross-checks of all families share: networks that exist both as ONNX files and as PyTorch modules, pictures, runs of the
-program, and rows of a table.
+program, and its random numbers.
 
-Each family is a script beside this one with a function `rows(check)` that yields `Row`s; `crosscheck.py` runs them all.
+Each family is a script beside this one with a function `rows(check, twin)` that yields `Row`s; `crosscheck.py` runs them all.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,48 +22,26 @@ from PIL import Image
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a row must reach, unless it names a deviation.
-CORRELATION, DIFFERENCE = 0.999, 1e-3
-
-
-@dataclass
-class Row:
-    """A comparison of one of our maps with somebody else's."""
-
-    method: str
-    reference: str
-    network: str
-    correlation: float
-    # The largest difference over the range of the reference's map.
-    difference: float
-    # Why the two are not the same, if they are not meant to be.
-    deviation: str = ""
-
-    @property
-    def agrees(self) -> bool:
-        return self.correlation >= CORRELATION and self.difference <= DIFFERENCE
-
-
-def row(method: str, reference: str, network: str, ours: np.ndarray, theirs: np.ndarray, deviation: str = "") -> Row:
-    """Compares two maps of the same shape, number by number."""
-    a, b = np.asarray(ours, np.float64).ravel(), np.asarray(theirs, np.float64).ravel()
-    if a.shape != b.shape:
-        raise ValueError(f"{method} on {network}: {np.shape(ours)} numbers are ours, and {np.shape(theirs)} theirs")
-    spread = float(b.max() - b.min())
-    if spread == 0 or a.max() == a.min():
-        same = float(np.abs(a - b).max()) <= 1e-6
-        return Row(method, reference, network, 1.0 if same else 0.0, 0.0 if same else float("inf"), deviation)
-    return Row(method, reference, network, float(np.corrcoef(a, b)[0, 1]), float(np.abs(a - b).max() / spread), deviation)
+def colours(attributions: torch.Tensor) -> np.ndarray:
+    """A map of a picture's: the sum over its channels."""
+    return attributions[0].detach().sum(0).numpy()
 
 
 class Twin:
-    """A network as an ONNX file and as a module in two parts: `features` makes the activations of the layer that is explained."""
+    """A network as an ONNX file and as a module in two parts: `features` makes the activations of the layer that is explained. A module of it
+    has few channels, none of which is the same everywhere, and makes the file's value `narrow_value`.
+    """
 
-    def __init__(self, name: str, features: nn.Module, head: nn.Module, path: Path) -> None:
+    def __init__(self, name: str, features: nn.Module, head: nn.Module, path: Path, narrow: str, narrow_value: str) -> None:
         self.name, self.features, self.head, self.path = name, features, head, path
+        self.narrow, self.narrow_value = narrow, narrow_value
         self.module = nn.Sequential(features, head).eval()
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
+
+    def typed(self, x: torch.Tensor) -> torch.Tensor:
+        """A copy in the precision that the module has now."""
+        return x.detach().to(next(self.module.parameters()).dtype, copy=True)
 
 
 def squeezenet() -> Twin:
@@ -80,7 +58,8 @@ def squeezenet() -> Twin:
         if isinstance(module, nn.ReLU):
             module.inplace = False
     features = nn.Sequential(whole.features, *list(whole.classifier)[:3])
-    return Twin("squeezenet1.1", features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), path)
+    return Twin("squeezenet1.1", features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), path,
+                narrow="0.0.6.squeeze_activation", narrow_value="fire4.squeeze1x1.relu")
 
 
 def resnet18(folder: Path) -> Twin:
@@ -98,7 +77,8 @@ def resnet18(folder: Path) -> Twin:
     # So that the logits are as far apart as those of a trained network.
     nn.init.normal_(whole.fc.weight, std=0.3)
     features = nn.Sequential(*[m for n, m in whole.named_children() if n not in ("avgpool", "fc")])
-    twin = Twin("resnet18", features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), whole.fc), folder / "resnet18.onnx")
+    twin = Twin("resnet18", features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), whole.fc), folder / "resnet18.onnx",
+                narrow="0.4.1", narrow_value="/0/0.4/0.4.1/relu_1/Relu_output_0")
     export(twin.module, twin.path)
     return twin
 
@@ -128,7 +108,13 @@ class Check:
         colours = np.asarray(self.colours, np.float32) / 255
         numbers = (colours - np.float32(self.MEAN)) / np.float32(self.STD)
         self.input = torch.from_numpy(numbers.transpose(2, 0, 1)[None].copy())
+        # Pictures of one colour, as the network sees them.
+        self.black, self.white = (
+            torch.from_numpy((np.float32(level) - np.float32(self.MEAN)) / np.float32(self.STD))[None, :, None, None].expand_as(self.input)
+            for level in (0, 1))
         self.runs = 0
+        listed = subprocess.run([str(app), "methods", "--json"], check=True, capture_output=True, text=True)
+        self.methods = [method["name"] for method in json.loads(listed.stdout)]
 
     def explain(self, twin: Twin, method: str, *options: str) -> dict:
         """One explanation: its entry of results.json, with `map` and `heatmap` (and `sampleError`) as arrays."""
@@ -143,6 +129,21 @@ class Check:
         for key in ("map", "heatmap", "sampleError"):
             if found.get(key):
                 found[key] = np.load(out / found[key])
+        return found
+
+    def values(self, twin: Twin, pictures: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        """What the program computes of inputs on the way, by the names that the ONNX file has."""
+        self.runs += 1
+        out = Path(self.folder.name) / f"run{self.runs}"
+        fed = out.with_suffix(".npy")
+        np.save(fed, pictures)
+        command = [self.app, "run", "--model", twin.path, "--input", fed, "--outputs", ",".join(dict.fromkeys(names)), "--output", out,
+                   "--device", "cpu", "--json"]
+        done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
+        found = {output["name"]: np.load(out / output["file"]) for output in json.loads(done.stdout)["outputs"]}
+        # They are large.
+        fed.unlink()
+        shutil.rmtree(out)
         return found
 
     def best(self, twin: Twin) -> int:

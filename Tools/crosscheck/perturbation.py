@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from unittest import mock
 
 import numpy as np
 import torch
 from captum.attr import Occlusion
-from common import Check, Row, Twin, normals, row, uniforms
+from common import Check, Twin, normals, uniforms
 from lime.lime_image import LimeImageExplainer
+from rows import Row, package, row
 from skimage.segmentation import quickshift, slic
 from sklearn.metrics import adjusted_rand_score
 
@@ -25,17 +25,16 @@ def probabilities(twin: Twin, pictures: torch.Tensor) -> np.ndarray:
         return torch.cat([twin.module(part).softmax(1) for part in pictures.split(16)]).double().numpy()
 
 
-def rows(check: Check, twins: list[Twin]) -> Iterator[Row]:
-    for twin in twins:
-        index = check.best(twin)
+def rows(check: Check, twin: Twin) -> Iterator[Row]:
+    index = check.best(twin)
 
-        def ours(method: str, *settings: str, twin: Twin = twin, index: int = index) -> dict:
-            options = [part for setting in settings for part in ("--set", f"{method}.{setting}")]
-            return check.explain(twin, method, "--class", str(index), *options)
+    def ours(method: str, *settings: str) -> dict:
+        options = [part for setting in settings for part in ("--set", f"{method}.{setting}")]
+        return check.explain(twin, method, "--class", str(index), *options)
 
-        yield occlusion(check, twin, index, ours)
-        yield from rise(check, twin, index, ours)
-        yield from segments(check, twin, index, ours)
+    yield occlusion(check, twin, index, ours)
+    yield from rise(check, twin, index, ours)
+    yield from segments(check, twin, index, ours)
 
 
 def occlusion(check: Check, twin: Twin, index: int, ours: Callable) -> Row:
@@ -45,7 +44,7 @@ def occlusion(check: Check, twin: Twin, index: int, ours: Callable) -> Row:
 
     with torch.no_grad():
         theirs = Occlusion(score).attribute(check.input, (3, 32, 32), (3, 16, 16), target=index, perturbations_per_eval=13)[0, 0].numpy()
-    return row("occlusion", f"captum {version('captum')}", twin.name, ours("occlusion", "window=32", "stride=16")["map"], theirs)
+    return row("occlusion", package("captum"), twin.name, ours("occlusion", "window=32", "stride=16")["map"], theirs)
 
 
 def rise(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]:
@@ -62,7 +61,7 @@ def rise(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]:
     shown = torch.stack(masks)
     parts = probabilities(twin, check.input * shown[:, None])[:, index, None, None] * shown.double().numpy() / 0.5
     found = ours("rise", f"samples={MASKS}")
-    name = f"equation 6, PyTorch {version('torch').split('+')[0]}"
+    name = f"formula, {package('torch')}, equation 6"
     yield row("rise", name, twin.name, found["map"], parts.mean(0))
     yield row("rise", name + ", its error", twin.name, found["sampleError"], parts.std(0, ddof=1) / math.sqrt(MASKS))
 
@@ -82,8 +81,8 @@ def segments(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[R
     for name, theirs in (("quickshift", shifted), ("slic", grown)):
         found = ours("lime", f"samples={SAMPLES}", f"segmentation={name}")["map"]
         likeness = adjusted_rand_score(np.unique(found, return_inverse=True)[1].ravel(), theirs.ravel())
-        yield Row(f"lime, {name}", f"scikit-image {version('scikit-image')}, Rand index", twin.name, likeness, 1 - likeness)
-        yield row("lime", f"lime {version('lime')}, our samples, {name}", twin.name, found, lime(check, twin, index, theirs))
+        yield Row("lime", f"{package('scikit-image')}, {name}, Rand index", twin.name, likeness, 1 - likeness)
+        yield row("lime", f"{package('lime')}, our samples, {name}", twin.name, found, lime(check, twin, index, theirs))
     yield from shap(check, twin, index, ours)
 
 
@@ -124,7 +123,7 @@ def shap(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]:
         weight = [math.factorial(k) * math.factorial(n - 1 - k) / math.factorial(n) for k in without.sum(1)]
         phi[j] = np.sum(weight * (scores[without @ place + place[j]] - scores[without @ place]))
     found = ours("kernel-shap", "segmentation=slic", "segments=8")["map"]
-    yield row("kernel-shap", f"Shapley's definition, {n} segments", twin.name, found, phi[labels])
+    yield row("kernel-shap", f"formula, {package('numpy')}, Shapley's definition, {n} segments", twin.name, found, phi[labels])
 
     labels = slic(np.asarray(check.colours), n_segments=40, compactness=10, start_label=0)
     n = labels.max() + 1
@@ -148,4 +147,4 @@ def shap(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]:
     free = np.linalg.lstsq(z[:, :-1] - z[:, -1:], y - z[:, -1] * gain, rcond=None)[0]
     phi = np.append(free, gain - free.sum())
     found = ours("kernel-shap", "segmentation=slic", "segments=40", f"samples={SAMPLES}")["map"]
-    yield row("kernel-shap", f"NumPy {np.__version__}, our coalitions, {n} segments", twin.name, found, phi[labels])
+    yield row("kernel-shap", f"formula, {package('numpy')}, our coalitions, {n} segments", twin.name, found, phi[labels])

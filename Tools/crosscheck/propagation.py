@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from contextlib import nullcontext
+from unittest import mock
 
 import numpy as np
 import torch
 from captum.attr import LRP, Deconvolution, DeepLift, GuidedBackprop, GuidedGradCam
 from captum.attr._utils.lrp_rules import EpsilonRule
-from common import Check, Row, Twin, row
-from gradients import against
+from common import Check, Twin, colours
+from decisions import against
 from pytorch_grad_cam import GuidedBackpropReLUModel
+from rows import Row, package, row
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 from zennit import composites
@@ -22,6 +24,8 @@ from zennit.core import Composite
 from zennit.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare
 from zennit.torchvision import ResNetCanonizer
 from zennit.types import Linear
+
+CAPTUM, ZENNIT = package("captum"), package("zennit")
 
 
 def one_relu_each(module: nn.Module) -> nn.Module:
@@ -39,89 +43,118 @@ def one_relu_each(module: nn.Module) -> nn.Module:
     return whole
 
 
+class Copy(nn.Module):
+    """The same numbers in another tensor."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+
+def apart(module: nn.Module) -> nn.Module:
+    """A copy whose max pools read no tensor that a ReLU wrote. Captum hangs its rules on tensors: of a tensor that is a ReLU's output and a pool's
+    input, the ReLU's gets what arrives before the pool's has changed it.
+    """
+    whole = one_relu_each(module)
+    for parent in list(whole.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.MaxPool2d):
+                setattr(parent, name, nn.Sequential(Copy(), child))
+    return whole
+
+
+def unpool(values: torch.Tensor, places: torch.Tensor, kernel: object, stride: object, padding: object, size: list[int]) -> torch.Tensor:
+    """What max_unpool2d does, but for places that several windows share: those get all of it, not what came last."""
+    return torch.zeros(size, dtype=values.dtype).flatten(2).scatter_add(2, places.flatten(2), values.flatten(2)).view(size)
+
+
 def uniform(rule: Callable[[], object], canonizers: list) -> Composite:
     """One rule for all layers with weights."""
     return composites.LayerMapComposite([*composites.layer_map_base(), (Linear, rule())], canonizers=canonizers)
 
 
-def rows(check: Check, twins: list[Twin]) -> Iterator[Row]:
-    captum, zennit = f"captum {version('captum')}", f"zennit {version('zennit')}"
-    mean, std = (torch.tensor(v)[None, :, None, None] for v in (check.MEAN, check.STD))
-    low, high = -mean / std, (1 - mean) / std
-    for twin in twins:
-        index, x = check.best(twin), check.input
+def rows(check: Check, twin: Twin) -> Iterator[Row]:
+    index = check.best(twin)
 
-        def ours(method: str, *settings: str, twin: Twin = twin, index: int = index) -> np.ndarray:
-            options = [part for setting in settings for part in ("--set", f"{method}.{setting}")]
-            return check.explain(twin, method, "--class", str(index), *options)["map"]
+    def ours(method: str, *settings: str) -> np.ndarray:
+        options = [part for setting in settings for part in ("--set", f"{method}.{setting}")]
+        return check.explain(twin, method, "--class", str(index), *options)["map"]
 
-        def now(twin: Twin = twin) -> torch.Tensor:
-            return x.detach().to(next(twin.module.parameters()).dtype).requires_grad_(True)
+    def now() -> torch.Tensor:
+        return twin.typed(check.input).requires_grad_(True)
 
-        def colours(found: torch.Tensor) -> np.ndarray:
-            return found[0].detach().sum(0).numpy()
+    yield from relus(check, twin, index, ours, now)
+    yield from relevance(check, twin, index, ours, now)
+    yield from differences(check, twin, index, ours, now)
 
-        # Rules of the ReLU.
-        for method, theirs in (("guided-backprop", GuidedBackprop), ("deconvnet", Deconvolution)):
-            yield against(method, captum, twin, ours(method),
-                          lambda theirs=theirs, twin=twin, index=index, now=now: colours(theirs(one_relu_each(twin.module)).attribute(now(), index)))
-        guided = GuidedBackpropReLUModel(copy.deepcopy(twin.module), device=torch.device("cpu"))
-        yield row("guided-backprop", f"grad-cam {version('grad-cam')}", twin.name, ours("guided-backprop"), guided(x, index).sum(-1))
 
-        def product(twin: Twin = twin, index: int = index, now: Callable = now) -> np.ndarray:
-            whole = one_relu_each(twin.module)
-            return colours(GuidedGradCam(whole, whole[0]).attribute(now(), index))
+def relus(check: Check, twin: Twin, index: int, ours: Callable, now: Callable[[], torch.Tensor]) -> Iterator[Row]:
+    for method, theirs in (("guided-backprop", GuidedBackprop), ("deconvnet", Deconvolution)):
+        yield against(check, method, CAPTUM, twin, ours(method),
+                      lambda theirs=theirs: colours(theirs(one_relu_each(twin.module)).attribute(now(), index)))
 
-        found = check.explain(twin, "guided-gradcam", "--class", str(index), "--set", "guided-gradcam.enlargement=nearest")["map"]
-        yield against("guided-gradcam", captum, twin, found, product)
+    def guided() -> np.ndarray:
+        return GuidedBackpropReLUModel(copy.deepcopy(twin.module), device=torch.device("cpu"))(now().detach(), index).sum(-1)
 
-        # Relevance.
-        def relevance(composite: Callable[[list], Composite], twin: Twin = twin, index: int = index, now: Callable = now) -> Callable[[], np.ndarray]:
-            def attributions() -> np.ndarray:
-                whole = copy.deepcopy(twin.module)
-                canonizers = [ResNetCanonizer()] if twin.name.startswith("resnet") else []
-                with Gradient(model=whole, composite=composite(canonizers)) as attributor:
-                    _, found = attributor(now(), lambda out: out * torch.eye(out.shape[1], dtype=out.dtype)[[index]])
-                return colours(found)
-            return attributions
+    yield against(check, "guided-backprop", package("grad-cam"), twin, ours("guided-backprop"), guided)
 
-        def box(c: list) -> Composite:
-            kind = next(twin.module.parameters()).dtype  # noqa: B023 - called at once
-            return composites.EpsilonGammaBox(low.expand_as(x).to(kind), high.expand_as(x).to(kind), canonizers=c)
+    def product() -> np.ndarray:
+        whole = one_relu_each(twin.module)
+        return colours(GuidedGradCam(whole, whole[0]).attribute(now(), index))
 
-        theirs: dict[str, Callable[[list], Composite]] = {
-            "epsilon-plus": lambda c: composites.EpsilonPlus(canonizers=c),
-            "epsilon-plus-flat": lambda c: composites.EpsilonPlusFlat(canonizers=c),
-            "epsilon-gamma-box": box,
-            "epsilon-alpha2-beta1": lambda c: composites.EpsilonAlpha2Beta1(canonizers=c),
-            "epsilon-alpha2-beta1-flat": lambda c: composites.EpsilonAlpha2Beta1Flat(canonizers=c),
-            "epsilon": lambda c: uniform(Epsilon, c),
-            "gamma": lambda c: uniform(Gamma, c),
-            "alpha2-beta1": lambda c: uniform(AlphaBeta, c),
-            "w-square": lambda c: uniform(lambda: WSquare(zero_params="bias"), c),
-            "flat": lambda c: uniform(Flat, c),
-        }
-        for name, composite in theirs.items():
-            yield against("lrp", f"{zennit}, {name}", twin, ours("lrp", f"composite={name}"), relevance(composite))
+    yield against(check, "guided-gradcam", f"{CAPTUM}, enlargement=nearest", twin, ours("guided-gradcam", "enlargement=nearest"), product)
 
-        def excitation(c: list) -> Composite:
-            return composites.ExcitationBackprop(canonizers=c)
 
-        yield against("lrp", f"{zennit}, excitation-backprop", twin, ours("lrp", "composite=excitation-backprop"), relevance(excitation))
+def relevance(check: Check, twin: Twin, index: int, ours: Callable, now: Callable[[], torch.Tensor]) -> Iterator[Row]:
+    """LRP. Zennit merges normalisations of residual networks, as our file has them."""
+    canonizers = [ResNetCanonizer()] if twin.name.startswith("resnet") else []
 
-        if not twin.name.startswith("resnet"):
-            def epsilon(twin: Twin = twin, index: int = index, now: Callable = now) -> np.ndarray:
-                whole = copy.deepcopy(twin.module)
-                for module in whole.modules():
-                    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.Flatten):
-                        module.rule = EpsilonRule(epsilon=1e-6)
-                return colours(LRP(whole).attribute(now(), index))
+    def box() -> Composite:
+        low, high = (twin.typed(bound.expand_as(check.input)) for bound in (check.black, check.white))
+        return composites.EpsilonGammaBox(low, high, canonizers=canonizers)
 
-            yield against("lrp", f"{captum}, epsilon", twin, ours("lrp", "composite=epsilon"), epsilon)
+    theirs: dict[str, Callable[[], Composite]] = {
+        "epsilon-plus": lambda: composites.EpsilonPlus(canonizers=canonizers),
+        "epsilon-plus-flat": lambda: composites.EpsilonPlusFlat(canonizers=canonizers),
+        "epsilon-gamma-box": box,
+        "epsilon-alpha2-beta1": lambda: composites.EpsilonAlpha2Beta1(canonizers=canonizers),
+        "epsilon-alpha2-beta1-flat": lambda: composites.EpsilonAlpha2Beta1Flat(canonizers=canonizers),
+        "excitation-backprop": lambda: composites.ExcitationBackprop(canonizers=canonizers),
+        "epsilon": lambda: uniform(Epsilon, canonizers),
+        "gamma": lambda: uniform(Gamma, canonizers),
+        "alpha2-beta1": lambda: uniform(AlphaBeta, canonizers),
+        "w-square": lambda: uniform(lambda: WSquare(zero_params="bias"), canonizers),
+        "flat": lambda: uniform(Flat, canonizers),
+    }
+    for name, composite in theirs.items():
+        def attributions(composite: Callable[[], Composite] = composite) -> np.ndarray:
+            with Gradient(model=copy.deepcopy(twin.module), composite=composite()) as attributor:
+                _, found = attributor(now(), lambda out: out * torch.eye(out.shape[1], dtype=out.dtype)[[index]])
+            return colours(found)
 
-        # Differences.
-        for name, baseline in (("zero", torch.zeros_like(x)), ("black", low.expand_as(x))):
-            def differences(baseline: torch.Tensor = baseline, twin: Twin = twin, index: int = index, now: Callable = now) -> np.ndarray:
-                return colours(DeepLift(one_relu_each(twin.module)).attribute(now(), baseline.to(now().dtype), index))
+        yield against(check, "lrp", f"{ZENNIT}, {name}", twin, ours("lrp", f"composite={name}"), attributions)
 
-            yield against("deeplift", f"{captum}, {name}", twin, ours("deeplift", f"baseline={name}"), differences)
+    # Captum has no rule for sums and normalisations.
+    if not canonizers:
+        def epsilon() -> np.ndarray:
+            whole = copy.deepcopy(twin.module)
+            for module in whole.modules():
+                if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.Flatten):
+                    module.rule = EpsilonRule(epsilon=1e-6)
+            return colours(LRP(whole).attribute(now(), index))
+
+        yield against(check, "lrp", f"{CAPTUM}, epsilon", twin, ours("lrp", "composite=epsilon"), epsilon)
+
+
+def differences(check: Check, twin: Twin, index: int, ours: Callable, now: Callable[[], torch.Tensor]) -> Iterator[Row]:
+    """DeepLIFT, with Captum as it is, and with its rule for max pools mended."""
+    for name, baseline in (("zero", torch.zeros_like(check.input)), ("black", check.black)):
+        def theirs(change: Callable[[nn.Module], nn.Module], summed: bool, baseline: torch.Tensor = baseline) -> np.ndarray:
+            with mock.patch("torch.nn.functional.max_unpool2d", unpool) if summed else nullcontext():
+                return colours(DeepLift(change(twin.module)).attribute(now(), twin.typed(baseline), index))
+
+        found = ours("deeplift", f"baseline={name}")
+        plain = row("deeplift", f"{CAPTUM}, {name}", twin.name, found, theirs(one_relu_each, summed=False))
+        mended = against(check, "deeplift", f"{CAPTUM}, {name}, its rule for max pools mended", twin, found,
+                         lambda theirs=theirs: theirs(apart, summed=True))
+        yield plain.because("of a max pool after a ReLU its rule is lost, and of windows that overlap the last counts alone", mended)
+        yield mended
