@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import tempfile
 import time
@@ -34,7 +33,6 @@ def main() -> int:
     parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(2)
     rows: list[Row] = []
     start = time.monotonic()

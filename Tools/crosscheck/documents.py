@@ -32,7 +32,8 @@ class Line:
     @classmethod
     def of(cls, rows: list[Row]) -> Line:
         reasons = {row.network: row.reason for row in rows}
-        why = rows[0].reason if len(set(reasons.values())) == 1 else "; ".join(f"{network}: {reason}" for network, reason in reasons.items() if reason)
+        each = "; ".join(f"{network}: {reason}" for network, reason in reasons.items() if reason)
+        why = rows[0].reason if len(set(reasons.values())) == 1 else each
         correlation, difference = min(row.correlation for row in rows), max(row.difference for row in rows)
         return cls(rows[0].method, rows[0].reference, tuple(reasons), correlation, difference, why)
 

@@ -17,7 +17,8 @@ from rows import Row, package, row
 from torch import nn
 from torch.nn.functional import interpolate
 
-SAMPLES = 32
+# Few: both programs have the same.
+STEPS, SAMPLES = 10, 8
 CAPTUM, FORMULA = package("captum"), f"formula, {package('torch')}"
 NOISE_STREAM, DRAW_STREAM = 0x534D4F4F, 0x45585045
 
@@ -52,17 +53,18 @@ def rows(check: Check, twin: Twin) -> Iterator[Row]:
 
     def path(baseline: torch.Tensor, rule: str) -> np.ndarray:
         return colours(IntegratedGradients(twin.module).attribute(
-            twin.typed(x), twin.typed(baseline), index, n_steps=20, method=rule, internal_batch_size=10))
+            twin.typed(x), twin.typed(baseline), index, n_steps=STEPS, method=rule, internal_batch_size=10))
 
     for rule, theirs in (("gauss-legendre", "gausslegendre"), ("riemann-middle", "riemann_middle")):
         for name, baseline in (("zero", torch.zeros_like(x)), ("black", check.black)):
-            found = ours("integrated-gradients", "steps=20", f"rule={rule}", f"baseline={name}")
+            found = ours("integrated-gradients", f"steps={STEPS}", f"rule={rule}", f"baseline={name}")
             yield against(check, "integrated-gradients", f"{CAPTUM}, {rule}, {name}", twin, found,
                           lambda theirs=theirs, baseline=baseline: path(baseline, theirs))
-    found = ours("integrated-gradients", "steps=20", "rule=trapezoid", "baseline=black")
+    found = ours("integrated-gradients", f"steps={STEPS}", "rule=trapezoid", "baseline=black")
     name = f"{CAPTUM}, trapezoid, black"
     plain = row("integrated-gradients", name, twin.name, found, path(check.black, "riemann_trapezoid"))
-    mended = against(check, "integrated-gradients", f"{name}, × n/(n − 1)", twin, found, lambda: path(check.black, "riemann_trapezoid") * 20 / 19)
+    mended = against(check, "integrated-gradients", f"{name}, × n/(n − 1)", twin, found,
+                     lambda: path(check.black, "riemann_trapezoid") * STEPS / (STEPS - 1))
     yield plain.because("its weights add up to (n − 1)/n", mended)
     yield mended
 
@@ -79,7 +81,7 @@ def noise(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]
         def attributions(kind: str = kind, factor: float = factor) -> np.ndarray:
             with our_noise(x.shape):
                 found = NoiseTunnel(Saliency(twin.module)).attribute(
-                    twin.typed(x), nt_type=kind, nt_samples=SAMPLES, nt_samples_batch_size=8, stdevs=deviation, target=index, abs=False)
+                    twin.typed(x), nt_type=kind, nt_samples=SAMPLES, nt_samples_batch_size=4, stdevs=deviation, target=index, abs=False)
             return factor * found[0].detach().abs().amax(0).numpy()
 
         reference = f"{CAPTUM}, our noise" + (", × n/(n − 1)" if factor != 1 else "")

@@ -63,7 +63,7 @@ def apart(module: nn.Module) -> nn.Module:
 
 
 def unpool(values: torch.Tensor, places: torch.Tensor, kernel: object, stride: object, padding: object, size: list[int]) -> torch.Tensor:
-    """What max_unpool2d does, but for places that several windows share: those get all of it, not what came last."""
+    """What max_unpool2d does, but for places that several windows share: those get all of it, not what one of them sends."""
     return torch.zeros(size, dtype=values.dtype).flatten(2).scatter_add(2, places.flatten(2), values.flatten(2)).view(size)
 
 
@@ -156,5 +156,5 @@ def differences(check: Check, twin: Twin, index: int, ours: Callable, now: Calla
         plain = row("deeplift", f"{CAPTUM}, {name}", twin.name, found, theirs(one_relu_each, summed=False))
         mended = against(check, "deeplift", f"{CAPTUM}, {name}, its rule for max pools mended", twin, found,
                          lambda theirs=theirs: theirs(apart, summed=True))
-        yield plain.because("of a max pool after a ReLU its rule is lost, and of windows that overlap the last counts alone", mended)
+        yield plain.because("of a max pool after a ReLU its rule is lost, and of windows that overlap one counts alone", mended)
         yield mended
