@@ -71,18 +71,30 @@ def reading(change: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> Iterat
 
 
 @contextmanager
-def ours_in(check: Check, twin: Twin) -> Iterator[list[Reading]]:
-    """Gives units what those of our program read, of the same pictures."""
+def feeding(twin: Twin, receive: Callable[[torch.Tensor], None]) -> Iterator[None]:
+    """Hears what a network is fed, in whatever copy of it: what its first layer reads, also where a package puts a baseline beside the picture."""
+    first = next(layer for layer in twin.module.modules() if isinstance(layer, nn.Conv2d))
+    hook = first.register_forward_pre_hook(lambda _, given: receive(given[0].detach()))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def ours_in(check: Check, twin: Twin, fed: list[torch.Tensor]) -> Iterator[list[Reading]]:
+    """Gives units what those of our program read when it is fed the same: in single precision, as noise and points on a way were rounded."""
     nodes = [node for node in onnx.load(twin.path).graph.node if node.op_type in UNITS.values()]
+    inputs = iter(fed)
     waiting: list[tuple[str, torch.Tensor]] = []
 
-    def begin(_: nn.Module, given: tuple[torch.Tensor]) -> None:
-        values = check.values(twin, given[0].detach().float().numpy(), [name for node in nodes for name in node.input])
+    def begin(_: torch.Tensor) -> None:
+        values = check.values(twin, next(inputs).numpy(), [name for node in nodes for name in node.input])
         waiting.clear()
         for node in nodes:
-            inputs = [torch.from_numpy(values[name]) for name in node.input]
+            read = [torch.from_numpy(values[name]) for name in node.input]
             # Zennit's sums are of a shortcut and a branch, in this order.
-            waiting.append((node.op_type, torch.stack(inputs[::-1], -1) if node.op_type == "Add" else inputs[0]))
+            waiting.append((node.op_type, torch.stack(read[::-1], -1) if node.op_type == "Add" else read[0]))
 
     def change(unit: nn.Module, x: torch.Tensor) -> torch.Tensor:
         # Not every copy of a network has its sums as units.
@@ -90,28 +102,23 @@ def ours_in(check: Check, twin: Twin) -> Iterator[list[Reading]]:
             waiting.pop(0)
         return Given.apply(x, waiting.pop(0)[1])
 
-    # The first layer reads what the network does, also where a package puts a baseline beside the picture.
-    first = next(layer for layer in twin.module.modules() if isinstance(layer, nn.Conv2d))
-    hook = first.register_forward_pre_hook(begin)
-    try:
-        with reading(change) as read:
-            yield read
-    finally:
-        hook.remove()
+    with feeding(twin, begin), reading(change) as read:
+        yield read
 
 
 def against(check: Check, method: str, reference: str, twin: Twin, ours: np.ndarray, theirs: Callable[[], np.ndarray]) -> Row:
     """A row of a map of gradients. If it does not agree, rounding is the reason if each program's map is that of the reference in double
     precision whose units read what that program's do.
     """
-    with reading(lambda _, x: x) as their_readings:
+    fed: list[torch.Tensor] = []
+    with feeding(twin, fed.append), reading(lambda _, x: x) as their_readings:
         single = theirs()
     found = row(method, reference, twin.name, ours, single)
     if found.agrees:
         return found
     twin.module.double()
     try:
-        with ours_in(check, twin) as our_readings:
+        with ours_in(check, twin, fed) as our_readings:
             at_ours = row(method, reference, twin.name, ours, theirs())
         replay = iter(their_readings)
         with reading(lambda _, x: Given.apply(x, next(replay).value)):

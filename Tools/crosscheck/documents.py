@@ -32,8 +32,11 @@ class Line:
     @classmethod
     def of(cls, rows: list[Row]) -> Line:
         reasons = {row.network: row.reason for row in rows}
-        each = "; ".join(f"{network}: {reason}" for network, reason in reasons.items() if reason)
-        why = rows[0].reason if len(set(reasons.values())) == 1 else each
+        why = rows[0].reason
+        if len(set(reasons.values())) > 1:
+            why = "; ".join(f"{network}: {reason}" for network, reason in reasons.items() if reason)
+        if why:
+            why += f" (without: {max(row.without for row in rows):.0e})"
         correlation, difference = min(row.correlation for row in rows), max(row.difference for row in rows)
         return cls(rows[0].method, rows[0].reference, tuple(reasons), correlation, difference, why)
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 # Few: both programs have the same.
-STEPS, SAMPLES = 10, 8
+STEPS, SAMPLES = 6, 4
 CAPTUM, FORMULA = package("captum"), f"formula, {package('torch')}"
 NOISE_STREAM, DRAW_STREAM = 0x534D4F4F, 0x45585045
 
@@ -53,7 +53,7 @@ def rows(check: Check, twin: Twin) -> Iterator[Row]:
 
     def path(baseline: torch.Tensor, rule: str) -> np.ndarray:
         return colours(IntegratedGradients(twin.module).attribute(
-            twin.typed(x), twin.typed(baseline), index, n_steps=STEPS, method=rule, internal_batch_size=10))
+            twin.typed(x), twin.typed(baseline), index, n_steps=STEPS, method=rule, internal_batch_size=STEPS))
 
     for rule, theirs in (("gauss-legendre", "gausslegendre"), ("riemann-middle", "riemann_middle")):
         for name, baseline in (("zero", torch.zeros_like(x)), ("black", check.black)):

@@ -26,8 +26,9 @@ class Row:
     correlation: float
     # The largest difference over the range of the reference's map.
     difference: float
-    # Why the two are not the same, as measured in this run.
+    # Why the two are not the same, and the largest difference without that, as measured in this run.
     reason: str = ""
+    without: float = 0
 
     @property
     def agrees(self) -> bool:
@@ -36,7 +37,7 @@ class Row:
     def because(self, reason: str, *without: Row) -> Row:
         """Gives a row that does not agree its reason, if maps without it do."""
         if not self.agrees and all(other.agrees or other.reason for other in without):
-            self.reason = f"{reason} (without: {max(other.difference for other in without):.0e})"
+            self.reason, self.without = reason, max(other.without if other.reason else other.difference for other in without)
         return self
 
 

@@ -45,18 +45,19 @@ class RowTests(unittest.TestCase):
     def test_a_reason_needs_maps_that_agree_without_it(self) -> None:
         good, bad = rows.Row("", "", "", 1, 0), rows.Row("", "", "", 0.5, 0.1)
         self.assertEqual(rows.Row("m", "r", "n", 0.9, 0.2).because("so", good, bad).reason, "")
-        self.assertIn("so", rows.Row("m", "r", "n", 0.9, 0.2).because("so", good, good).reason)
+        with_reason = rows.Row("m", "r", "n", 0.9, 0.2).because("so", good, rows.Row("", "", "", 1, 3e-5))
+        self.assertEqual((with_reason.reason, with_reason.without), ("so", 3e-5))
         self.assertEqual(rows.Row("m", "r", "n", 1, 0).because("so", good).reason, "", "it agrees, and has none")
 
 
 class DocumentTests(unittest.TestCase):
-    FOUND = [rows.Row("b", "z 1", "one", 1, 1e-7), rows.Row("a", "y 2", "one", 0.9, 0.5, "so"), rows.Row("a", "y 2", "two", 1, 2e-7),
+    FOUND = [rows.Row("b", "z 1", "one", 1, 1e-7), rows.Row("a", "y 2", "one", 0.9, 0.5, "so", 2e-6), rows.Row("a", "y 2", "two", 1, 2e-7),
              rows.Row("a", "x 3", "one", 1, 0)]
 
     def test_lines(self) -> None:
         lines = documents.lines(self.FOUND, ["a", "b"])
         self.assertEqual([(line.method, line.reference) for line in lines], [("a", "x 3"), ("a", "y 2"), ("b", "z 1")])
-        self.assertEqual((lines[1].networks, lines[1].correlation, lines[1].difference, lines[1].why), (("one", "two"), 0.9, 0.5, "one: so"))
+        self.assertEqual((lines[1].networks, lines[1].correlation, lines[1].difference, lines[1].why), (("one", "two"), 0.9, 0.5, "one: so (without: 2e-06)"))
         self.assertEqual([documents.Line.parse(str(line)) for line in lines], lines)
 
     def test_documents_are_written(self) -> None:
