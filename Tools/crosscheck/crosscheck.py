@@ -44,7 +44,7 @@ def main() -> int:
                     rows.append(row)
                     mark = "✓" if row.agrees else "≠" if row.reason else "✗"
                     why = f"{row.reason} (without: {row.without:.0e})" if row.reason else ""
-                    print(f"{mark} {row.method:20} {row.reference:50} {row.network:13} {row.correlation:9.6f} {row.difference:8.1e} {why}", flush=True)
+                    print(f"{mark} {row.method:19} {row.reference:50} {row.network:13} {row.correlation:.6f} {row.difference:7.1e} {why}", flush=True)
     bad = [row for row in rows if not row.agrees and not row.reason]
     found = documents.lines(rows, check.methods)
     compared = {row.method for row in rows}
