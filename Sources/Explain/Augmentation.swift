@@ -17,6 +17,10 @@ public enum Augmentation: String, Sendable, CaseIterable {
     public static func list(_ text: String) throws -> Set<Augmentation> {
         let names = text.split(separator: ",").map { $0.filter { $0 != " " }.lowercased() }
         let known = allCases.map(\.rawValue)
+        guard !names.isEmpty else {
+            throw ExplainError(
+                .method, "No augmentation was named; there are \(known.joined(separator: ", ")).")
+        }
         return Set(
             try names.map { name in
                 guard let found = Augmentation(rawValue: name) else {
@@ -109,7 +113,8 @@ extension Attribution {
                 whole.completeness = Completeness(
                     sum: sums.reduce(0) { $0 + $1.sum } / count,
                     expected: sums.reduce(0) { $0 + $1.expected } / count,
-                    absorbedBy: sums[0].absorbedBy, isOfSegments: sums[0].isOfSegments)
+                    absorbedBy: sums[0].absorbedBy, isOfSegments: sums[0].isOfSegments, remedy: sums[0].remedy
+                )
             }
             whole.note = parts.compactMap(\.note).first
             return whole

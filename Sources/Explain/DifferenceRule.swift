@@ -10,7 +10,7 @@ import Kernels
 /// where Δx is so small that the quotient says nothing. What combines numbers in other ways is made of such parts
 /// (Documentation/Propagation.md). Through each operator Σ m_i Δx_i stays what it was.
 package struct DifferenceRule: BackwardRule {
-    /// |Δx| below which the gradient is taken: through straight lines, whose quotients are exact, and elsewhere, where a quotient of rounded
+    /// |Δx| below which the gradient is taken: through straight lines, whose quotients are exact but for rounding, and elsewhere, where a quotient of rounded
     /// numbers is less exact than the gradient, which is off by half of Δx times the curvature.
     package static let least: Float = 1e-10, leastOfCurves: Float = 1e-4
 
@@ -75,9 +75,8 @@ private struct Pair {
         let quotient = tape.map(WB_MAP_divide_unless_small, change, dx, a: least)
         let small = tape.map(WB_MAP_keep_where_small, dy, dx, a: least)
         let gradient = try operation.vjp(&tape, node, cotangents: [small], wanted: wanted)
-        return node.inputs.indices.map { i in
-            gradient[i].map { tape.map(WB_MAP_add, tape.map(WB_MAP_multiply, dy, quotient), $0) }
-        }
+        let part = tape.sum(tape.map(WB_MAP_multiply, dy, quotient), to: tape.shape(dx))
+        return node.inputs.indices.map { i in gradient[i].map { tape.map(WB_MAP_add, part, $0) } }
     }
 
     /// What y gained goes to where the picture has its largest number, what it lost to where the other has: there Δx is at least as large. As in

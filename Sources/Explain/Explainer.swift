@@ -174,13 +174,20 @@ public struct Completeness: Sendable, Equatable {
     public let sum: Float
     /// s(x) − s(baseline), or s(x) where there is no baseline.
     public let expected: Float
-    /// What takes the rest, where that is no fault: biases, say; nil where nothing should.
+    /// What took the rest, where that is no fault: biases, say; nil where nothing should, or where there is no rest.
     public let absorbedBy: String?
     /// Whether the sum has each segment of the picture once, and not each pixel.
     public let isOfSegments: Bool
-    public init(sum: Float, expected: Float, absorbedBy: String? = nil, isOfSegments: Bool = false) {
-        (self.sum, self.expected, self.absorbedBy) = (sum, expected, absorbedBy)
-        self.isOfSegments = isOfSegments
+    /// What would bring the two nearer to each other, as an imperative; nil if nothing is known to.
+    public let remedy: String?
+    public init(
+        sum: Float, expected: Float, absorbedBy: String? = nil, isOfSegments: Bool = false,
+        remedy: String? = nil
+    ) {
+        (self.sum, self.expected) = (sum, expected)
+        // What takes a part leaves no more than there was, and nothing of the other sign.
+        self.absorbedBy = (0...1).contains(sum / expected) ? absorbedBy : nil
+        (self.isOfSegments, self.remedy) = (isOfSegments, remedy)
     }
     /// |sum − expected| / |expected|; nil if nothing was to be explained.
     public var error: Float? { expected == 0 ? nil : abs(sum - expected) / abs(expected) }

@@ -20,6 +20,8 @@ extension Attribution {
             let parts = maps.map { $0[i] }
             let grid = fusedGrid(parts.map(\.grid))
             var sum = [Float](repeating: 0, count: grid.cells)
+            // Layers share their samples, so their errors may be the same one: the mean of them is the most that it can be.
+            var error: [Float]? = parts.allSatisfy { $0.sampleError != nil } ? sum : nil
             for part in parts {
                 precondition(part.picture == parts[0].picture && part.target == parts[0].target)
                 let size = part.grid.size
@@ -32,12 +34,21 @@ extension Attribution {
                 }
                 let large = scaled.plane.resized(width: grid.size.width, height: grid.size.height)
                 for k in sum.indices { sum[k] += large.values[k] }
+                if let own = part.sampleError {
+                    let range = scaled.maximum - scaled.minimum
+                    let errors = Plane(
+                        width: size.width, height: size.height, values: own.map { range > 0 ? $0 / range : 0 }
+                    )
+                    .resized(width: grid.size.width, height: grid.size.height)
+                    for k in sum.indices { error?[k] += errors.values[k] }
+                }
             }
             var fused = Attribution(
                 picture: parts[0].picture, target: parts[0].target, grid: grid,
                 values: sum.map { $0 / Float(parts.count) },
                 blankReason: "of every layer: " + parts[0].blankReason)
             fused.samples = parts[0].samples
+            fused.sampleError = error.map { $0.map { $0 / Float(parts.count) } }
             fused.note = parts.compactMap(\.note).first
             return fused
         }

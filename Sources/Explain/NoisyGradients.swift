@@ -11,8 +11,14 @@ package protocol GradientEstimate {
     ///   - gradient: [C, H, W], row by row.
     ///   - sample: its number; they come in ascending order.
     mutating func add(_ gradient: UnsafeBufferPointer<Float>, of sample: Int)
-    /// The map, one number for each pixel, and the standard error of each.
+    /// The map, one number for each pixel or cell, and the standard error of each.
     func map() -> (values: [Float], sampleError: [Float])
+    /// What a person should know of that map, as a clause; nil if nothing.
+    func note(on map: (values: [Float], sampleError: [Float])) -> String?
+}
+
+extension GradientEstimate {
+    package func note(on map: (values: [Float], sampleError: [Float])) -> String? { nil }
 }
 
 /// The mean of gradients or of their squares: its magnitude in the colour where that is the largest.
@@ -156,6 +162,7 @@ package struct NoisyGradients: Sendable {
                     blankReason: blankReason)
                 attribution.sampleError = map.sampleError
                 attribution.samples = estimate.count
+                attribution.note = estimate.note(on: map)
                 return attribution
             }
         }

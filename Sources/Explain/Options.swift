@@ -76,6 +76,9 @@ public enum DeviceChoice: Sendable, Equatable {
 public struct Options: Sendable {
     /// Names of methods, from `Options.methods`: results come in this order.
     public var methods = ["gradcam"]
+    /// Whether methods that cannot explain a network are left out, and `ExplanationSession.leftOut` says why; else they are an error. One with
+    /// settings is never left out.
+    public var leavesOutInapplicable = false
     /// Which classes methods explain that know classes.
     public var classChoice = ClassChoice.top(1)
     /// An index or a name of a class that explained ones are compared with: its number is subtracted from theirs. Nil for none.

@@ -47,6 +47,12 @@ package struct RelevanceRule: BackwardRule {
         (self.biasesAbsorb, self.low, self.high) = (biasesAbsorb, low, high)
     }
 
+    /// Whether relevance may get lost where all is well: to biases, or, where rules look at other sums than the layer's own, to outputs that no
+    /// input contributes to. (α2β1 may also give more than there was.)
+    package var dropsPart: Bool {
+        biasesAbsorb || [convolutions, dense, first].contains { $0 != nil && $0 != .epsilon && $0 != .gamma }
+    }
+
     private func rule(_ layer: any LinearOperator) -> LayerRule { layer.slides ? convolutions : dense }
 
     package func gradientNeeds(_ operation: any Operator) -> GradientNeeds {
@@ -85,7 +91,13 @@ package struct RelevanceRule: BackwardRule {
             // What is added to a layer's product is its bias. Any other constant belongs to no layer, and takes nothing.
             return biasesAbsorb && node.origins[activations[0]].contains(.product)
                 ? try inProportion(&tape, operation, node, r, wanted) : all(to: activations[0])
-        case (.adds, _): return try inProportion(&tape, operation, node, r, wanted)
+        case (.adds, _):
+            // Constants among them are no layer's bias, and take nothing.
+            let terms = try activations.map { try tape.value(node.inputs[$0]!) }
+            let whole =
+                terms.count == node.inputs.count
+                ? nil : terms.dropFirst().reduce(terms[0]) { tape.map(WB_MAP_add, $0, $1) }
+            return try inProportion(&tape, operation, node, r, wanted, of: whole)
         case (.multiplies, 1) where !(operation is any LinearOperator): return all(to: activations[0])
         case (.multiplies, 2):
             let whole = tape.shape(node.output)
@@ -105,12 +117,15 @@ package struct RelevanceRule: BackwardRule {
     }
 
     /// Each number of an input gets of each output what it contributes to it: x_i Σ_j (∂y_j/∂x_i) R_j / (y_j ± s).
-    /// - Parameter part: of the relevance, for each input.
+    /// - Parameters:
+    ///   - part: of the relevance, for each input.
+    ///   - whole: what takes the place of y.
     private func inProportion(
         _ tape: inout Tape, _ operation: any Operator, _ node: LoweredNode, _ r: Value, _ wanted: Set<Int>,
-        part: Float = 1
+        part: Float = 1, of whole: Value? = nil
     ) throws -> [Value?] {
-        var c = tape.map(WB_MAP_divide_stabilised, r, try tape.value(node.output), a: stabiliser)
+        let y = try whole ?? tape.value(node.output)
+        var c = tape.map(WB_MAP_divide_stabilised, r, y, a: stabiliser)
         if part != 1 { c = tape.map(WB_MAP_scale, c, a: part) }
         let back = try operation.vjp(&tape, node, cotangents: [c], wanted: wanted)
         return try node.inputs.indices.map { i in
@@ -153,8 +168,8 @@ private struct Layer {
             guard node.origins[0].contains(.picture), settings.low.count == tape.shape(a).dims[1] else {
                 throw OperatorError(
                     unsupported:
-                        "has no bounds for the rule z-box, because it does not read the network's input itself; take another rule "
-                        + "for the first layer")
+                        "has no bounds for the rule z-box, because it does not read the network's input itself, as a convolution with its channels can; "
+                        + "take another rule for the first layer (lrp.first)")
             }
             let low = try bound(&tape, settings.low, a)
             let high = try bound(&tape, settings.high, a)

@@ -556,6 +556,7 @@ package enum ResultDocument {
                     ("overlay", .string(background.rawValue)),
                 ])
             ),
+            ("leftOut", .object(session.leftOut.map { ($0.method, .string($0.reason)) })),
             ("settings", .object(session.methods.map { ($0.type.name, .object($0.settings)) })),
             // Whole numbers of JSON end before those of 64 bits do.
             ("seed", Int(exactly: options.seed).map(JSON.int) ?? .string("\(options.seed)")),

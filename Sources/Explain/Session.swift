@@ -34,6 +34,10 @@ public final class ExplanationSession {
     public let layers: [(name: String, type: String, index: Int, reason: String)]
     /// The number of classes: as many as the network has scores, but two for one score.
     public var classes: Int { scoring.classes }
+    /// Methods that were asked for and cannot explain this network, and why: see `Options.leavesOutInapplicable`.
+    public let leftOut: [(method: String, reason: String)]
+    /// Whether any method reads the layers.
+    public var readsLayers: Bool { methods.contains { $0.type.layers != .none } }
     private let scoring: Scoring
 
     let methods: [MadeMethod]
@@ -103,21 +107,43 @@ public final class ExplanationSession {
         let types = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
         for name in options.settings.keys where !seen.contains(name) { _ = try ExplainerList.named(name) }
         // A network without any layer that maps could lie on is still classified, and explained by methods that need none.
-        let choices =
-            types.contains { $0.layers != .none } || options.layer != Options().layer
-            ? try model.layers(named: options.layer) : []
+        let isChosen = options.layer != Options().layer
+        var choices: [LayerChoice] = []
+        var noLayer: ExplainError?
+        if isChosen || types.contains(where: { $0.layers != .none }) {
+            do {
+                choices = try model.layers(named: options.layer)
+            } catch let error as ExplainError
+                where error.kind == .layer && options.leavesOutInapplicable && !isChosen
+            {
+                noLayer = error
+            }
+        }
         layers = choices.map { ($0.layer.name, $0.layer.type, $0.layer.index, $0.reason) }
         // A device that is not there is complained of last.
         let opened = Result { try options.openDevice() }
         let device = try? opened.get().device
         let wanted = device?.batch(max(1, options.batch)) ?? 1
         let explained = choices.map(\.layer)
-        let methods = try types.map {
-            try MadeMethod(
-                $0, model, layers: explained, options,
-                samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1)
+        var methods: [MadeMethod] = []
+        var leftOut: [(type: any Explainer.Type, error: ExplainError)] = []
+        for type in types {
+            do {
+                if let noLayer, type.layers != .none { throw noLayer }
+                methods.append(
+                    try MadeMethod(
+                        type, model, layers: explained, options,
+                        samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1))
+            } catch let error as ExplainError
+                where options.leavesOutInapplicable && options.settings[type.name] == nil
+                && (error.kind == .method || error.kind == .layer)
+            {
+                leftOut.append((type, error))
+            }
         }
+        if methods.isEmpty, let first = leftOut.first { throw first.error }
         self.methods = methods
+        self.leftOut = leftOut.map { ($0.type.name, $0.error.description) }
         versions = AugmentedVersion.versions(options.augmentations)
         guard try versions.count == 1 || model.inputShape().count == 3 else {
             throw ExplainError(
@@ -294,12 +320,23 @@ public final class ExplanationSession {
                         }
                     }
                 }
-                computed = try finish(
-                    Array(pictures[part]), prepared, ready.slot.numbers, since: since, progress: told
-                ) {
-                    // Where the device goes on by itself, what is left to do here is done meanwhile.
-                    guard pass.executor.runsBesideHost, let next, next.isReady else { return }
-                    try launch(next)
+                func compute() throws -> [Result<ImageExplanation, ExplainError>] {
+                    try finish(
+                        Array(pictures[part]), prepared, ready.slot.numbers, since: since, progress: told
+                    ) {
+                        // Where the device goes on by itself, what is left to do here is done meanwhile.
+                        guard pass.executor.runsBesideHost, let next, next.isReady else { return }
+                        try launch(next)
+                    }
+                }
+                do {
+                    computed = try compute()
+                } catch let error where isOutOfMemory(error) && next != nil && start == nil {
+                    // Pictures that are decoded meanwhile may have held what was missing.
+                    _ = next!.wait()
+                    try pass.feed(ready.slot)
+                    try pass.forward()
+                    computed = try compute()
                 }
             } catch let ended as Ended {
                 throw ended.reason
@@ -327,7 +364,10 @@ public final class ExplanationSession {
         var done = 0.0
         let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +) * versions.count))
         func explained(_ numbers: Block) throws -> ExplainedBatch {
-            try ExplainedBatch(pass, pictures: pictures.count, scoring: scoring, numbers: numbers) {
+            try ExplainedBatch(
+                pass, pictures: pictures.count, scoring: scoring, names: pictures.map(\.name),
+                numbers: numbers
+            ) {
                 try progress?((done + $0) / parts)
             }
         }
@@ -341,7 +381,13 @@ public final class ExplanationSession {
                 let maps = try method.explainers.map { explainer in
                     let maps = try explainer.explain(batch, wanted, engine)
                     done += 1
-                    return maps
+                    // Methods that compute parts of a batch give them in an order of their own.
+                    return maps.sorted { a, b in
+                        func place(_ map: Attribution) -> Int {
+                            map.target.flatMap { wanted[map.picture].firstIndex(of: $0) } ?? 0
+                        }
+                        return (a.picture, place(a)) < (b.picture, place(b))
+                    }
                 }
                 return Attribution.fused(maps, sign: method.type.sign).map(version.restored)
             }
@@ -457,13 +503,13 @@ public final class ExplanationSession {
         var blank: String?
         if scaled.notFinite > 0 {
             blank =
-                "\(scaled.notFinite) of \(values.count) cells are not finite numbers: the network overflows on this picture"
+                "\(scaled.notFinite) of \(values.count) cells are not finite numbers: the network, or the way back through it, overflows on this picture"
         } else if values.allSatisfy({ $0 == 0 }) {
             blank = found.blankReason
+        } else if values.allSatisfy({ $0 == values[0] }) {
+            blank = "the map has the same value, \(values[0]), everywhere"
         } else if method.sign == .evidence, scaled.maximum <= 0 {
             blank = "nothing of the map is above zero, so nothing speaks for what is explained"
-        } else if scaled.isConstant {
-            blank = "the map has the same value, \(values[0]), everywhere"
         }
         let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
         return Explanation(

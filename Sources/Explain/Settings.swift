@@ -14,10 +14,16 @@ package protocol MethodSettings: Hashable, Sendable {
 package protocol SettingValue: Hashable, Sendable {
     /// In words, such as “a number”.
     static var expected: String { get }
+    /// With bounds, in words too: “a number above 0”.
+    static func expected(_ bounds: String) -> String
     /// Reads what a person typed.
     init?(setting text: String)
     /// As it stands in results.
     var setting: JSON { get }
+}
+
+extension SettingValue {
+    package static func expected(_ bounds: String) -> String { expected + " " + bounds }
 }
 
 extension Float: SettingValue {
@@ -55,6 +61,7 @@ extension String: SettingValue {
 
 extension Optional: SettingValue where Wrapped: SettingValue {
     package static var expected: String { Wrapped.expected + ", or none" }
+    package static func expected(_ bounds: String) -> String { Wrapped.expected(bounds) + ", or none" }
     package init?(setting text: String) {
         if text.lowercased() == "none" {
             self = .none
@@ -95,7 +102,7 @@ package struct MethodSetting<Settings: MethodSettings>: Sendable {
         where bounds: (words: String, hold: @Sendable (V) -> Bool)? = nil
     ) {
         (self.name, self.help) = (name, help)
-        expected = V.expected + (bounds.map { " \($0.words)" } ?? "")
+        expected = bounds.map { V.expected($0.words) } ?? V.expected
         let hold = bounds?.hold
         read = { text, settings in
             guard let value = V(setting: text), hold?(value) ?? true else { return false }

@@ -122,15 +122,20 @@ package final class Pass {
 
     /// Whether what is computed of one picture depends on the others of its batch: the scores of the first and of the last, among other
     /// pictures. It runs only where the network's operators leave that open.
+    /// They are tried at several scales, those of prepared pictures and of bare ones: a network may be deaf to numbers of one.
     fileprivate func joinsPictures() throws -> Bool {
         guard plan.network.mayJoinPictures else { return false }
+        return try [Float(1), 4, 300].contains { try joinsPictures(scale: $0) }
+    }
+
+    private func joinsPictures(scale: Float) throws -> Bool {
         let batch = plan.spec.batch
-        /// −1 … 1, scattered over the numbers by their bits (the finaliser of MurmurHash3).
+        /// −scale … scale, scattered over the numbers by their bits (the finaliser of MurmurHash3).
         func number(_ sample: Int, _ place: Int) -> Float {
             var word = UInt32(truncatingIfNeeded: sample &* 0x1_0001 &+ place &* 0x9E37_79B9)
             word = (word ^ word >> 16) &* 0x85EB_CA6B
             word = (word ^ word >> 13) &* 0xC2B2_AE35
-            return Float(Int32(bitPattern: word ^ word >> 16)) * 0x1p-31
+            return Float(Int32(bitPattern: word ^ word >> 16)) * 0x1p-31 * scale
         }
         func scores(_ samples: [Int]) throws -> [ArraySlice<UInt32>] {
             for (i, input) in plan.inputs.enumerated() {

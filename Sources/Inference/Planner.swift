@@ -318,11 +318,13 @@ package struct Planner {
             }
             switch (operation.role, operation.dependence) {
             case (.clips(let bounds), _):
-                if try bounds(node.inputs.map(operand)).low >= 0 { origin.insert(.nonNegative) }
+                // Where the bounds contradict each other, everything is the upper one.
+                let bounds = try bounds(node.inputs.map(operand))
+                if bounds.low >= 0, bounds.high >= 0 { origin.insert(.nonNegative) }
             case (.sigmoid, _): origin.insert(.nonNegative)
             case (.passes, _): if let from = node.inputs.first { origin = origins[from] ?? [] }
             case (.adds, _), (.pools, _), (_, .selects), (_, .multiplies):
-                if try readsNoNegative() { origin.insert(.nonNegative) }
+                if try !operation.addsNegatives && readsNoNegative() { origin.insert(.nonNegative) }
             default: break
             }
             for name in node.makes { origins[name] = origin }

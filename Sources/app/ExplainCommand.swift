@@ -278,6 +278,13 @@ enum Report {
     /// What was chosen where nobody chose.
     static func notes(_ session: ExplanationSession) {
         if let note = session.deviceNote { NoteHandler.logger.notice("\(note)") }
+        for (method, reason) in session.leftOut {
+            NoteHandler.logger.notice("\(method) is left out: \(reason)")
+        }
+        if !session.layers.isEmpty, !session.readsLayers {
+            NoteHandler.logger.notice(
+                "no method that was asked for reads a layer, so --layer changes nothing")
+        }
         if session.model.preprocessingIsAssumed {
             NoteHandler.logger.notice(
                 "the model does not say how its pictures are prepared, so imagenet is assumed; --preprocess names another way"
@@ -328,9 +335,14 @@ enum Report {
             (found.isOfSegments ? "map, each segment counted once, " : "map ")
             + "adds up to \(number(Double(found.sum), digits: 4)) of \(number(Double(found.expected), digits: 4))"
         guard let error = found.error, error > Completeness.worrying else { return "The \(numbers)." }
-        if let taker = found.absorbedBy { return "The \(numbers); \(taker) took the rest." }
+        if let taker = found.absorbedBy {
+            return error < 0.9
+                ? "The \(numbers); \(taker) took the rest."
+                : "Warning: the \(numbers); \(taker) took nearly all, so its parts can be compared with each other and with nothing else."
+        }
         return
-            "Warning: the \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes."
+            "Warning: the \(numbers), \(number(Double(error) * 100, digits: 1)) % off: do not trust its parts' sizes"
+            + (found.remedy.map { "; \($0)" } ?? "") + "."
     }
 
     static func failure(_ error: ExplainError) {

@@ -69,7 +69,7 @@ enum Interruption {
         guard isFirst else {
             _exit(128 + number)
         }
-        Terminal.complain("app: Ending after the images in work; once more ends at once.")
+        Terminal.complain("app: Ending; what is complete is kept. Once more ends at once.")
     }
 
     /// Whether somebody has asked to end.

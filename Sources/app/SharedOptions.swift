@@ -197,6 +197,9 @@ struct MethodOptions: ParsableArguments {
         }
     }
 
+    /// Whether a list with commas asks for all methods.
+    private static func isAll(_ text: String) -> Bool { list(text.lowercased()).contains("all") }
+
     /// The methods of a list with commas.
     static func names(_ text: String) throws -> [String] {
         let names = list(text.lowercased())
@@ -204,18 +207,20 @@ struct MethodOptions: ParsableArguments {
             throw ExplainError(
                 .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")
         }
-        return names.contains("all") ? Options.methods : try names.map { try ExplainerList.named($0).name }
+        return isAll(text) ? Options.methods : try names.map { try ExplainerList.named($0).name }
     }
 
     func apply(to options: inout Options) throws {
         // Given twice, they add up.
-        options.methods = try MethodOptions.names(method.joined(separator: ","))
+        let methods = method.joined(separator: ",")
+        options.methods = try MethodOptions.names(methods)
+        options.leavesOutInapplicable = MethodOptions.isAll(methods)
         options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         options.layer = layer
         options.against = against
         options.isNegative = negative
         options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }
-        options.augmentations = try Augmentation.list(augment ?? "")
+        options.augmentations = try augment.map(Augmentation.list) ?? []
         options.seed = seed
         for setting in settings { try options.set(setting) }
         if let unused = options.settings.keys.sorted().first(where: { !options.methods.contains($0) }) {

@@ -184,7 +184,8 @@ package struct ExpectedGradients: Explainer {
                 attribution.completeness = Completeness(
                     sum: Float(map.values.reduce(0.0) { $0 + Double($1) }),
                     expected: Float(
-                        Double(batch.value(target, picture: picture)) - baselines / Double(estimate.count)))
+                        Double(batch.value(target, picture: picture)) - baselines / Double(estimate.count)),
+                    remedy: "take more samples (--set expected-gradients.samples)")
                 return attribution
             }
         }

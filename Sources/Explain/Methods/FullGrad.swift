@@ -150,6 +150,6 @@ package struct FullGrad: Explainer, PassAddition {
         }
         return
             "the parts of the full gradient add up to \(whole.sum) and not to the score, \(whole.expected), because the network has "
-            + "operators that are not piecewise linear, or add constants in other ways than by biases"
+            + "operators that are not piecewise linear, or add constants in other ways than by biases, such as a ReLU6 that is full"
     }
 }

@@ -115,7 +115,8 @@ package struct IntegratedGradients: Explainer {
                 attribution.completeness = Completeness(
                     sum: Float(map.reduce(0.0) { $0 + Double($1) }),
                     expected: Float(
-                        Double(batch.value(targets[t], picture: picture)) - atBaselines[t] / count))
+                        Double(batch.value(targets[t], picture: picture)) - atBaselines[t] / count),
+                    remedy: "take more steps (--set integrated-gradients.steps)")
                 return attribution
             }
         }

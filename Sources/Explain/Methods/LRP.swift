@@ -138,11 +138,14 @@ package struct LRP: Explainer {
             var attribution = Attribution(
                 picture: picture, target: target, grid: grid, values: ruled.sum(relevance),
                 blankReason: "no relevance arrives at the pixels")
-            if beginsWithScores(target) {
+            if attribution.values.contains(where: { !$0.isFinite }) {
+                attribution.note =
+                    "a divisor of the rules is so near to 0 that relevance overflows; raise lrp.epsilon, or lrp.stabilizer"
+            } else if beginsWithScores(target) {
                 attribution.completeness = Completeness(
                     sum: Float(attribution.values.reduce(0.0) { $0 + Double($1) }),
                     expected: batch.value(target, picture: picture),
-                    absorbedBy: rule.biasesAbsorb ? "biases" : nil)
+                    absorbedBy: rule.dropsPart ? "biases, or outputs whose divisor is near 0," : nil)
             } else {
                 attribution.note =
                     "relevance begins with the derivatives of the probability, whose sum over the classes is about 0"

@@ -15,7 +15,7 @@ package struct Occlusion: Explainer {
     package static let source = "Zeiler and Fergus 2014, section 4.2"
     package static let sign = MapSign.evidence
     package static let scale = Target.Scale.probability
-    package static let cost = "1 forward for each window: 729 at 224 x 224"
+    package static let cost = "1 forward for each window: 784 at 224 x 224"
 
     package struct Settings: MethodSettings {
         package var window = 15

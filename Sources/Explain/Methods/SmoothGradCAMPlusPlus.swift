@@ -95,24 +95,41 @@ package struct SmoothGradCAMPlusPlus: Explainer {
             return weightedChannels(activations[...], weights, clip: true)
         }
 
-        package func map() -> (values: [Float], sampleError: [Float]) {
-            let values = map(of: Array(counts.indices))
-            var errors: [[Float]] = []
-            for way in 1..<Self.groups {
+        /// Half of what the maps of two halves of the samples differ by, for each way to halve them.
+        private var differences: [[Float]] {
+            (1..<Self.groups).compactMap { way in
                 // The columns of Hadamard's matrix: each way has four groups in a half, and any two groups part in four ways.
                 let halves = [0, 1].map { half in
                     counts.indices.filter { counts[$0] > 0 && ($0 & way).nonzeroBitCount % 2 == half }
                 }
-                // There are such only while there are fewer samples than groups.
-                guard halves.allSatisfy({ !$0.isEmpty }) else { continue }
-                let (a, b) = (map(of: halves[0]), map(of: halves[1]))
-                errors.append(zip(a, b).map { abs($0 - $1) / 2 })
+                // An empty half there is only while there are fewer samples than groups.
+                guard halves.allSatisfy({ !$0.isEmpty }) else { return nil }
+                return zip(map(of: halves[0]), map(of: halves[1])).map { abs($0 - $1) / 2 }
             }
+        }
+
+        package func map() -> (values: [Float], sampleError: [Float]) {
+            let differences = differences
             // Half of normal numbers are nearer to 0 than this share of their deviation.
             let sampleError = (0..<cells).map { i in
-                errors.isEmpty ? 0 : errors.map { $0[i] }.sorted()[errors.count / 2] / 0.6745
+                differences.isEmpty ? 0 : differences.map { $0[i] }.sorted()[differences.count / 2] / 0.6745
             }
-            return (values, sampleError)
+            return (map(of: Array(counts.indices)), sampleError)
+        }
+
+        package func note(on map: (values: [Float], sampleError: [Float])) -> String? {
+            guard map.sampleError.contains(where: { $0 > 0 }) else {
+                return
+                    "noise changes nothing: what follows the layer is linear for every copy, so this is Grad-CAM++"
+            }
+            func meanSquare(_ x: [Float]) -> Double {
+                x.reduce(0.0) { $0 + Double($1) * Double($1) } / Double(x.count)
+            }
+            let whole = meanSquare(differences.flatMap(\.self))
+            guard whole > 9 * meanSquare(map.sampleError) else { return nil }
+            return
+                "where the divisor of Grad-CAM++ is near 0 the map jumps: with other samples it may differ by far more than its standard error, "
+                + "which is that of the samples that do not"
         }
     }
 }

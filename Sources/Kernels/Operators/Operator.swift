@@ -296,6 +296,8 @@ package protocol Operator: Sendable {
     var keepsPicturesApart: Bool { get }
     /// How the output depends on activations among the inputs.
     var dependence: Dependence { get }
+    /// Whether its attributes may put numbers below 0 among those of its inputs.
+    var addsNegatives: Bool { get }
     var gradientNeeds: GradientNeeds { get }
 
     /// Computes on the host if all inputs are constants; nil if that is not worth code of its own. Memory is asked for before
@@ -351,6 +353,7 @@ extension Operator {
     package var role: Role { .computes }
     package var keepsPicturesApart: Bool { false }
     package var dependence: Dependence { .unstated }
+    package var addsNegatives: Bool { false }
     package var gradientNeeds: GradientNeeds { [] }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
     package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? { nil }

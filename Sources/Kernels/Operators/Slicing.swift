@@ -317,6 +317,7 @@ package struct Pad: UnaryOperator {
     package let dependence: Dependence = .selects
     private enum Mode: String { case constant, edge, reflect, wrap }
     private let mode: Mode, listed: [Int]?, number: Float
+    package var addsNegatives: Bool { !(number >= 0) }
 
     package init(_ attributes: Attributes) throws {
         let name = try attributes.string("mode", default: "constant")
