@@ -155,9 +155,18 @@ models/random/%.onnx: .venv/ready ## write a network with random weights, such a
 	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
 
 .PHONY: bench
-bench: build .venv-bench/torch ## time us beside other engines, in one run (BENCH=--quick: two of them; see Benchmarks/compare.py)
+bench: build photos .venv-bench/torch ## time us beside other engines, in one run (BENCH=--quick: two of them; see Benchmarks/compare.py)
 	.venv-bench/bin/python Benchmarks/networks.py models/bench
 	.venv-bench/bin/python Benchmarks/compare.py --json models/bench/rows.json --markdown models/bench/rows.md $(BENCH)
+ifeq ($(BENCH),)
+	@$(MAKE) --no-print-directory bench-methods
+endif
+
+# Random weights: what is measured depends on no one's training.
+.PHONY: bench-methods
+bench-methods: build photos .venv-bench/torch ## time methods that take many passes beside their peers (METHODS="--only rise"; see Benchmarks/methods.py)
+	.venv-bench/bin/python Benchmarks/networks.py models/bench resnet50 mobilenet_v2
+	.venv-bench/bin/python Benchmarks/methods.py --json models/bench/methods.json --markdown models/bench/methods.md $(METHODS)
 
 .venv-bench/ready: Benchmarks/requirements.txt | setup
 	rm -rf .venv-bench
