@@ -4,10 +4,11 @@
     methods.py [--network NAME] [--quick | --full] [--only ROW,…] [--rounds N] [--threads N] [--json FILE] [--markdown FILE]
 
 Works on one photograph. Where a method takes minutes, fewer of its passes are timed: the program twice, with few and with more samples, of
-which the difference says what one more pass costs and the rest what is needed once; both are put together for the number of passes that the
-row names (`whole`). Peers written by hand are timed with a few batches and without what they need once, in their favour. `--full` runs the
-numbers as named. In a round each engine has its turn; a ratio is taken within a round. Before each turn the script waits for a moment
-in which other processes leave the processor alone, altogether not longer than --patience, and each row says what they took meanwhile.
+which the difference says what one more pass costs and the rest what is needed once; both are put together for as many passes as the method
+makes by default. Peers written by hand are timed with one or two batches and without cutting the picture into segments, in their favour. `--full`
+makes all passes. In a round each engine has its turn; a ratio is taken within a round. Rows have the ratio of processor time too, which
+other processes disturb less than the clock's, and what those took of the processor; before each turn the script waits for a moment in which
+they leave it alone, altogether not longer than --patience. Rows join those that are in the JSON file already.
 That maps agree is what `make crosscheck` shows; here only time and memory are measured.
 """
 
@@ -214,7 +215,8 @@ class Methods:
     # MARK: Engines
 
     def shared(self) -> list[str | Path]:
-        return ["--model", self.model, "--preprocess", "imagenet", "--device", "cpu", "--threads", str(self.options.threads), "--work-limit", "1000000"]
+        return ["--model", self.model, "--preprocess", "imagenet", "--device", "cpu", "--threads", str(self.options.threads), "--work-limit",
+                "1000000"]
 
     def ours(self, method: str, *more: str, pictures: Path | None = None) -> Asked:
         return self.start(f"app bench ({method})", [self.options.app, "bench", *self.shared(), "--input", pictures or self.input, "--method", method,
@@ -360,9 +362,10 @@ class Methods:
         return {line.split()[0] for line in found.splitlines()[1:] if line.strip()}
 
     def memory(self) -> None:
-        """The most that a process holds that explains the photograph, beside that of Grad-CAM. Fewer samples hold no less."""
+        """The most that a process holds that explains the photograph, beside that of Grad-CAM. Fewer passes forward hold no less; of passes back
+        as many are computed at a time as divide the number well, so that all are computed."""
         few = {"scorecam": ["--layer", self.small.name], "occlusion": ["--set", "occlusion.window=56", "--set", "occlusion.stride=56"],
-               **{name: ["--set", f"{name}.samples=16"] for name in ("rise", "lime", "smoothgrad")}}
+               "rise": ["--set", "rise.samples=16"], "lime": ["--set", "lime.samples=16"]}
         gradcam = self.held("gradcam")
         for method in ("gradcam", *(row for row in ROWS[:9] if row in self.methods()), ",".join(TEN)):
             held = self.held(method, *([] if self.options.full else few.get(method, [])))

@@ -178,7 +178,8 @@ def rows_table(rows: list[Row | Skipped], markdown: bool = False) -> str:
 
 
 def methods_table(rows: list[Row | Skipped], markdown: bool = False) -> str:
-    """Each row with its target and whether that is met; targets are of one network, so rows of others have none."""
+    """Each row with its target and whether that is met by the clock; targets are of one network, so rows of others have none. A row is
+    disturbed if others took more than a fifth of the processor."""
     cells = [["network", "work", "peer", "ours", "peer's", "unit", "ratio", "spread", "of processor", "others", "wanted", "verdict"]]
     for row in rows:
         if isinstance(row, Skipped):
@@ -187,7 +188,8 @@ def methods_table(rows: list[Row | Skipped], markdown: bool = False) -> str:
         numbers = [f"{row.ours_ms:.1f}", f"{row.peer_ms:.1f}", row.unit, f"{row.ratio:.2f}", f"{row.spread[0]:.2f} … {row.spread[1]:.2f}",
                    *("" if number is None else form.format(number) for number, form in ((row.processor, "{:.2f}"), (row.others, "{:.0%}")))]
         target = next((target for target in METHOD_TARGETS if target.of([row])), None)
-        verdict = ["", ""] if target is None else [target.wanted, "met" if target.met(row) else "missed"]
+        disturbed = ", disturbed" if (row.others or 0) > 0.2 else ""
+        verdict = ["", ""] if target is None else [target.wanted, ("met" if target.met(row) else "missed") + disturbed]
         cells.append([row.network, row.work, f"{row.peer} {row.peer_version}".strip(), *numbers, *verdict])
     return table(cells, {3, 4, 6, 8, 9, 10}, markdown)
 

@@ -47,6 +47,7 @@ class Targets(unittest.TestCase):
         self.assertEqual(self.verdict("rise", "our passes", 0.93), "met")
         self.assertEqual(self.verdict("rise", "our passes", 0.91), "missed")
         self.assertEqual(self.verdict("ablationcam", "our gradcam", 0.77), "met")
+        self.assertEqual(self.verdict("rise", "our passes", 0.93, others=0.5), "met, disturbed")
         self.assertEqual(self.verdict("memory of lime", "our gradcam", 1, ours_ms=601.0), "missed")
 
     def test_every_row_has_a_target(self) -> None:
