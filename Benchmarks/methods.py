@@ -99,8 +99,8 @@ class Amount:
 AMOUNTS = {
     # As many as there are channels.
     "scorecam": Amount(whole=0, ours=(0, 0), torch=32, onnxruntime=16, package=(0,), named=1 << 20),
-    "rise": Amount(whole=4000, ours=(8, 40), torch=32, onnxruntime=16, package=(), named=4000),
-    "lime": Amount(whole=1000, ours=(8, 40), torch=32, onnxruntime=16, package=(10, 30), named=1000),
+    "rise": Amount(whole=4000, ours=(8, 72), torch=32, onnxruntime=16, package=(), named=4000),
+    "lime": Amount(whole=1000, ours=(8, 72), torch=32, onnxruntime=16, package=(10, 30), named=1000),
     # Windows of 56 pixels, 4 × 4 of them, and of 28.
     "occlusion": Amount(whole=windows(SIDE, WINDOW, STRIDE), ours=(56, 28), torch=56, onnxruntime=56, package=(56,), named=WINDOW),
 }
