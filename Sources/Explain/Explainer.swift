@@ -186,7 +186,8 @@ public struct Completeness: Sendable, Equatable {
     ) {
         (self.sum, self.expected) = (sum, expected)
         // What takes a part leaves no more than there was, and nothing of the other sign.
-        self.absorbedBy = (0...1).contains(sum / expected) ? absorbedBy : nil
+        let share = sum / expected
+        self.absorbedBy = share >= 0 && share < 1 - Completeness.worrying ? absorbedBy : nil
         (self.isOfSegments, self.remedy) = (isOfSegments, remedy)
     }
     /// |sum − expected| / |expected|; nil if nothing was to be explained.

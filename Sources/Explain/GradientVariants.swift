@@ -81,7 +81,8 @@ package final class GradientVariants {
         (self.batch, self.source, self.value) = (batch, source, value)
         self.most = subject.mostVariants
         let shared = batch.pass.plan.spec
-        let atATime = GradientVariants.size(of: most, atATime: subject.samplesAtATime)
+        // A way back keeps what the way forward made, so memory is short sooner than the device is idle.
+        let atATime = GradientVariants.size(of: most, atATime: max(1, subject.samplesAtATime / 2))
         pass = try engine.pass(ofAtMost: atATime) { size in
             var spec = PassSpec(batch: size, height: shared.height, width: shared.width)
             (spec.stored, spec.gradients) = ([engine.network.logitsName], [value])

@@ -437,6 +437,18 @@ extension Network {
         return path.reversed()
     }
 
+    /// Whether the logits are an affine function of a value, whatever the picture: as of a layer that an average and a linear layer follow.
+    package func isAffine(in name: String) -> Bool {
+        path(from: [name]).allSatisfy { i in
+            let activations = nodes[i].inputs.count { !$0.isEmpty && constants[$0] == nil }
+            switch nodes[i].operation.dependence {
+            case .selects, .adds, .averages, .affine: return true
+            case .products, .multiplies: return activations == 1
+            default: return false
+            }
+        }
+    }
+
     /// A merged convolution's output lives on as that of the normalisation.
     fileprivate func mergedOutputs(of name: String) -> [String] {
         producers[name].flatMap { nodes[$0].merged }.map { nodes[$0.into].makes } ?? []

@@ -103,7 +103,7 @@ private final class Running {
 @Suite struct InterruptionTests {
     static let options = FilesTests.options
     static let count = 60
-    static let notice = "app: Ending after the images in work; once more ends at once."
+    static let notice = "app: Ending; what is complete is kept. Once more ends at once."
 
     /// A place with more pictures than a page has room to speak of.
     private static func place() throws -> (place: Place, pictures: [String]) {

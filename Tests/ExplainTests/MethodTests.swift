@@ -224,6 +224,21 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         }
     }
 
+    /// Of all methods those that cannot explain a network are left out, and it is said why; those with settings are asked for by themselves.
+    @Test func allLeavesOut() throws {
+        let model = try Model(Network(oneConvNetwork().model()), preprocessing: "none")
+        var options = Options()
+        (options.device, options.methods, options.layer) = (.cpu, ["gradcam", "cam", "fem"], "relu")
+        options.leavesOutInapplicable = true
+        let session = try ExplanationSession(model, options: options)
+        #expect(session.leftOut.map(\.method) == ["cam", "fem"])
+        #expect(session.leftOut.allSatisfy { !$0.reason.isEmpty } && session.readsLayers)
+        options.settings = ["fem": ["k": "2"]]
+        #expect(throws: ExplainError.self) { _ = try ExplanationSession(model, options: options) }
+        (options.settings, options.methods) = ([:], ["cam"])
+        #expect(throws: ExplainError.self) { _ = try ExplanationSession(model, options: options) }
+    }
+
     @Test func readmeHasThemAll() throws {
         let root = URL(filePath: #filePath).appending(path: "../../..").standardized
         let readme = try String(contentsOf: root.appending(path: "README.md"), encoding: .utf8)
@@ -314,6 +329,34 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
             ($0.methods, $0.layer, $0.scale) = (["reciprocam"], "relu", .logit)
         }[0].explanations[0].map.values
         #expect(close(cells, [0, 4, 25, 25], within: 1e-6))
+    }
+
+    /// Where the tail is affine no pass is run for a channel: the drops are those of the passes all the same.
+    @Test func affineTails() throws {
+        let network = try Network(symmetricNetwork().model())
+        #expect(network.isAffine(in: "r2") && !network.isAffine(in: "c2") && !network.isAffine(in: "r1"))
+        let engine = Engine(network, on: try LoadedDevice(.cpu(CPU(threads: 1))))
+        var spec = PassSpec(batch: 1)
+        spec.stored = ["r2", "scores"]
+        let pass = try engine.pass(spec)
+        try pass.feed(pictures(1)[0])
+        try pass.forward()
+        let (own, s) = (try pass.stored("r2")!, try pass.stored("scores")![0])
+        var part = PassSpec(batch: 1).tail(from: "r2")
+        part.stored = ["scores"]
+        let tail = try engine.pass(part)
+        var map = [Double](repeating: 0, count: 64)
+        for c in 0..<6 {
+            var without = own
+            for i in c * 64..<(c + 1) * 64 { without[i] = 0 }
+            try tail.feed(without)
+            try tail.forward()
+            let weight = Double(s - (try tail.stored("scores")![0])) / Double(abs(s))
+            for i in 0..<64 { map[i] += weight * Double(own[c * 64 + i]) }
+        }
+        let found = try explain(symmetricNetwork(), pictures(1)) { $0.methods = ["ablationcam"] }[0]
+        #expect(close(found.explanations[0].map.values, map.map { Float(max(0, $0)) }, within: 1e-5))
+        #expect(map.contains { $0 > 0 })
     }
 
     @Test func camIsForAverages() throws {
@@ -757,6 +800,27 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
         builder.node("Gemm", ["f", "m"], ["scores"], ["transB": 1], name: "linear")
         builder.output("scores", [1, 4])
         return builder
+    }
+
+    /// A network that is deaf to small numbers lets pictures meet all the same.
+    @Test func areFoundAtEveryScale() throws {
+        var random = SeededRandom("deaf")
+        var builder = ONNXBuilder(name: "deaf")
+        builder.input("x", ["N", 1, 4, 4])
+        builder.initializer("c", [1], floats: [128])
+        builder.initializer("m", [3, 16], floats: (0..<48).map { _ in random.float(-0.1, 0.1) })
+        builder.node("Sub", ["x", "c"], ["s"], name: "sub")
+        builder.node("Relu", ["s"], ["r"], name: "relu")
+        builder.node("ReduceMean", ["r"], ["a"], ["axes": [0]], name: "mean")
+        builder.node("Sub", ["r", "a"], ["d"], name: "difference")
+        builder.node("Flatten", ["d"], ["f"], name: "flatten")
+        builder.node("Gemm", ["f", "m"], ["scores"], ["transB": 1], name: "linear")
+        builder.output("scores", ["N", 3])
+        let model = try Model(Network(builder.model()), preprocessing: "none")
+        var options = Options()
+        (options.device, options.methods, options.batch) = (.cpu, [], 3)
+        let session = try ExplanationSession(model, options: options)
+        #expect(session.batch == 1 && session.deviceNote?.contains("one at a time") ?? false)
     }
 
     @Test(arguments: [0, 1]) func areComputedOneAtATime(_ axis: Int) throws {

@@ -14,8 +14,8 @@ private struct Builder {
     var random: SeededRandom
     private var count = 0
 
-    init(_ name: String, input: [ONNXDimension]) {
-        (builder, random) = (ONNXBuilder(name: name), SeededRandom(name))
+    init(_ name: String, input: [ONNXDimension], opset: Int = 17) {
+        (builder, random) = (ONNXBuilder(name: name, opset: opset), SeededRandom(name))
         builder.input("x", input)
     }
 
@@ -391,6 +391,58 @@ private func picture(_ name: String, _ count: Int) -> [Float] {
         }
     }
 
+    /// A border, and a clip whose bounds contradict each other, make numbers below 0 of others: rules that look at those above 0 must see them.
+    @Test(arguments: ["epsilon-plus", "gamma", "alpha2-beta1"])
+    func numbersBelowZero(_ composite: String) throws {
+        func map(opset: Int, _ border: (inout Builder, String) -> String) throws -> [Float] {
+            var n = Builder("below", input: ["N", 3, 6, 6], opset: opset)
+            let (w, b, last) = (n.floats([4, 3, 3, 3]), n.floats([4]), n.floats([3, 4 * 36]))
+            let bordered = border(&n, n.relu("x"))
+            let y = n.relu(n.node("Conv", [bordered, w, b]))
+            let scores = n.node("Gemm", [n.node("Flatten", [y]), last], ["transB": 1])
+            return try explain(
+                n.finished(scores), picture("below", 108), "lrp", ["composite": composite]
+            ).map.values
+        }
+        let pads: ONNXAttribute = [0, 0, 1, 1, 0, 0, 1, 1]
+        let attribute = try map(opset: 10) { $0.node("Pad", [$1], ["pads": pads, "value": -2.0]) }
+        let input = try map(opset: 13) { n, x in
+            let (pads, value) = (n.ints([0, 0, 1, 1, 0, 0, 1, 1]), n.constant([], [-2]))
+            return n.node("Pad", [x, pads, value])
+        }
+        #expect(close(attribute, input.map(Double.init)) && attribute.contains { $0 != 0 })
+        // Everything becomes −1, which is what a border of −1 around nothing is.
+        let clipped = try map(opset: 13) { n, x in
+            let (low, high) = (n.constant([], [0]), n.constant([], [-1]))
+            let pads = n.ints([0, 0, 1, 1, 0, 0, 1, 1])
+            return n.node("Pad", [n.node("Clip", [x, low, high]), pads, n.constant([], [-1])])
+        }
+        let moved = try map(opset: 13) { n, x in
+            let pads = n.ints([0, 0, 1, 1, 0, 0, 1, 1])
+            let none = n.node("Mul", [x, n.constant([1], [0])])
+            let minus = n.node("Sub", [none, n.constant([1], [1])])
+            return n.node("Pad", [minus, pads, n.constant([], [-1])])
+        }
+        #expect(close(clipped, moved.map(Double.init)) && clipped.contains { $0 != 0 })
+    }
+
+    /// A constant in a sum of several takes nothing, wherever it stands.
+    @Test func constantsInSums() throws {
+        func map(_ sum: (inout Builder, String, String, String) -> String) throws -> Explanation {
+            var n = Builder("constants", input: ["N", 3, 8, 8])
+            let c = n.floats([1, 4, 1, 1], -3, 3)
+            let (a, b) = (n.conv("x", 3, 4, bias: false), n.conv("x", 3, 4, bias: false))
+            return try explain(
+                n.finished(n.scores(sum(&n, a, b, c), 256)), picture("constants", 192), "lrp",
+                ["bias": "ignored", "stabilizer": "1e-9"])
+        }
+        let whole = try map { n, a, b, c in n.node("Sum", [a, c, b]) }
+        let apart = try map { n, a, b, c in n.node("Add", [n.node("Add", [a, b]), c]) }
+        #expect((whole.completeness?.error ?? 1) < 2e-3)
+        // Rounded in another order.
+        #expect(close(whole.map.values, apart.map.values.map(Double.init), within: 1e-3))
+    }
+
     /// Differences of logits, and their negatives, begin with the values of both.
     @Test func targets() throws {
         func found(_ change: (inout Options) -> Void) throws -> Explanation {
@@ -452,6 +504,17 @@ private func picture(_ name: String, _ count: Int) -> [Float] {
         let whole = try #require(found.completeness)
         #expect((whole.error ?? 1) < 2e-3, "\(name), \(baseline): \(whole)")
         #expect(found.map.values.contains { $0 != 0 })
+    }
+
+    /// A constant divided by fewer numbers than it has.
+    @Test func quotientsThatBroadcast() throws {
+        var n = Builder("quotients", input: ["N", 3, 8, 8])
+        let divisor = n.node(
+            "Add",
+            [n.node("GlobalAveragePool", [n.node("Abs", [n.conv("x", 3, 4)])]), n.constant([1], [0.5])])
+        let builder = n.finished(n.scores(n.node("Div", [n.floats([1, 4, 3, 3]), divisor]), 36))
+        let found = try explain(builder, picture("quotients", 192), "deeplift", [:])
+        #expect((found.completeness?.error ?? 1) < 2e-3, "\(found.completeness!)")
     }
 
     /// Linear 3→2, ReLU, Linear 2→1 by hand: of the unit that is on in both, the weights; of the one that goes on, Δy/Δx.

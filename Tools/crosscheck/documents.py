@@ -31,11 +31,11 @@ class Line:
 
     @classmethod
     def of(cls, rows: list[Row]) -> Line:
-        reasons = {row.network: row.reason for row in rows}
-        why = rows[0].reason
+        reasons = {row.network: row.reason or ("" if row.agrees else "**not found out**") for row in rows}
+        why = reasons[rows[0].network]
         if len(set(reasons.values())) > 1:
             why = "; ".join(f"{network}: {reason}" for network, reason in reasons.items() if reason)
-        if why:
+        if any(row.reason for row in rows):
             why += f" (without: {max(row.without for row in rows):.0e})"
         correlation, difference = min(row.correlation for row in rows), max(row.difference for row in rows)
         return cls(rows[0].method, rows[0].reference, tuple(reasons), correlation, difference, why)

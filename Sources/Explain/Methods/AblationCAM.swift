@@ -5,7 +5,8 @@ import Kernels
 
 /// Ramaswamy et al., “Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free Localization”, WACV 2020, equations 2
 /// and 3: w_c = (s − s_c) / s, where s_c is the score with channel c of A set to 0, and the map is ReLU(Σ_c w_c A_c). Only the tail of
-/// the network runs. It is divided by |s|: by an s below 0, as logits may be, the map would be turned upside down. A channel that is
+/// the network runs. Where the logits are an affine function of A, as behind a global average, s − s_c is Σ ∂s/∂A_c ⊙ A_c: one way back for all channels.
+/// It is divided by |s|: by an s below 0, as logits may be, the map would be turned upside down. A channel that is
 /// 0 everywhere has the weight 0, and no pass is run for it.
 package struct AblationCAM: HostLayerMethod {
     package static let name = "ablationcam"
@@ -14,18 +15,40 @@ package struct AblationCAM: HostLayerMethod {
     package static let source = "Ramaswamy et al. 2020, equations 2 and 3"
     package static let sign = MapSign.magnitude
     package static let asksManyTimes = true
-    package static let cost = "1 forward, 1 of the tail for each channel"
+    package static let cost = "1 forward, 1 of the tail for each channel; 1 back where the tail is linear"
     package let layer: TargetLayer
     private let subject: ExplainedNetwork
+    private let hasAffineTail: Bool
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) {
         (layer, self.subject) = (TargetLayer(subject.layers[0]), subject)
+        hasAffineTail = subject.network.isAffine(in: layer.output)
+    }
+
+    package func request(_ spec: inout PassSpec) {
+        spec.stored.insert(layer.output)
+        if hasAffineTail, !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
     }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
     {
         let activations = try layer.activations(of: batch)
+        // A probability is no affine function of anything.
+        if hasAffineTail, targets.allSatisfy({ $0.allSatisfy { $0.scale == .logit } }) {
+            return try batch.rounds(targets) { targets, pictures in
+                let gradient = try batch.gradient(layer.output, targets: targets)
+                return pictures.map { picture in
+                    let own = activations[picture]
+                    let drops = stride(from: 0, to: own.count, by: grid.cells).map { start in
+                        (start..<start + grid.cells).reduce(0.0) {
+                            $0 + Double(own[$1]) * Double(gradient[picture * own.count + $1])
+                        }
+                    }
+                    return attribution(own, drops.map { Float($0) }, batch, picture, targets[picture])
+                }
+            }
+        }
         let channels = activations[0].count / grid.cells
         let variants = try Variants(batch, engine, of: subject, feed: layer.output, mask: [channels, 1, 1])
         return try batch.pictures.flatMap { picture in
@@ -41,18 +64,23 @@ package struct AblationCAM: HostLayerMethod {
             } receive: { variant, logits, _ in
                 for (t, target) in targets[picture].enumerated() {
                     let s = batch.value(target, picture: picture)
-                    let drop = s - batch.scoring.value(target, logits)
-                    drops[t][live[variant]] = s == 0 ? drop : drop / abs(s)
+                    drops[t][live[variant]] = s - batch.scoring.value(target, logits)
                 }
                 try batch.advance(picture, done: variant + 1, of: live.count)
             }
-            return zip(targets[picture], drops).map { target, weights in
-                Attribution(
-                    picture: picture, target: target, grid: grid,
-                    values: weightedChannels(own[...], weights, clip: true),
-                    blankReason:
-                        "no cell of the layer is active in channels without which the class would lose")
-            }
+            return zip(targets[picture], drops).map { attribution(own, $1, batch, picture, $0) }
         }
+    }
+
+    /// - Parameter drops: s − s_c of each channel.
+    private func attribution(
+        _ activations: [Float], _ drops: [Float], _ batch: ExplainedBatch, _ picture: Int, _ target: Target
+    ) -> Attribution {
+        let s = batch.value(target, picture: picture)
+        return Attribution(
+            picture: picture, target: target, grid: grid,
+            values: weightedChannels(
+                activations[...], s == 0 ? drops : drops.map { $0 / abs(s) }, clip: true),
+            blankReason: "no cell of the layer is active in channels without which the class would lose")
     }
 }

@@ -14,7 +14,8 @@ package struct GradCAMPlusPlus: ClassActivationMap {
     package static let formula =
         "ReLU(sum over channels of w A), w = sum of a max(dA, 0), a = dA^2 / (2 dA^2 + sum(A) dA^3)"
     package static let source = "Chattopadhyay et al. 2018, equations 10 and 19"
-    package static let zeroWeights = "no cell of any channel has a gradient above zero, or only one so small that its powers vanish"
+    package static let zeroWeights =
+        "no cell of any channel has a gradient above zero, or only one so small that its powers vanish"
     package let layer: TargetLayer
 
     package init(_ settings: NoSettings, explaining layer: Layer) { self.layer = TargetLayer(layer) }
