@@ -154,19 +154,24 @@ photos: .venv/ready ## get the demo's photographs into demo/photos/
 models/random/%.onnx: .venv/ready ## write a network with random weights, such as models/random/resnet50.onnx
 	@$(python) Tools/models.py random --architecture $* --seed 0 --output $@
 
+# Not by a make in a make, which `make -n` would run, and the rest of its recipe with it.
+define time-methods
+.venv-bench/bin/python Benchmarks/networks.py models/bench resnet50 mobilenet_v2
+.venv-bench/bin/python Benchmarks/methods.py --json models/bench/methods.json --markdown models/bench/methods.md $(METHODS)
+endef
+
 .PHONY: bench
 bench: build photos .venv-bench/torch ## time us beside other engines, in one run (BENCH=--quick: two of them; see Benchmarks/compare.py)
 	.venv-bench/bin/python Benchmarks/networks.py models/bench
 	.venv-bench/bin/python Benchmarks/compare.py --json models/bench/rows.json --markdown models/bench/rows.md $(BENCH)
 ifeq ($(BENCH),)
-	@$(MAKE) --no-print-directory bench-methods
+	$(time-methods)
 endif
 
 # Random weights: what is measured depends on no one's training.
 .PHONY: bench-methods
 bench-methods: build photos .venv-bench/torch ## time methods that take many passes beside their peers (METHODS="--only rise"; see Benchmarks/methods.py)
-	.venv-bench/bin/python Benchmarks/networks.py models/bench resnet50 mobilenet_v2
-	.venv-bench/bin/python Benchmarks/methods.py --json models/bench/methods.json --markdown models/bench/methods.md $(METHODS)
+	$(time-methods)
 
 .venv-bench/ready: Benchmarks/requirements.txt | setup
 	rm -rf .venv-bench
