@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +146,27 @@ class Check:
         shutil.rmtree(out)
         return found
 
+    def log(self, x: np.ndarray) -> np.ndarray:
+        """The program's own logarithm, which rounds otherwise than NumPy's: a network of one node."""
+        self.runs += 1
+        place = Path(self.folder.name) / f"run{self.runs}"
+        model, fed = place.with_suffix(".onnx"), place.with_suffix(".npy")
+        shape = [1, len(x)]
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("Log", ["x"], ["y"])], "log",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)])
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), model)
+        np.save(fed, x.reshape(shape))
+        command = [self.app, "run", "--model", model, "--input", fed, "--outputs", "y", "--output", place, "--device", "cpu", "--json"]
+        done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
+        (file,) = (output["file"] for output in json.loads(done.stdout)["outputs"] if output["name"] == "y")
+        return np.load(place / file).ravel()
+
+    def normals(self, count: int, sample: int, stream: int) -> np.ndarray:
+        """As `normals`, to the last bit."""
+        return normals(count, sample, stream, self.log)
+
     def best(self, twin: Twin) -> int:
         """The class that the network says."""
         with torch.no_grad():
@@ -177,7 +198,7 @@ def uniform(word: np.ndarray) -> np.ndarray:
     return (word >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
 
 
-def normals(count: int, sample: int, stream: int) -> np.ndarray:
+def normals(count: int, sample: int, stream: int, log: Callable[[np.ndarray], np.ndarray] = np.log) -> np.ndarray:
     """`count` numbers of a sample with the standard normal distribution (CounterRandom.normals)."""
     one, half = np.float32(1), np.float32(0.5)
     out = np.zeros(((count + 1) // 2, 2), np.float32)
@@ -187,7 +208,7 @@ def normals(count: int, sample: int, stream: int) -> np.ndarray:
         uv = ((drawn >> np.uint32(9)).astype(np.float32) + half) * np.float32(2**-22) - one
         s = (uv * uv).sum(1, dtype=np.float32)
         good = (s < 1) & (s > 0)
-        factor = np.sqrt(np.float32(-2) * np.log(s[good]) / s[good])
+        factor = np.sqrt(np.float32(-2) * log(s[good]) / s[good])
         out[open_[good]] = uv[good] * factor[:, None]
         open_, attempt = open_[~good], attempt + 1
     return out.ravel()[:count]

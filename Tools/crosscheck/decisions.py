@@ -83,7 +83,7 @@ def feeding(twin: Twin, receive: Callable[[torch.Tensor], None]) -> Iterator[Non
 
 @contextmanager
 def ours_in(check: Check, twin: Twin, fed: list[torch.Tensor]) -> Iterator[list[Reading]]:
-    """Gives units what those of our program read when it is fed the same: in single precision, as noise and points on a way were rounded."""
+    """Gives units what those of our program read when it is fed such: in single precision, as noise and points on a way were rounded."""
     nodes = [node for node in onnx.load(twin.path).graph.node if node.op_type in UNITS.values()]
     inputs = iter(fed)
     waiting: list[tuple[str, torch.Tensor]] = []
@@ -106,8 +106,9 @@ def ours_in(check: Check, twin: Twin, fed: list[torch.Tensor]) -> Iterator[list[
         yield read
 
 
-def against(check: Check, method: str, reference: str, twin: Twin, ours: np.ndarray, theirs: Callable[[], np.ndarray]) -> Row:
-    """A row of a map of gradients. If it does not agree, rounding is the reason if each program's map is that of the reference in double
+def against(check: Check, method: str, reference: str, twin: Twin, ours: np.ndarray, theirs: Callable[[], np.ndarray],
+            own: Callable[[torch.Tensor], torch.Tensor] = lambda fed: fed) -> Row:
+    """A row of a map of gradients. `own` says what our program is fed where the reference is fed something that is rounded otherwise. If it does not agree, rounding is the reason if each program's map is that of the reference in double
     precision whose units read what that program's do.
     """
     fed: list[torch.Tensor] = []
@@ -118,7 +119,7 @@ def against(check: Check, method: str, reference: str, twin: Twin, ours: np.ndar
         return found
     twin.module.double()
     try:
-        with ours_in(check, twin, fed) as our_readings:
+        with ours_in(check, twin, [own(given) for given in fed]) as our_readings:
             at_ours = row(method, reference, twin.name, ours, theirs())
         replay = iter(their_readings)
         with reading(lambda _, x: Given.apply(x, next(replay).value)):

@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_grad_cam as pgc
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
-from common import Check, Twin, colours, normals, uniform, words
+from common import Check, Twin, colours, uniform, words
 from decisions import against
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from rows import Row, package, row
@@ -24,14 +24,14 @@ NOISE_STREAM, DRAW_STREAM = 0x534D4F4F, 0x45585045
 
 
 @contextmanager
-def our_noise(shape: torch.Size) -> Iterator[None]:
+def our_noise(check: Check, shape: torch.Size) -> Iterator[None]:
     """Has Captum draw our noise, one sample after the other."""
     drawn = 0
 
     def normal(mean: float, deviation: torch.Tensor) -> torch.Tensor:
         nonlocal drawn
         several = len(deviation)
-        numbers = [normals(shape[1:].numel(), drawn + i, NOISE_STREAM).reshape(shape[1:]) for i in range(several)]
+        numbers = [check.normals(shape[1:].numel(), drawn + i, NOISE_STREAM).reshape(shape[1:]) for i in range(several)]
         drawn += several
         return mean + deviation * torch.from_numpy(np.stack(numbers)).to(deviation.dtype)
 
@@ -58,8 +58,13 @@ def rows(check: Check, twin: Twin) -> Iterator[Row]:
     for rule, theirs in (("gauss-legendre", "gausslegendre"), ("riemann-middle", "riemann_middle")):
         for name, baseline in (("zero", torch.zeros_like(x)), ("black", check.black)):
             found = ours("integrated-gradients", f"steps={STEPS}", f"rule={rule}", f"baseline={name}")
+            def points(fed: torch.Tensor, rule: str = rule, baseline: torch.Tensor = baseline) -> torch.Tensor:
+                # Captum's middles are other ones by a last bit.
+                middles = (np.arange(STEPS, dtype=np.float32) + np.float32(0.5)) / np.float32(STEPS)
+                return fed if rule == "gauss-legendre" else torch.cat([(x - baseline) * float(share) + baseline for share in middles])
+
             yield against(check, "integrated-gradients", f"{CAPTUM}, {rule}, {name}", twin, found,
-                          lambda theirs=theirs, baseline=baseline: path(baseline, theirs))
+                          lambda theirs=theirs, baseline=baseline: path(baseline, theirs), points)
     found = ours("integrated-gradients", f"steps={STEPS}", "rule=trapezoid", "baseline=black")
     name = f"{CAPTUM}, trapezoid, black"
     plain = row("integrated-gradients", name, twin.name, found, path(check.black, "riemann_trapezoid"))
@@ -79,7 +84,7 @@ def noise(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]
     for method, kind, factor in (("smoothgrad", "smoothgrad", 1.0), ("smoothgrad-squared", "smoothgrad_sq", 1.0),
                                  ("vargrad", "vargrad", SAMPLES / (SAMPLES - 1))):
         def attributions(kind: str = kind, factor: float = factor) -> np.ndarray:
-            with our_noise(x.shape):
+            with our_noise(check, x.shape):
                 found = NoiseTunnel(Saliency(twin.module)).attribute(
                     twin.typed(x), nt_type=kind, nt_samples=SAMPLES, nt_samples_batch_size=4, stdevs=deviation, target=index, abs=False)
             return factor * found[0].detach().abs().amax(0).numpy()
