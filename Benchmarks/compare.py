@@ -103,11 +103,7 @@ class Comparison:
             self.rows = [report.read(record) for record in json.loads(options.json.read_text())]
 
     def add(self, row: Row | Skipped) -> None:
-        keys = [old.key for old in self.rows]
-        if row.key in keys:
-            self.rows[keys.index(row.key)] = row
-        else:
-            self.rows.append(row)
+        report.keep(self.rows, row)
         print(report.rows_table([row]).splitlines()[1], flush=True)
 
     # MARK: What is needed

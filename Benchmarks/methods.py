@@ -273,11 +273,7 @@ class Methods:
         return (self.options.network, work, 1, self.options.threads, "cpu")
 
     def add(self, row: Row | Skipped) -> None:
-        keys = [old.key for old in self.rows]
-        if row.key in keys:
-            self.rows[keys.index(row.key)] = row
-        else:
-            self.rows.append(row)
+        report.keep(self.rows, row)
         print(report.methods_table([row]).splitlines()[1], flush=True)
 
     def black_box(self, method: str) -> None:

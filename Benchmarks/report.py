@@ -61,6 +61,15 @@ def read(record: dict) -> Row | Skipped:
     return Row(**{**record, "spread": tuple(record["spread"])})
 
 
+def keep(rows: list[Row | Skipped], row: Row | Skipped) -> None:
+    """Adds a row, or puts it in the place of the one that it renews."""
+    keys = [old.key for old in rows]
+    if row.key in keys:
+        rows[keys.index(row.key)] = row
+    else:
+        rows.append(row)
+
+
 def compared(ours: list[float], theirs: list[float]) -> dict:
     """Medians of the rounds, and the ratio of each round: its median, smallest and largest."""
     ratios = [t / o for o, t in zip(ours, theirs, strict=True)]
