@@ -12,7 +12,8 @@ package final class ExplainedBatch {
     package let logits: [[Float]]
     package let scoring: Scoring
     private let numbers: Block?
-    private let names: [String]
+    /// Of the pictures, for sentences.
+    package let names: [String]
     private var forward: [Int: [[Float]]] = [:]  // by addition
     private var rounds: [[UInt32]: Round] = [:]  // by the bits of what the pass went back with
     /// What the pass made on a way back.
@@ -27,16 +28,16 @@ package final class ExplainedBatch {
 
     /// - Parameters:
     ///   - pass: runs forward, or has run.
-    ///   - names: of the pictures, for sentences.
+    ///   - names: of the pictures.
     ///   - numbers: what it was fed, in memory order, for methods that read pixels.
     ///   - progress: is told how much of a method is done, 0 … 1, and may end it.
     init(
-        _ pass: Pass, pictures: Int, scoring: Scoring, names: [String] = [], numbers: Block? = nil,
+        _ pass: Pass, pictures names: [String], scoring: Scoring, numbers: Block? = nil,
         progress: ((_ done: Double) throws -> Void)? = nil
     ) throws {
-        (self.pass, self.pictures, self.scoring, self.numbers) = (pass, 0..<pictures, scoring, numbers)
+        (self.pass, self.pictures, self.scoring, self.numbers) = (pass, names.indices, scoring, numbers)
         (self.names, self.progress) = (names, progress)
-        logits = try ExplainedBatch.logits(of: pass, pictures, scoring)
+        logits = try ExplainedBatch.logits(of: pass, names.count, scoring)
     }
 
     /// The logits of all classes, of each picture, or of the first `count` variants, as another pass gives them, which stores the network's.
@@ -47,11 +48,6 @@ package final class ExplainedBatch {
     private static func logits(of pass: Pass, _ pictures: Int, _ scoring: Scoring) throws -> [[Float]] {
         let (all, count) = (try pass.stored(pass.plan.network.logitsName)!, scoring.scores.scores)
         return (0..<pictures).map { scoring.scores.logits(Array(all[$0 * count..<($0 + 1) * count])) }
-    }
-
-    /// A picture's name.
-    package func name(_ picture: Int) -> String {
-        names.indices.contains(picture) ? names[picture] : "picture \(picture + 1) of the batch"
     }
 
     /// What the network was fed of a picture, [C, H, W] row by row.

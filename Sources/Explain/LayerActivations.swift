@@ -9,17 +9,17 @@ import Kernels
 package protocol HostLayerMethod: Explainer {
     var layer: TargetLayer { get }
     /// Whether it reads `ExplainedBatch.gradient` of the layer.
-    static var readsGradient: Bool { get }
+    var readsGradient: Bool { get }
 }
 
 extension HostLayerMethod {
     package static var family: MethodFamily { .activation }
-    package static var readsGradient: Bool { false }
+    package var readsGradient: Bool { false }
     package var grid: Attribution.Grid { layer.grid }
 
     package func request(_ spec: inout PassSpec) {
         spec.stored.insert(layer.output)
-        if Self.readsGradient, !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
+        if readsGradient, !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
     }
 }
 

@@ -365,8 +365,7 @@ public final class ExplanationSession {
         let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +) * versions.count))
         func explained(_ numbers: Block) throws -> ExplainedBatch {
             try ExplainedBatch(
-                pass, pictures: pictures.count, scoring: scoring, names: pictures.map(\.name),
-                numbers: numbers
+                pass, pictures: pictures.map(\.name), scoring: scoring, numbers: numbers
             ) {
                 try progress?((done + $0) / parts)
             }

@@ -18,16 +18,12 @@ package struct AblationCAM: HostLayerMethod {
     package static let cost = "1 forward, 1 of the tail for each channel; 1 back where the tail is linear"
     package let layer: TargetLayer
     private let subject: ExplainedNetwork
-    private let hasAffineTail: Bool
+    /// Whether the tail is affine, so that the drops follow from it.
+    package let readsGradient: Bool
 
     package init(_ settings: NoSettings, explaining subject: ExplainedNetwork) {
         (layer, self.subject) = (TargetLayer(subject.layers[0]), subject)
-        hasAffineTail = subject.network.isAffine(in: layer.output)
-    }
-
-    package func request(_ spec: inout PassSpec) {
-        spec.stored.insert(layer.output)
-        if hasAffineTail, !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
+        readsGradient = subject.network.isAffine(in: layer.output)
     }
 
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
@@ -35,7 +31,7 @@ package struct AblationCAM: HostLayerMethod {
     {
         let activations = try layer.activations(of: batch)
         // A probability is no affine function of anything.
-        if hasAffineTail, targets.allSatisfy({ $0.allSatisfy { $0.scale == .logit } }) {
+        if readsGradient, targets.allSatisfy({ $0.allSatisfy { $0.scale == .logit } }) {
             return try batch.rounds(targets) { targets, pictures in
                 let gradient = try batch.gradient(layer.output, targets: targets)
                 return pictures.map { picture in

@@ -12,7 +12,7 @@ package struct EigenGradCAM: HostLayerMethod {
         "first principal component of dA A as cells x channels, up where it is larger"
     package static let source = "pytorch-grad-cam, EigenGradCAM"
     package static let sign = MapSign.evidence
-    package static let readsGradient = true
+    package let readsGradient = true
     package static let cost = "1 forward, 1 back to the layer"
     package let layer: TargetLayer
 

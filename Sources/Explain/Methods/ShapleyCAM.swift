@@ -14,7 +14,7 @@ package struct ShapleyCAM: HostLayerMethod {
     package static let formula = "ReLU(sum over channels of w A), w = mean(dA - (d2A A) / 2)"
     package static let source = "Cai 2025"
     package static let sign = MapSign.magnitude
-    package static let readsGradient = true
+    package let readsGradient = true
     package static let cost = "1 forward, 1 back to the layer, 2 of the tail forward and back"
     private static let step: Float = 0x1p-7
     package let layer: TargetLayer

@@ -183,7 +183,7 @@ extension SegmentMethod {
             guard segments <= mostSegments else {
                 throw ExplainError(
                     .method,
-                    "\(batch.name(picture)): \(Self.title) finds \(segments) segments in this picture, and takes at most \(mostSegments); "
+                    "\(batch.names[picture]): \(Self.title) finds \(segments) segments in this picture, and takes at most \(mostSegments); "
                         + "a larger \(Self.name).kernel or \(Self.name).distance makes fewer, as does \(Self.name).segmentation=slic."
                 )
             }
