@@ -46,35 +46,29 @@ struct RuledGradient {
             _ others: [Float]
         ) -> Attribution
     ) throws -> [Attribution] {
+        let sizes = batch.pass.plan.spec
         // As many as are computed at a time, or fewer where there is no room for what the rule reads.
-        var (size, begin) = (batch.size, 0)
+        let pass = try engine.pass(ofAtMost: batch.size) {
+            spec(engine.network, pictures: $0, like: sizes)
+        }
+        if baseline != nil, try engine.joinsPictures(in: pass) {
+            throw ExplainError(
+                .method,
+                "\(engine.network.model.path): The network makes pictures of a batch depend on each other, so a picture and its "
+                    + "baseline cannot go through it side by side; take a method that does not compare them.")
+        }
+        let together = pass.plan.spec.batch
+        let size = baseline == nil ? together : together / 2
         var found: [Attribution] = []
-        while begin < batch.pictures.count {
-            let spec = spec(engine.network, pictures: size, like: batch.pass.plan.spec)
-            let pass: Pass
-            do {
-                pass = try engine.pass(spec)
-                if baseline != nil, try engine.joinsPictures(in: pass) {
-                    throw ExplainError(
-                        .method,
-                        "\(engine.network.model.path): The network makes pictures of a batch depend on each other, so a picture and its "
-                            + "baseline cannot go through it side by side; take a method that does not compare them."
-                    )
-                }
-            } catch  where size > 1 && isOutOfMemory(error) {
-                engine.forget(spec)
-                size = (size + 1) / 2
-                continue
-            }
+        for begin in stride(from: 0, to: batch.pictures.count, by: size) {
             let part = begin..<min(begin + size, batch.pictures.count)
-            begin = part.upperBound
             let rest = [Float](repeating: 0, count: (size - part.count) * input.count)
             let pictures = part.map(batch.input)
             var fed = pictures.flatMap(\.self) + rest
             if let baseline { fed += pictures.flatMap(baseline.numbers(for:)) + rest }
             try pass.feed(fed)
             try pass.forward()
-            let logits = try batch.logits(of: pass, count: spec.batch)
+            let logits = try batch.logits(of: pass, count: together)
             let scores = try pass.stored(engine.network.logitsName)!
             /// The logits of a picture, and of what it is compared with.
             func rows(_ i: Int) -> ([Float], [Float]) {

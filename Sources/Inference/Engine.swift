@@ -36,7 +36,8 @@ package final class Engine {
             let spec = spec(batch)
             do {
                 let pass = try pass(spec)
-                if try !joinsPictures(in: pass) { return pass }
+                // A batch of one may still be a pair, and whoever asked for that decides what follows.
+                guard batch > 1, try joinsPictures(in: pass) else { return pass }
                 forget(spec)
                 batch = 1
             } catch  where batch > 1 && isOutOfMemory(error) {
