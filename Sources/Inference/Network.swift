@@ -117,10 +117,10 @@ package struct Network: Sendable {
         var problems: [(node: ONNXNode, problem: String)] = []
         for node in graph.nodes {
             do {
-                guard node.domain.isEmpty, let operatorType = OperatorList[node.opType] else {
+                guard let operatorType = OperatorList[node.opType, domain: node.domain] else {
                     throw OperatorError(unsupported: "is not supported")
                 }
-                guard operatorType.opsets.contains(model.opset) else {
+                guard operatorType.opsets.contains(model.opset) || !node.domain.isEmpty else {
                     throw OperatorError(
                         unsupported:
                             "is supported from operator set \(operatorType.opsets.lowerBound) on, and this is \(model.opset)"

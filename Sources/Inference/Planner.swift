@@ -193,6 +193,13 @@ package struct Planner {
         }
         let inputs = node.inputs.map(operand)
         if try Rewrite.lower(node, inputs, on: &self) { return }
+        let accepted = type(of: node.operation).accepts
+        for case .value(let value)? in inputs where !accepted.contains(tape.meaning(value)) {
+            throw OperatorError(
+                unsupported:
+                    "reads \(tape.meaning(value) == .boolean ? "truths" : "whole numbers") that the network computes, which is not supported"
+            )
+        }
         try record(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
     }
 
@@ -202,6 +209,13 @@ package struct Planner {
             // The arithmetic of shapes may well come to an empty list.
             if case .host = result {} else { _ = try tape.shape(result).checked() }
             operands[name] = result
+        }
+        // What they stand for follows from the inputs, if that is not real numbers everywhere.
+        let inputs = node.inputs.map { operand($0).map(tape.meaning) }
+        for (i, name) in node.outputs.enumerated() {
+            guard case .value(let value)? = operands[name] else { continue }
+            operands[name] = .value(
+                tape.stating(value, node.operation.meaning(ofOutput: i, inputs)))
         }
     }
 
@@ -422,7 +436,7 @@ extension Network {
         for name in names { reached.formUnion(mergedOutputs(of: name)) }
         // The shape of a value does not change with its numbers, so no way leads through Shape.
         for (i, node) in nodes.enumerated()
-        where node.merged == nil && type(of: node.operation).hasGradient
+        where node.merged == nil && node.operation.passesGradient
             && node.inputs.contains(where: reached.contains)
         {
             reached.formUnion(node.makes)

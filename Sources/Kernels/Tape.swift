@@ -70,6 +70,7 @@ package struct Tape: Sendable {
         var shape: Shape
         var storage: Int  // values with the same storage share memory
         var element = Element.float32
+        var meaning = Meaning.real
         /// Of a view: its strides and where it begins, in elements; nil for what is dense.
         var view: (strides: [Int], offset: Int)?
     }
@@ -100,6 +101,15 @@ package struct Tape: Sendable {
 
     package func shape(_ value: Value) -> Shape { entries[value.id].shape }
     package func element(_ value: Value) -> Element { entries[value.id].element }
+    package func meaning(_ value: Value) -> Meaning { entries[value.id].meaning }
+    /// The same value, whose numbers stand for something.
+    package mutating func stating(_ value: Value, _ meaning: Meaning) -> Value {
+        if entries[value.id].meaning == meaning { return value }
+        var entry = entries[value.id]
+        entry.meaning = meaning
+        entries.append(entry)
+        return Value(id: entries.count - 1)
+    }
     /// How far apart neighbours lie along each dimension, in elements.
     package func strides(_ value: Value) -> [Int] {
         entries[value.id].view?.strides ?? entries[value.id].shape.strides

@@ -14,7 +14,7 @@ import Text
 /// used. If another program writes to the file meanwhile, whoever reads it gets an error.
 package struct ONNXModel: Sendable {
     /// The versions of the operator set ai.onnx that can be read.
-    package static let supportedOpsets = 7...22
+    package static let supportedOpsets = 7...24
 
     /// The path of the file, or the name that was given to bytes in memory.
     package let path: String

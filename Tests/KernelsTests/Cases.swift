@@ -6,6 +6,8 @@ import Kernels
 enum Cases {
     static let all: [OperatorCase] = [
         convolutions, products, activations, arithmetic, pools, normalisations, shapes, slices, constants,
+        // Each in a file of its own.
+        elementwiseCases, normalisationCases, movementCases, attentionCases, quantisationCases,
     ].flatMap { $0 }
 
     // MARK: Products

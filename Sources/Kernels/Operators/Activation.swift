@@ -161,7 +161,7 @@ package struct HardSigmoid: Activation {
 package struct HardSwish: Activation {
     package static let name = "HardSwish"
     package static let formula = "y = x min(max(x / 6 + 1/2, 0), 1)"
-    package static let opsets = 14...22
+    package static let opsets = 14...24
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
     var operation: MapOperation { WB_MAP_hard_swish }
@@ -207,7 +207,7 @@ package struct Sqrt: Activation {
 package struct Erf: Activation {
     package static let name = "Erf"
     package static let formula = "y = erf(x)"
-    package static let opsets = 9...22
+    package static let opsets = 9...24
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
     var operation: MapOperation { WB_MAP_erf }

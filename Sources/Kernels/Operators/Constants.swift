@@ -32,7 +32,7 @@ package struct ConstantOfShape: Operator {
     package static let name = "ConstantOfShape"
     package static let formula = "a tensor of one number with a constant shape"
     package static let hasGradient = false
-    package static let opsets = 9...22
+    package static let opsets = 9...24
     private let number: HostTensor
 
     package init(_ attributes: Attributes) throws {
@@ -62,6 +62,7 @@ package struct ConstantOfShape: Operator {
 
 package struct ShapeOperator: Operator {
     package static let name = "Shape"
+    package static let accepts = Meaning.all
     package static let formula = "the extents of a tensor, known once the input's are"
     package static let hasGradient = false
     private let start: Int, end: Int?

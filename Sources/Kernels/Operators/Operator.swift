@@ -141,6 +141,27 @@ extension Tape {
         }
     }
 
+    /// What an operand's numbers stand for.
+    package func meaning(_ operand: Operand) -> Meaning {
+        switch operand {
+        case .value(let value): meaning(value)
+        case .host(let tensor): tensor.isInteger ? .integer : .real
+        case .fused: .real
+        }
+    }
+
+    /// The operand as a value, whole numbers too if binary32 holds them.
+    package mutating func wholeValue(_ operand: Operand) throws -> Value {
+        guard case .host(let tensor) = operand, tensor.isInteger else { return try value(operand) }
+        let most = 1 << 24
+        if let large = try tensor.ints().first(where: { $0 > most || $0 < -most }) {
+            throw OperatorError(
+                unsupported: "computes with \(large), and whole numbers are exact only up to \(most)")
+        }
+        let floats = HostTensor(tensor.shape, .floats(try tensor.floats()))
+        return stating(try constant(floats), .integer)
+    }
+
     /// The operand as a value: a constant is put on the tape.
     package mutating func value(_ operand: Operand) throws -> Value {
         switch operand {
@@ -277,21 +298,37 @@ package struct GradientNeeds: OptionSet, Sendable {
     package static let output = GradientNeeds(rawValue: 2)
 }
 
-/// An operator of ONNX.
+/// What the numbers of an activation stand for. On a tape all are binary32, which holds whole numbers exactly up to 2²⁴; a boolean is
+/// 0 or 1.
+package enum Meaning: Sendable, Hashable {
+    case real, integer, boolean
+    package static let all: Set<Meaning> = [.real, .integer, .boolean]
+}
+
+/// An operator of ONNX, or of a domain beside it.
 package protocol Operator: Sendable {
     static var name: String { get }
+    /// The domain that defines it; "" is ai.onnx.
+    static var domain: String { get }
     /// One line for people.
     static var formula: String { get }
     /// The versions of the operator set in which it means what is implemented here.
     static var opsets: ClosedRange<Int> { get }
     /// Whether activations can have a gradient through it.
     static var hasGradient: Bool { get }
+    /// What the activations among its inputs may stand for; anything else is refused.
+    static var accepts: Set<Meaning> { get }
     /// One input and one output if it does not say otherwise.
     static func arity(opset: Int) -> Arity
 
     init(_ attributes: Attributes) throws
 
     var role: Role { get }
+    /// What the numbers of an output stand for.
+    /// - Parameter inputs: what those of each input do; nil where one is left out.
+    func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning
+    /// Whether activations have a gradient through this one; of those whose type has one, an operator may say no for its attributes.
+    var passesGradient: Bool { get }
     /// Whether it is sure, whatever the shapes, that what it makes of one picture of a batch (the first axis) depends on no other.
     var keepsPicturesApart: Bool { get }
     /// How the output depends on activations among the inputs.
@@ -347,10 +384,20 @@ extension FusingOperator {
 }
 
 extension Operator {
-    package static var opsets: ClosedRange<Int> { 7...22 }
+    package static var domain: String { "" }
+    package static var opsets: ClosedRange<Int> { 7...24 }
     package static var hasGradient: Bool { true }
+    package static var accepts: Set<Meaning> { [.real] }
     package static func arity(opset: Int) -> Arity { Arity() }
     package var role: Role { .computes }
+    /// The same as those of the first input, where it passes them on.
+    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
+        switch role {
+        case .rearranges, .reshapes, .passes: (inputs.first ?? nil) ?? .real
+        default: .real
+        }
+    }
+    package var passesGradient: Bool { Self.hasGradient }
     package var keepsPicturesApart: Bool { false }
     package var dependence: Dependence { .unstated }
     package var addsNegatives: Bool { false }

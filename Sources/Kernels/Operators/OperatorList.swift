@@ -24,7 +24,10 @@ package enum OperatorList {
         Constant.self, ConstantOfShape.self, ShapeOperator.self,
     ]
 
-    private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+    private static let byName = Dictionary(uniqueKeysWithValues: all.map { ([$0.domain, $0.name], $0) })
 
-    package static subscript(name: String) -> (any Operator.Type)? { byName[name] }
+    /// - Parameter domain: "" is ai.onnx.
+    package static subscript(name: String, domain domain: String = "") -> (any Operator.Type)? {
+        byName[[domain, name]]
+    }
 }

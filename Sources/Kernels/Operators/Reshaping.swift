@@ -8,6 +8,7 @@ protocol Reshaping: UnaryOperator {
 }
 
 extension Reshaping {
+    package static var accepts: Set<Meaning> { Meaning.all }
     package var role: Role { .rearranges }
     package var dependence: Dependence { .selects }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
@@ -140,6 +141,7 @@ package struct Unsqueeze: Reshaping {
 
 package struct Transpose: UnaryOperator {
     package static let name = "Transpose"
+    package static let accepts = Meaning.all
     package static let formula = "the dimensions in another order"
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects

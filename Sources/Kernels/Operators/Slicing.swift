@@ -56,6 +56,7 @@ package struct Concat: Operator {
     package let dependence: Dependence = .selects
     package var keepsPicturesApart: Bool { axis == 1 }
     package static let name = "Concat"
+    package static let accepts = Meaning.all
     package static let formula = "tensors one after the other along an axis"
     package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }
     private let axis: Int
@@ -115,6 +116,7 @@ package struct Concat: Operator {
 
 package struct Slice: UnaryOperator {
     package static let name = "Slice"
+    package static let accepts = Meaning.all
     package static let formula = "every step-th element from start to end along axes"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 10 ? 5 : 1) }
     package let role: Role = .rearranges
@@ -185,6 +187,7 @@ package struct Slice: UnaryOperator {
 
 package struct Split: Operator {
     package static let name = "Split"
+    package static let accepts = Meaning.all
     package static let formula = "parts of a tensor along an axis"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1, outputs: nil) }
     package let role: Role = .rearranges
@@ -244,6 +247,7 @@ package struct Split: Operator {
 
 package struct Gather: UnaryOperator {
     package static let name = "Gather"
+    package static let accepts = Meaning.all
     package static let formula =
         "the elements at constant indices along an axis; of activations one index only"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }

@@ -1,0 +1,7 @@
+// Functions of single numbers, comparisons and logic.
+
+import Kernels
+
+extension Cases {
+    static let elementwiseCases: [OperatorCase] = []
+}

@@ -1,0 +1,7 @@
+// Selection, order and resampling.
+
+import Kernels
+
+extension Cases {
+    static let movementCases: [OperatorCase] = []
+}

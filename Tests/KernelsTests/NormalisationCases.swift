@@ -1,0 +1,7 @@
+// Normalisations, reductions and pools.
+
+import Kernels
+
+extension Cases {
+    static let normalisationCases: [OperatorCase] = []
+}
