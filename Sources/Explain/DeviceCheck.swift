@@ -92,7 +92,8 @@ package final class DeviceCheck {
         } catch let error as ExplainError where error.kind == .layer {
             // No map could lie on any; methods that need none are left.
         }
-        self.methods = try methods.filter { try DeviceCheck.applies($0, to: model, layers) }
+        let shown = model.showing(layers + (layers.isEmpty ? [] : try model.stages()))
+        self.methods = try methods.filter { try DeviceCheck.applies($0, to: shown, layers) }
         values = try pictures.prefix(2).flatMap { try model.tensor($0) }
         expected = try DeviceCheck.explain(model, pictures, reference, self.methods, batch: 1)
     }

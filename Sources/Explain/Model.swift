@@ -19,7 +19,7 @@ import Text
 /// let model = try Model(path: "models/efficientnet-lite0.onnx")
 /// ```
 public struct Model: Sendable {
-    package let network: Network
+    package private(set) var network: Network
     package let preprocessing: Preprocessing
     /// For pictures that are decoded, and for results that wait to be written.
     package let decoding: PictureMemory, writing: PictureMemory
@@ -197,7 +197,7 @@ public struct Model: Sendable {
     public func layerList() throws -> [LayerInfo] {
         try layers().map {
             LayerInfo(
-                index: $0.index, name: $0.name, type: $0.type, shape: $0.shape.dims, parameters: $0.parameters
+                index: $0.index, name: $0.name, type: $0.type, shape: $0.valueShape.dims, parameters: $0.parameters
             )
         }
     }
@@ -217,6 +217,15 @@ public struct Model: Sendable {
     package func layers() throws -> [Layer] {
         do {
             return try network.layers(height: inputHeight, width: inputWidth)
+        } catch {
+            throw ExplainError(error, .model)
+        }
+    }
+
+    /// The layers that methods of several take if one is chosen.
+    package func stages() throws -> [Layer] {
+        do {
+            return try network.stages(height: inputHeight, width: inputWidth)
         } catch {
             throw ExplainError(error, .model)
         }
@@ -249,6 +258,13 @@ public struct Model: Sendable {
         return nil
     }
 
+    /// The same model, in which layers of tokens are there as grids.
+    package func showing(_ layers: [Layer]) -> Model {
+        var model = self
+        model.network = network.showing(layers)
+        return model
+    }
+
     /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.
     package func layer(_ text: String) throws -> LayerChoice { try layer(text, of: layers()) }
 
@@ -265,7 +281,7 @@ public struct Model: Sendable {
     package func layers(named text: String) throws -> [LayerChoice] {
         let parts = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         let all = try layers()
-        if all.contains(where: { $0.name == text || $0.output == text })
+        if all.contains(where: { $0.name == text || $0.value == text })
             || parts.count == 1 && !text.contains(where: "*?".contains)
         {
             return [try layer(text, of: all)]
@@ -278,7 +294,7 @@ public struct Model: Sendable {
                 continue
             }
             let found = all.filter {
-                $0.isSpatial && $0.shape.dims[2] * $0.shape.dims[3] > 1 && fnmatch(part, $0.name, 0) == 0
+                $0.cells > 1 && (fnmatch(part, $0.name, 0) == 0 || $0.modules.last.map { fnmatch(part, $0, 0) == 0 } ?? false)
             }
             guard !found.isEmpty else {
                 throw ExplainError(

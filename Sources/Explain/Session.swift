@@ -101,7 +101,6 @@ public final class ExplanationSession {
     /// - Throws: `ExplainError`, before any picture is read: of kind `method`, `layer`, `classChoice`,
     ///   `device`, `model` or `unsupportedModel` (the network's output is not one row of scores per picture).
     public init(_ model: Model, options: Options = Options()) throws {
-        self.model = model
         self.options = options
         var seen: Set<String> = []
         let types = try options.methods.filter { seen.insert($0).inserted }.map(ExplainerList.named)
@@ -125,6 +124,10 @@ public final class ExplanationSession {
         let device = try? opened.get().device
         let wanted = device?.batch(max(1, options.batch)) ?? 1
         let explained = choices.map(\.layer)
+        // Methods of several layers may take others beside those that are chosen.
+        let others = try types.contains { $0.layers == .together } && explained.count == 1 ? model.stages() : []
+        let model = model.showing(explained + others)
+        self.model = model
         var methods: [MadeMethod] = []
         var leftOut: [(type: any Explainer.Type, error: ExplainError)] = []
         for type in types {

@@ -10,15 +10,34 @@ package struct Layer: Sendable {
     /// The operator's name.
     package let type: String
     /// The value that it makes, by its name in the file.
-    package let output: String
-    /// For a batch of one.
-    package let shape: Shape
+    package let value: String
+    /// The shape of that, for a batch of one.
+    package let valueShape: Shape
     package let parameters: Int
     /// Whether it is no other layer's activation, pooled or passed on.
     let isActivation: Bool
+    /// Whether all ways to the score lead through it, and its cells matter to what comes after.
+    let isOnEveryWay: Bool
+    /// What the value is to the picture.
+    let form: GridForm
+    /// The modules that it belongs to, from the outermost, as the exporter named them.
+    package let modules: [String]
 
-    /// Whether it is [N, C, H, W]: what maps can be made of.
-    package var isSpatial: Bool { shape.rank == 4 }
+    /// How its tokens are an image, if it has such.
+    package var tokens: TokenGrid? { if case .tokens(let grid) = form { grid } else { nil } }
+    /// Whether it is an image, or can be seen as one: what maps can be made of.
+    package var isSpatial: Bool { form != .none }
+    /// The value that methods explain, which for tokens is there in `Network.showing`.
+    package var output: String { tokens == nil ? value : Network.gridName(value) }
+    /// The shape of that: [N, C, H, W] if it is spatial.
+    package var shape: Shape {
+        guard let tokens else { return valueShape }
+        return [valueShape.dims[0], valueShape.dims[tokens.channels], tokens.height, tokens.width]
+    }
+    /// Cells of a map.
+    package var cells: Int { isSpatial ? shape.dims[2] * shape.dims[3] : 0 }
+    /// Its module in dots, such as `layer4.2.conv3`, and the name of its operator's node behind that.
+    package var module: String { modules.last ?? "" }
 }
 
 /// A layer and why it was taken.
@@ -33,47 +52,80 @@ extension Network {
     package func layers(height: Int? = nil, width: Int? = nil) throws -> [Layer] {
         let names = nodes.flatMap(\.outputs).filter { !$0.isEmpty }
         let plan = try Planner(self, batch: 1, height: height, width: width, stored: Set(names), sketch: true)
+        let positions = try positions(height: height, width: width)
+        let everyWay = valuesOnEveryWay(cellsEnd: positions?.endsInExtraTokens ?? false)
         var layers: [Layer] = []
         for node in nodes {
-            guard let output = node.outputs.first(where: { !$0.isEmpty }), let shape = plan.shape(output)
+            guard let output = node.outputs.first(where: { !$0.isEmpty }), let shape = plan.shape(output),
+                !(node.operation is TokensAsGrid), !(node.operation is GridAsTokens)
             else { continue }
             layers.append(
                 Layer(
-                    index: layers.count, name: node.name, type: node.type, output: output, shape: shape,
-                    parameters: node.parameters, isActivation: node.operation.role.makesActivation))
+                    index: layers.count, name: node.name, type: node.type, value: output, valueShape: shape,
+                    parameters: node.parameters,
+                    isActivation: node.operation.role.makesActivation || joins(node),
+                    isOnEveryWay: everyWay.contains(output),
+                    form: positions?.forms[output] ?? (shape.rank == 4 ? .image : .none),
+                    modules: node.modules))
         }
         return layers
     }
 
-    /// The layer that `auto` takes: the last activation with a grid larger than 1×1 on the way to the score.
+    /// Whether it puts several activations together, side by side.
+    private func joins(_ node: NetworkNode) -> Bool {
+        node.operation is Concat && node.reads.count { constants[$0] == nil } > 1
+    }
+
+    /// The values through which all ways from the input to the score lead.
+    /// - Parameter cellsEnd: whether the score reads only tokens that are no cells; then those are left out in which no cell reaches such a
+    ///   token any more: after the last product of two activations, which is where tokens meet.
+    private func valuesOnEveryWay(cellsEnd: Bool) -> Set<String> {
+        let path = path(from: [inputName])
+        var lastRead = [inputName: -1]
+        for (at, i) in path.enumerated() {
+            for name in nodes[i].reads { lastRead[name] = at }
+        }
+        let lastMeeting =
+            cellsEnd
+            ? path.lastIndex { i in
+                nodes[i].operation is MatMul && nodes[i].reads.allSatisfy { constants[$0] == nil }
+                    || nodes[i].type.hasSuffix("Attention")
+            } ?? path.count : path.count
+        var found: Set<String> = []
+        // The latest place where anything is read that was made so far.
+        var open = lastRead[inputName]!
+        for (at, i) in path.enumerated() where at < lastMeeting {
+            if open <= at, nodes[i].makes.count == 1 { found.insert(nodes[i].makes[0]) }
+            for name in nodes[i].makes { open = max(open, lastRead[name] ?? -1) }
+        }
+        return found
+    }
+
+    /// The layer that `auto` takes: the last activation with a grid larger than 1×1 through which all ways to the score lead; if there is
+    /// none, the last on any way.
     package func automaticLayer(_ layers: [Layer]) throws -> LayerChoice {
-        var ancestors: Set<String> = [logitsName]
-        var fromInput: Set<String> = [inputName]
-        for node in nodes.reversed() where node.outputs.contains(where: ancestors.contains) {
-            ancestors.formUnion(node.reads)
-        }
-        for node in nodes where node.inputs.contains(where: fromInput.contains) {
-            fromInput.formUnion(node.makes)
-        }
-        guard
-            let layer = layers.last(where: {
-                $0.isSpatial && $0.shape.dims[2] * $0.shape.dims[3] > 1 && ancestors.contains($0.output)
-                    && fromInput.contains($0.output) && $0.isActivation
-            })
-        else {
+        let onTheWay = Set(path(from: [inputName]).flatMap { nodes[$0].makes })
+        let fitting = layers.filter { $0.cells > 1 && $0.isActivation && onTheWay.contains($0.value) }
+        guard let layer = fitting.last(where: \.isOnEveryWay) ?? fitting.last else {
             throw NetworkError(
                 .noSuchLayer,
                 "\(model.path): The network has no activation with a grid larger than 1×1 on the way to its score, so there is nothing to map."
             )
         }
-        let next = nodes.first {
-            $0.inputs.contains(layer.output) && $0.outputs.contains(where: ancestors.contains)
-        }
+        let next = path(from: [layer.value]).first { nodes[$0].inputs.contains(layer.value) }.map { nodes[$0] }
         let grid = "\(layer.shape.dims[2])×\(layer.shape.dims[3])"
+        var reason: String
+        if let tokens = layer.tokens {
+            reason = "the last tokens that form a grid (\(grid)"
+            if tokens.extra > 0 { reason += ", \(tokens.extra) more stand\(tokens.extra == 1 ? "s" : "") for no place" }
+            reason += ")"
+        } else {
+            reason = "the last activation with a grid (\(grid))"
+        }
+        reason += layer.isOnEveryWay ? " on every way to the score" : " on a way to the score, of several"
         return LayerChoice(
             layer: layer,
-            reason: "the last activation with a grid (\(grid)) on the way to the score"
-                + (next.map { ", before the \(shortened($0.type)) “\(shortened($0.name))”" } ?? ""))
+            reason: reason + (next.map { ", before the \(shortened($0.type)) “\(shortened($0.name))”" } ?? ""))
     }
 
     /// The last activation at each size of grid with more than one cell, of those on ways from the input to the score; the finest
@@ -82,9 +134,8 @@ extension Network {
         let onTheWay = Set(path(from: [inputName]).flatMap { nodes[$0].makes })
         var last: [[Int]: Layer] = [:]
         for layer in try layers(height: height, width: width)
-        where layer.isSpatial && layer.isActivation && onTheWay.contains(layer.output) {
-            let grid = Array(layer.shape.dims[2...])
-            if grid[0] * grid[1] > 1 { last[grid] = layer }
+        where layer.cells > 1 && layer.isActivation && onTheWay.contains(layer.value) {
+            last[Array(layer.shape.dims[2...])] = layer
         }
         return last.values.sorted { $0.index < $1.index }
     }
@@ -111,15 +162,29 @@ extension Network {
         return path.contains { if case .pools = $0.operation.role { true } else { false } }
     }
 
-    /// The layer that a person names: by `auto`, its index, its name, or the name of the value that it makes.
+    /// The layer that a person names: by `auto`, its index, its name, the name of the value that it makes, or that of a module, of which it
+    /// is the last activation with a grid.
     package func layer(named text: String, of layers: [Layer]) throws -> LayerChoice {
         if text == "auto" { return try automaticLayer(layers) }
         let found =
-            layers.first { $0.name == text } ?? layers.first { $0.output == text }
+            layers.first { $0.name == text } ?? layers.first { $0.value == text }
             ?? Int(text).flatMap { layers.indices.contains($0) ? layers[$0] : nil }
         guard let found else {
             if text.lowercased() == "auto" { return try automaticLayer(layers) }
-            let near = nearMatches(text, among: layers.map(\.name))
+            let inside = layers.filter { $0.modules.contains(text) }
+            if let last = inside.last(where: { $0.cells > 1 && $0.isActivation })
+                ?? inside.last(where: { $0.cells > 1 })
+            {
+                return LayerChoice(layer: last, reason: "the last activation with a grid of the module \(shortened(text))")
+            }
+            guard inside.isEmpty else {
+                throw NetworkError(
+                    .noSuchLayer,
+                    "\(model.path): No layer of the module “\(shortened(text))” has a grid of cells, so no map can be made of it."
+                )
+            }
+            let names = layers.map(\.name)
+            let near = nearMatches(text, among: names + Set(layers.flatMap(\.modules)).subtracting(names).sorted())
             let hint =
                 near.isEmpty
                 ? "`app layers` lists them: 0 to \(layers.count - 1)."
@@ -134,5 +199,24 @@ extension Network {
             )
         }
         return LayerChoice(layer: found, reason: "as asked")
+    }
+}
+
+extension NetworkNode {
+    /// The modules that it belongs to, from the outermost, by the exporter's names in dots: of `/layer4/layer4.2/conv3/Conv` these are `layer4`,
+    /// `layer4.2` and `layer4.2.conv3`.
+    var modules: [String] {
+        guard name.hasPrefix("/") else { return [] }
+        var modules: [String] = []
+        for part in name.split(separator: "/").dropLast() {
+            guard let outer = modules.last else {
+                modules.append(String(part))
+                continue
+            }
+            // A member of a list bears the list's name again.
+            modules.append(part.hasPrefix(outer.split(separator: ".").last! + ".") || part.hasPrefix(outer + ".")
+                ? outer.split(separator: ".").dropLast().map { $0 + "." }.joined() + part : outer + "." + part)
+        }
+        return modules
     }
 }

@@ -34,6 +34,14 @@ package struct NetworkNode: Sendable {
             parameters: parameters)
     }
 
+    /// The same node, which reads another value in the place of one.
+    func reading(_ value: String, insteadOf old: String) -> NetworkNode {
+        guard inputs.contains(old) else { return self }
+        var node = replacing(operation, inputs: inputs.map { $0 == old ? value : $0 })
+        node.merged = merged
+        return node
+    }
+
     /// How sentences begin that are about it.
     var label: String { "The node “\(shortened(name))” (\(shortened(type)))" }
 
@@ -53,14 +61,14 @@ package struct Network: Sendable {
     package let logitsName: String
     /// Whether the network ends in a sigmoid, so that each class has a probability of its own.
     package let scoreIsSigmoid: Bool
-    package let nodes: [NetworkNode]
+    package private(set) var nodes: [NetworkNode]
     let constants: [String: HostTensor]
     /// What may be spent on it, and on all that is made from it.
     package let limits: Limits
     /// The memory of its constants, as long as it lives.
     private let shares: [MemoryBudget.Share]
     /// The index of the node that makes each value.
-    let producers: [String: Int]
+    private(set) var producers: [String: Int]
 
     /// - Throws: `NetworkError` with one sentence; for unsupported operators it lists all of them.
     package init(_ model: ONNXModel, limits: Limits = Limits()) throws {
@@ -197,12 +205,8 @@ package struct Network: Sendable {
             constants: constants, shares: shares)
         try Rewrite.change(&draft)
         nodes = draft.nodes
-        var producers: [String: Int] = [:]
-        for (i, node) in nodes.enumerated() {
-            for output in node.makes { producers[output] = i }
-        }
         (self.nodes, self.constants, self.shares) = (nodes, draft.constants, draft.shares)
-        self.producers = producers
+        producers = Network.producers(nodes)
 
         // The score is the logit: a softmax at the end is not part of what is explained.
         var logits = outputName
@@ -224,6 +228,20 @@ package struct Network: Sendable {
         guard producers[logits] != nil || logits == inputName else {
             throw fail(.invalid, "The output “\(shortened(outputName))” does not depend on the input.")
         }
+    }
+
+    private static func producers(_ nodes: [NetworkNode]) -> [String: Int] {
+        var producers: [String: Int] = [:]
+        for (i, node) in nodes.enumerated() {
+            for output in node.makes { producers[output] = i }
+        }
+        return producers
+    }
+
+    /// Puts other nodes in the place of its own, which compute the same.
+    mutating func replace(_ nodes: [NetworkNode]) {
+        self.nodes = nodes
+        producers = Network.producers(nodes)
     }
 
     /// Integers are shapes and the like, and are there at once; other numbers are lent when they are needed.

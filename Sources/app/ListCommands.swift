@@ -24,7 +24,8 @@ struct LayersCommand: ParsableCommand {
             let layers = try model.layers().map {
                 JSON.object([
                     ("index", .int($0.index)), ("name", .string($0.name)), ("operator", .string($0.type)),
-                    ("output", .string($0.output)), ("shape", JSON($0.shape.dims)),
+                    ("output", .string($0.value)), ("shape", JSON($0.valueShape.dims)),
+                    ("grid", $0.cells > 1 ? JSON(Array($0.shape.dims[2...])) : .null), ("module", .string($0.module)),
                     ("parameters", .int($0.parameters)),
                 ])
             }
@@ -42,8 +43,8 @@ struct LayersCommand: ParsableCommand {
         }
         let rows = try model.layers().map {
             [
-                $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.output,
-                $0.shape.description,
+                $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.value,
+                $0.valueShape.description,
                 $0.parameters == 0 ? "" : "\($0.parameters)",
             ]
         }

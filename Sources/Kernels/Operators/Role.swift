@@ -42,5 +42,5 @@ package struct ChannelAffine: Sendable {
 /// The most inputs and outputs that an operator has; nil for any number. More would be passed over in silence.
 package struct Arity: Sendable {
     package let inputs: Int?, outputs: Int?
-    init(inputs: Int? = 1, outputs: Int? = 1) { (self.inputs, self.outputs) = (inputs, outputs) }
+    package init(inputs: Int? = 1, outputs: Int? = 1) { (self.inputs, self.outputs) = (inputs, outputs) }
 }

@@ -23,6 +23,11 @@ extension Tape {
         return view(x, as: Shape(dims), strides: strides, offset: offset(x) + start)
     }
 
+    /// `count` indices of one dimension from `start` on: a view.
+    package mutating func part(_ x: Value, axis: Int, start: Int, count: Int) -> Value {
+        slice(x, [SliceRange(axis: axis, start: start, step: 1, count: count)])
+    }
+
     /// Zeros with `part` in the place that `ranges` name.
     mutating func unslice(_ part: Value, into whole: Shape, _ ranges: [SliceRange]) -> Value {
         let y = fill(whole, with: 0)
@@ -79,6 +84,20 @@ package struct Concat: Operator {
         return (axis, starts, try Shape(dims).checked())
     }
 
+    /// The shapes of the operands. A constant of one picture beside activations of several, as a class token in a file that was made for one
+    /// picture, belongs to each of them.
+    private func shapes(_ tape: Tape, _ operands: [Operand]) -> [Shape] {
+        let shapes = operands.map { tape.shape($0) }
+        let pictures = zip(operands, shapes).compactMap { operand, shape -> Int? in
+            if case .host = operand { nil } else { shape.dims.first }
+        }.max()
+        guard let pictures, axis != 0 else { return shapes }
+        return zip(operands, shapes).map { operand, shape in
+            guard case .host = operand, shape.rank > 0, shape.dims[0] == 1 else { return shape }
+            return Shape([pictures] + shape.dims.dropFirst())
+        }
+    }
+
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         let parts = inputs.compactMap { $0 }
         guard parts.count == inputs.count, parts.allSatisfy({ $0.isInteger && $0.shape.rank == 1 }) else {
@@ -90,11 +109,14 @@ package struct Concat: Operator {
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let operands = try inputs.indices.map { try required(inputs, $0, "input") }
-        let (axis, starts, shape) = try layout(operands.map { tape.shape($0) })
+        let shapes = shapes(tape, operands)
+        let (axis, starts, shape) = try layout(shapes)
         let y = tape.value(shape)
         // An empty constant adds nothing.
-        for (operand, start) in zip(operands, starts) where tape.shape(operand).count > 0 {
-            let part = try tape.value(operand)
+        for ((operand, own), start) in zip(zip(operands, shapes), starts) where own.count > 0 {
+            let value = try tape.value(operand)
+            let part = tape.view(
+                value, as: own, strides: tape.strides(value, broadcastTo: own), offset: tape.offset(value))
             tape.place(
                 part, into: y,
                 [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
@@ -104,7 +126,7 @@ package struct Concat: Operator {
     package func vjp(
         _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
     ) throws -> [Value?] {
-        let shapes = try node.inputs.indices.map { tape.shape(try required(node.inputs, $0, "input")) }
+        let shapes = shapes(tape, try node.inputs.indices.map { try required(node.inputs, $0, "input") })
         let (axis, starts, _) = try layout(shapes)
         return node.each(wanted) { input in
             let part = SliceRange(

@@ -1,0 +1,273 @@
+// Where in the picture the numbers of a value come from: how tokens are found to be the cells of an image.
+//
+// A walk over the network with places instead of numbers. Each element carries a weight m and m times its place (y, x), 0 … 1 down and across
+// the picture; the three travel one after the other. What only moves numbers moves these; where numbers meet they meet too; a product with
+// trained weights takes the mean over the row that it sums. A value whose places then form a lattice is a grid, in whatever order its tokens lie: rows of
+// patches, windows, merged patches. What is made of constants alone, as class tokens are, has m = 0: it stands for no place.
+
+import CMicrokernels
+import Kernels
+
+/// What a value is to the picture.
+enum GridForm: Hashable, Sendable {
+    /// [N, C, H, W].
+    case image
+    case tokens(TokenGrid)
+    /// Its elements have no places that would form a grid.
+    case none
+}
+
+/// The forms of a network's values at a size of picture.
+struct Positions: Sendable {
+    let forms: [String: GridForm]
+    /// Whether the scores depend on cells only as far as they reach tokens that are none, such as a class token.
+    let endsInExtraTokens: Bool
+
+    /// What becomes of a mean beside what it is added to: the residual stream keeps its own places.
+    fileprivate static let share: Float = 0.125
+}
+
+extension Network {
+    /// Whether there is anything in it but images, by what its operators do on the way to the score.
+    private var mayHoldTokens: Bool {
+        path(from: [inputName]).contains { i in
+            let node = nodes[i]
+            if node.operation is Transpose { return true }
+            return node.operation is MatMul && node.reads.allSatisfy { constants[$0] == nil }
+        }
+    }
+
+    /// nil where all values of rank 4 are images, as far as operators tell.
+    /// - Throws: what planning the network throws.
+    func positions(height: Int? = nil, width: Int? = nil) throws -> Positions? {
+        guard mayHoldTokens, inputDims.count == 4 else { return nil }
+        let plan = try Planner(
+            self, batch: inputDims[0] ?? 1, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
+            sketch: true)
+        var walk = PositionWalk(self, plan)
+        for i in path(from: [inputName]) { walk.take(nodes[i]) }
+        return try walk.found()
+    }
+}
+
+private struct PositionWalk {
+    let network: Network
+    let plan: Planner
+    var tape: Tape
+    /// Of the network's values.
+    var places: [String: Value] = [:]
+    /// What is fed: an image of one channel.
+    var images: [Value] = []
+    /// Some channels of values, by which forms are told.
+    var samples: [(name: String, channels: Int, values: [Value])] = []
+
+    init(_ network: Network, _ plan: Planner) {
+        (self.network, self.plan) = (network, plan)
+        tape = Tape(limits: network.limits)
+        places[network.inputName] = image(plan.tape.shape(plan.input))
+    }
+
+    /// The places of a value that is an image.
+    private mutating func image(_ shape: Shape) -> Value {
+        let image = tape.input(Shape([1, 1] + shape.dims[2...]))
+        images.append(image)
+        return broadcast(image, to: shape)
+    }
+
+    /// What is fed for an image of that shape.
+    private static func numbers(_ shape: Shape, round: Int) -> [Float] {
+        let (h, w) = (shape.dims[2], shape.dims[3])
+        return (0..<h * w).map {
+            [1, (Float($0 / w) + 0.5) / Float(h), (Float($0 % w) + 0.5) / Float(w)][round]
+        }
+    }
+
+    private mutating func broadcast(_ x: Value, to shape: Shape) -> Value {
+        tape.view(x, as: shape, strides: tape.strides(x, broadcastTo: shape), offset: tape.offset(x))
+    }
+
+    /// The mean over an axis, everywhere along it, and along it so many.
+    private mutating func mean(_ x: Value, axis: Int, to shape: Shape, scale: Float = 1) -> Value {
+        let mean = tape.reduce(
+            x, axes: [axis], divisor: Float(tape.shape(x).dims[axis]) / scale)
+        return broadcast(mean, to: shape)
+    }
+
+    mutating func take(_ node: NetworkNode) {
+        tape.label = node.name
+        guard let name = node.outputs.first, !name.isEmpty, let shape = plan.shape(name), shape.rank > 0
+        else { return }
+        let made = try? outputs(node, shape)
+        for (name, value) in zip(node.outputs, made ?? []) where !name.isEmpty {
+            guard let value, let shape = plan.shape(name), tape.shape(value) == shape else { continue }
+            places[name] = value
+            sample(name)
+        }
+    }
+
+    /// The places of a node's outputs; nil where nothing is known.
+    private mutating func outputs(_ node: NetworkNode, _ shape: Shape) throws -> [Value?] {
+        let known = node.inputs.indices.filter { places[node.inputs[$0]] != nil }
+        guard let first = known.first, let x = places[node.inputs[first]] else { return [] }
+        let before = tape.shape(x)
+        let isImage = before.rank == 4 && shape.rank == 4 && before.dims[0] == shape.dims[0]
+        let isProduct = node.operation is MatMul || node.operation is Gemm
+        switch (node.operation.role, node.operation.dependence) {
+        case (.rearranges, _), (.reshapes, _), (.passes, _), (_, .averages), (_, .selects):
+            if case .reshapes = node.operation.role { return [tape.reshape(x, to: shape)] }
+            // Windows leave more than one place of an axis; what is left of a whole axis is a mean.
+            if isImage, case .pools = node.operation.role, shape.dims[1] == before.dims[1],
+                !zip(before.dims, shape.dims).contains(where: { $0 > 1 && $1 == 1 })
+            {
+                return [image(shape)]
+            }
+            let operands = try node.inputs.map { name -> Operand? in
+                if let value = places[name] { return .value(value) }
+                switch plan.operand(name) {
+                case .host(let tensor)? where !tensor.isInteger: return try nowhere(tensor.shape)
+                case .value(let value)?: return try nowhere(plan.tape.shape(value))
+                case let other: return other
+                }
+            }
+            return try node.operation.forward(&tape, operands, outputs: node.outputs.count).map {
+                if case .value(let value) = $0 { value } else { nil }
+            }
+        default: break
+        }
+        if let linear = node.operation as? any LinearOperator, linear.slides, isImage {
+            if shape.dims[2...] != before.dims[2...] { return [image(shape)] }
+            return [mean(x, axis: 1, to: shape)]
+        }
+        if isImage, !isProduct, shape.dims[1] == before.dims[1], shape.dims[2...] != before.dims[2...] {
+            return [image(shape)]
+        }
+        if !isProduct, known.allSatisfy({ Shape.broadcast(tape.shape(places[node.inputs[$0]]!), shape) == shape }) {
+            // Number by number: every operand has its say.
+            var sum = x
+            for i in known.dropFirst() {
+                sum = tape.map(WB_MAP_add, sum, places[node.inputs[i]]!)
+            }
+            if known.count > 1 { sum = tape.map(WB_MAP_scale, sum, a: 1 / Float(known.count)) }
+            return [tape.shape(sum) == shape ? sum : broadcast(sum, to: shape)]
+        }
+        // A product keeps the places of the rows on its left.
+        if first == 0, before.dims.dropLast() == shape.dims.dropLast() {
+            return [mean(x, axis: before.rank - 1, to: shape, scale: Positions.share)]
+        }
+        return []
+    }
+
+    private mutating func nowhere(_ shape: Shape) throws -> Operand {
+        let zero = try tape.constant(HostTensor([1], .floats([0])))
+        return .value(broadcast(zero, to: shape))
+    }
+
+    /// Notes the first and the last of a value's channels, for each axis that may hold them.
+    private mutating func sample(_ name: String) {
+        guard let value = places[name] else { return }
+        let shape = tape.shape(value)
+        let batch = plan.batch
+        guard shape.rank == 3 || shape.rank == 4, shape.dims[0] == batch, name != network.logitsName else {
+            return
+        }
+        for axis in [1, shape.rank - 1] where shape.count / shape.dims[axis] > batch {
+            let first = tape.part(value, axis: 0, start: 0, count: 1)
+            let ends = [0, shape.dims[axis] - 1].map {
+                tape.dense(tape.part(first, axis: axis, start: $0, count: 1))
+            }
+            samples.append((name, axis, ends))
+        }
+    }
+
+    /// Runs the walk, and reads what it found.
+    mutating func found() throws -> Positions {
+        let end = places[network.logitsName].map { value in
+            tape.dense(tape.reduce(value, axes: Array(1..<tape.shape(value).rank)))
+        }
+        let kept = samples.flatMap(\.values) + (end.map { [$0] } ?? [])
+        guard !kept.isEmpty else { return Positions(forms: [:], endsInExtraTokens: false) }
+        tape.dropDeadSteps(keeping: kept)
+        let executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: kept)
+        var numbers = [[Float]](repeating: [], count: kept.count)
+        for round in 0..<3 {
+            for image in images {
+                try PositionWalk.numbers(tape.shape(image), round: round).withUnsafeBufferPointer {
+                    try executor.write(image, from: $0)
+                }
+            }
+            try executor.run(tape.stage(0))
+            for (i, value) in kept.enumerated() {
+                numbers[i] += tape.shape(value).rowMajor(try executor.memoryOrder(value))
+            }
+        }
+        var forms: [String: GridForm] = [:]
+        for (i, sample) in samples.enumerated() {
+            let form = Positions.form(
+                plan.shape(sample.name)!, channels: sample.channels, Array(numbers[2 * i..<2 * i + 2]))
+            if forms[sample.name] == nil || forms[sample.name] == GridForm.none { forms[sample.name] = form }
+        }
+        return Positions(forms: forms, endsInExtraTokens: end != nil && numbers.last![0] == 0)
+    }
+}
+
+extension Positions {
+    /// What a value is, if its channels lie along an axis.
+    /// - Parameter ends: of the first and the last channel m, m y and m x of all tokens.
+    static func form(_ shape: Shape, channels: Int, _ ends: [[Float]]) -> GridForm {
+        let count = ends[0].count / 3
+        func place(_ end: [Float], _ k: Int) -> (y: Double, x: Double)? {
+            let m = Double(end[k])
+            guard m > 0 else { return nil }
+            return (Double(end[count + k]) / m, Double(end[2 * count + k]) / m)
+        }
+        let first = (0..<count).map { place(ends[0], $0) }
+        let last = (0..<count).map { place(ends[1], $0) }
+        let cells = first.indices.filter { first[$0] != nil }
+        guard cells.count > 1, cells.last! - cells[0] == cells.count - 1 else { return .none }
+        let (ys, xs) = (levels(cells.map { first[$0]!.y }), levels(cells.map { first[$0]!.x }))
+        let (h, w) = (ys.count, xs.count)
+        guard h * w == cells.count else { return .none }
+        // Every channel of a token comes from the same place.
+        let near = 0.05 / Double(max(h, w)) * max(spread(ys), spread(xs))
+        for k in cells {
+            guard let b = last[k], abs(first[k]!.y - b.y) <= near, abs(first[k]!.x - b.x) <= near else {
+                return .none
+            }
+        }
+        func lies(_ row: (Int) -> Int, _ column: (Int) -> Int) -> Bool {
+            cells.indices.allSatisfy { i in
+                let p = first[cells[i]]!
+                return nearest(p.y, ys) == row(i) && nearest(p.x, xs) == column(i)
+            }
+        }
+        let isRows = lies({ $0 / w }, { $0 % w })
+        guard isRows || lies({ $0 % h }, { $0 / h }) else { return .none }
+        let axes = shape.dims.indices.filter { $0 != 0 && $0 != channels }
+        if axes.count == 2 {
+            guard cells.count == count, [shape.dims[axes[0]], shape.dims[axes[1]]] == (isRows ? [h, w] : [w, h])
+            else { return .none }
+            if isRows, channels == 1 { return .image }
+        }
+        return .tokens(
+            TokenGrid(
+                axes: axes, channels: channels, height: h, width: w, start: axes.count == 1 ? cells[0] : 0,
+                count: count, isTransposed: !isRows))
+    }
+
+    /// Numbers that are nearly the same, as one each, in ascending order.
+    private static func levels(_ all: [Double]) -> [Double] {
+        let sorted = all.sorted()
+        let range = sorted.last! - sorted[0]
+        var levels: [Double] = []
+        for value in sorted where levels.isEmpty || value - levels.last! > max(1e-9, range * 1e-3) {
+            levels.append(value)
+        }
+        return levels
+    }
+
+    private static func spread(_ levels: [Double]) -> Double { levels.last! - levels[0] }
+
+    private static func nearest(_ value: Double, _ levels: [Double]) -> Int {
+        levels.indices.min { abs(levels[$0] - value) < abs(levels[$1] - value) }!
+    }
+}
