@@ -18,7 +18,7 @@ extension HostLayerMethod {
     package var grid: Attribution.Grid { layer.grid }
 
     package func request(_ spec: inout PassSpec) {
-        spec.stored.insert(layer.output)
+        spec.stored.formUnion([layer.output, layer.feed])
         if readsGradient, !spec.gradients.contains(layer.output) { spec.gradients.append(layer.output) }
     }
 }
@@ -50,9 +50,26 @@ extension TargetLayer {
     package var grid: Attribution.Grid { .layers([name], height: height, width: width) }
 
     /// The activations of a picture [C, H, W], of a pass that stores them.
-    func activations(of batch: ExplainedBatch) throws -> [[Float]] {
-        let all = try batch.pass.stored(output)!
+    func activations(of batch: ExplainedBatch) throws -> [[Float]] { try stored(output, of: batch) }
+
+    /// What the rest of the network is computed from, of each picture.
+    func fed(of batch: ExplainedBatch) throws -> [[Float]] { try stored(feed, of: batch) }
+
+    private func stored(_ value: String, of batch: ExplainedBatch) throws -> [[Float]] {
+        let all = try batch.pass.stored(value)!
         let size = all.count / batch.size
         return batch.pictures.map { Array(all[$0 * size..<($0 + 1) * size]) }
+    }
+}
+
+/// Tokens whose cells are fed as an image, and the others as they are: it is fed [N, C, H, W], and the tokens.
+struct CellsInTokens: PassSource {
+    let tokens: TokenGrid
+    /// The shape of the image.
+    let cells: Shape
+    var label: String { "variants of the layer" }
+    func fed(_ shape: Shape) -> [Shape] { [cells, shape] }
+    func add(to tape: inout Tape, fed: [Value], shape: Shape) throws -> Value {
+        try tokens.tokens(&tape, cells: fed[0], rest: fed[1], shape: shape)
     }
 }

@@ -6,12 +6,17 @@ import Kernels
 /// A layer, as methods see it.
 package struct TargetLayer: Hashable, Sendable {
     package let name: String
-    /// The value that it makes.
+    /// The value that methods explain, [N, C, H, W].
     package let output: String
     package let height: Int, width: Int
+    /// The value from which the rest of the network can be computed: `output`, or tokens of which some are no cells; and where in those
+    /// the cells are.
+    package let feed: String, tokens: TokenGrid?
 
     package init(_ layer: Layer) {
         (name, output) = (layer.name, layer.output)
+        tokens = layer.tokens.flatMap { $0.extra > 0 ? $0 : nil }
+        feed = tokens == nil ? layer.output : layer.value
         (height, width) = (layer.shape.dims[2], layer.shape.dims[3])
     }
 }

@@ -12,9 +12,11 @@ package struct Masking: PassSource {
     package let mask: [Int]
     /// Whether there is a b; else it is 0.
     package let hasBaseline: Bool
+    /// Where the cells are that the masks are for, if x is tokens of which some are no cells. Those stay.
+    package let tokens: TokenGrid?
 
-    package init(mask: [Int], hasBaseline: Bool = false) {
-        (self.mask, self.hasBaseline) = (mask, hasBaseline)
+    package init(mask: [Int], hasBaseline: Bool = false, tokens: TokenGrid? = nil) {
+        (self.mask, self.hasBaseline, self.tokens) = (mask, hasBaseline, tokens)
     }
 
     package var label: String { "variants of the picture" }
@@ -25,6 +27,11 @@ package struct Masking: PassSource {
     }
 
     package func add(to tape: inout Tape, fed: [Value], shape: Shape) throws -> Value {
+        if let tokens {
+            let cells = try tokens.grid(&tape, fed[1])
+            return try tokens.tokens(
+                &tape, cells: tape.map(WB_MAP_multiply, cells, fed[0]), rest: fed[1], shape: shape)
+        }
         let kept = tape.map(WB_MAP_multiply, fed[0], fed[1])
         guard hasBaseline else { return kept }
         let one = tape.fill([1], with: 1)
@@ -44,22 +51,23 @@ package final class Variants {
     private let size: Int
 
     /// - Parameters:
-    ///   - feed: the value whose variants these are: nil for the picture, else the network runs from there on.
+    ///   - layer: whose variants these are: the network runs from there on; nil for the picture.
     ///   - mask: the shape of a mask without the batch, such as [1, H, W].
     ///   - hasBaseline: whether what is masked is replaced by something other than 0.
     package init(
-        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, feed: String? = nil,
+        _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, layer: TargetLayer? = nil,
         mask: [Int],
         hasBaseline: Bool = false
     ) throws {
         self.batch = batch
-        masking = Masking(mask: mask, hasBaseline: hasBaseline)
+        precondition(!hasBaseline || layer?.tokens == nil)
+        masking = Masking(mask: mask, hasBaseline: hasBaseline, tokens: layer?.tokens)
         maskSize = mask.reduce(1, *)
         most = subject.mostVariants
         let (shared, masking) = (batch.pass.plan.spec, masking)
         pass = try engine.pass(ofAtMost: subject.samplesAtATime) { size in
             let whole = PassSpec(batch: size, height: shared.height, width: shared.width)
-            var spec = feed.map { whole.tail(from: $0) } ?? whole
+            var spec = layer.map { whole.tail(from: $0.feed) } ?? whole
             (spec.stored, spec.source) = ([engine.network.logitsName], masking)
             return spec
         }

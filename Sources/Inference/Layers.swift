@@ -65,7 +65,7 @@ extension Network {
                     parameters: node.parameters,
                     isActivation: node.operation.role.makesActivation || joins(node),
                     isOnEveryWay: everyWay.contains(output),
-                    form: positions?.forms[output] ?? (shape.rank == 4 ? .image : .none),
+                    form: positions?.forms[output] ?? (shape.rank == 4 && shape.dims[0] == 1 ? .image : .none),
                     modules: node.modules))
         }
         return layers

@@ -21,7 +21,7 @@ package struct TokenGrid: Hashable, Sendable {
     private var split: [Int] { isTransposed ? [width, height] : [height, width] }
 
     /// [N, C, H, W] of a value, or of its cotangent: a view.
-    func grid(_ tape: inout Tape, _ tokens: Value) throws -> Value {
+    package func grid(_ tape: inout Tape, _ tokens: Value) throws -> Value {
         var x = tokens
         var rows = axes[0]
         if axes.count == 1 {
@@ -33,6 +33,18 @@ package struct TokenGrid: Hashable, Sendable {
         if isTransposed { swap(&rows, &columns) }
         let channels = axes.count == 1 && self.channels > axes[0] ? self.channels + 1 : self.channels
         return tape.transpose(x, [0, channels, rows, columns])
+    }
+
+    /// Tokens whose cells are those of a grid, and the others those of `rest`.
+    /// - Parameters:
+    ///   - rest: tokens; of one picture, if they serve all of the grid.
+    ///   - shape: of the tokens that are made.
+    package func tokens(_ tape: inout Tape, cells: Value, rest: Value, shape: Shape) throws -> Value {
+        let whole = tape.value(shape)
+        tape.copy(rest, into: whole, strides: shape.strides, as: shape)
+        let place = try grid(&tape, whole)
+        tape.copy(cells, into: whole, strides: tape.strides(place), start: tape.offset(place))
+        return whole
     }
 
     /// The other way, where all tokens are cells.

@@ -46,14 +46,15 @@ package struct AblationCAM: HostLayerMethod {
             }
         }
         let channels = activations[0].count / grid.cells
-        let variants = try Variants(batch, engine, of: subject, feed: layer.output, mask: [channels, 1, 1])
+        let variants = try Variants(batch, engine, of: subject, layer: layer, mask: [channels, 1, 1])
+        let fed = try layer.fed(of: batch)
         return try batch.pictures.flatMap { picture in
             let own = activations[picture]
             let live = (0..<channels).filter { c in
                 own[c * grid.cells..<(c + 1) * grid.cells].contains { $0 != 0 }
             }
             var drops = targets[picture].map { _ in [Float](repeating: 0, count: channels) }
-            try variants.take(own)
+            try variants.take(fed[picture])
             try variants.run(0..<live.count) { variant, mask in
                 mask.update(repeating: 1)
                 mask[live[variant]] = 0

@@ -34,13 +34,13 @@ package struct ReciproCAM: HostLayerMethod {
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
     {
-        let activations = try layer.activations(of: batch)
+        let fed = try layer.fed(of: batch)
         let (height, width) = (layer.height, layer.width)
-        let variants = try Variants(batch, engine, of: subject, feed: layer.output, mask: [1, height, width])
+        let variants = try Variants(batch, engine, of: subject, layer: layer, mask: [1, height, width])
         let gaussian = settings.gaussian
         return try batch.pictures.flatMap { picture in
             var maps = targets[picture].map { _ in [Float](repeating: 0, count: height * width) }
-            try variants.take(activations[picture])
+            try variants.take(fed[picture])
             try variants.run(0..<height * width) { cell, mask in
                 mask.update(repeating: 0)
                 guard gaussian else {

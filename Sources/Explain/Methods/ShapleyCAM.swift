@@ -26,10 +26,14 @@ package struct ShapleyCAM: HostLayerMethod {
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
     {
-        var spec = batch.pass.plan.spec.tail(from: layer.output)
+        var spec = batch.pass.plan.spec.tail(from: layer.feed)
+        if let tokens = layer.tokens {
+            spec.source = CellsInTokens(tokens: tokens, cells: batch.pass.tape.shape(batch.pass.plan.stored[layer.output]!))
+        }
         (spec.stored, spec.gradients) = ([engine.network.logitsName], [layer.output])
         let tail = try engine.pass(spec)
         let activation = try batch.pass.stored(layer.output)!
+        if layer.tokens != nil { try tail.feed(batch.pass.stored(layer.feed)!, at: 1) }
         return try batch.rounds(targets) { targets, pictures in
             func gradient(_ factor: Float) throws -> [Float] {
                 try tail.feed(activation.map { $0 * factor })
