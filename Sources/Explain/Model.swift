@@ -10,7 +10,7 @@ import Text
 
 /// A trained image classifier, read from an ONNX file.
 ///
-/// It has one input, and its first output is one row of scores per picture. To take pictures, the input must be
+/// One of its inputs is the picture, and one of its outputs, the first unless another is named, is one row of scores per picture. To take pictures, the input must be
 /// [N, 3, H, W] or [N, 1, H, W] (binary32; half and double precision are converted). Height and width that the
 /// file leaves open are those of the preprocessing's crop, else 224. A value of this type can be used by any
 /// number of sessions and threads.
@@ -57,17 +57,27 @@ public struct Model: Sendable {
     ///   - memoryLimit: bytes that the model, and all sessions that use this value, may take together; nil for half of what the
     ///     machine, or the process's control group, has.
     ///   - workLimit: operations for each picture, products of matrices counted once and slower steps more; nil for 10^13.
+    ///   - input: the input that is the picture, of a network with several; nil for the only one that can be.
+    ///   - otherInputs: `.npy` files for the other inputs that the scores depend on, by the inputs' names; they serve every picture.
+    ///   - scoreOutput: the output that has the scores; nil for the first.
     /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
     ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
     public init(
         path: String, preprocessing: String? = nil, labels: String? = nil, memoryLimit: Int? = nil,
-        workLimit: Double? = nil
+        workLimit: Double? = nil, input: String? = nil, otherInputs: [String: String] = [:],
+        scoreOutput: String? = nil
     ) throws {
         let network: Network
         do {
             let limits = Limits(
                 memory: memoryLimit ?? Limits.standardMemory, work: workLimit ?? Limits.standardWork)
-            network = try Network(ONNXModel(path: path, memory: limits.memory.left), limits: limits)
+            let given = try otherInputs.mapValues { file in
+                let array = try NPYArray.load(path: file)
+                return HostTensor(Shape(array.shape), .floats(array.values))
+            }
+            network = try Network(
+                ONNXModel(path: path, memory: limits.memory.left), limits: limits,
+                interface: NetworkInterface(input: input, given: given, scoreOutput: scoreOutput))
         } catch {
             throw ExplainError(error, .model)
         }

@@ -157,7 +157,7 @@ public final class ExplanationSession {
 
         do {
             var plan = try Self.plan(model, layers: explained, methods, batch: wanted)
-            scoring = Scoring(network: model.network, scores: ClassScores(scores: plan.logits.dims[1]))
+            scoring = Scoring(network: model.network, scores: ClassScores(scores: plan.logits.count / plan.spec.batch))
             let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
             self.targets = targets
             let classes = scoring.classes
@@ -240,14 +240,17 @@ public final class ExplanationSession {
         for method in methods { for explainer in method.explainers { explainer.request(&spec) } }
         let shapes = try model.network.shapes(of: [model.network.logitsName] + layers.map(\.output), in: spec)
         let shape = shapes[0]
-        guard shape.rank >= 2, shape.dims[0] == batch, shape.dims.dropFirst(2).allSatisfy({ $0 == 1 })
-        else {
+        // [N], [N, C], [N, C, 1, 1] or [N, 1, 1, C].
+        guard shape.dims.first == batch, shape.dims.dropFirst().count(where: { $0 > 1 }) <= 1 else {
+            let others = model.network.model.graph.outputs.map(\.name).filter { $0 != model.network.outputName }
             throw ExplainError(
                 .unsupportedModel,
-                "\(model.path): The scores have the shape \(shape); a classifier has one row of scores for each picture."
-            )
+                "\(model.path): The output “\(shortened(model.network.outputName))” has the shape \(shape); a classifier has one row of scores for each picture."
+                    + (others.isEmpty
+                        ? ""
+                        : " The network also has the outputs \(shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))): name the one with the scores with --score-output."))
         }
-        let scores = ClassScores(scores: shape.dims[1])
+        let scores = ClassScores(scores: shape.count / batch)
         try model.checkLabels(scores)
         if scores.isBinary, let end = model.network.softmax {
             throw ExplainError(

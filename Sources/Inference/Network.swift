@@ -70,8 +70,11 @@ package struct Network: Sendable {
     /// The index of the node that makes each value.
     private(set) var producers: [String: Int]
 
+    /// - Parameter interface: which input is the picture, and which output has the scores.
     /// - Throws: `NetworkError` with one sentence; for unsupported operators it lists all of them.
-    package init(_ model: ONNXModel, limits: Limits = Limits()) throws {
+    package init(
+        _ model: ONNXModel, limits: Limits = Limits(), interface: NetworkInterface = NetworkInterface()
+    ) throws {
         self.model = model
         self.limits = limits
         let graph = model.graph
@@ -79,12 +82,7 @@ package struct Network: Sendable {
             NetworkError(kind, "\(model.path): \(reason)")
         }
 
-        guard graph.inputs.count == 1, let input = graph.inputs.first else {
-            throw fail(
-                .unsupported,
-                "The network has \(graph.inputs.count) inputs (\(shortened(graph.inputs.prefix(8).map(\.name).joined(separator: ", ")))); one is supported."
-            )
-        }
+        let input = try interface.picture(of: graph, path: model.path)
         guard case .tensor(let type) = input.type, type.isFloatingPoint, let dims = input.dims, !dims.isEmpty
         else {
             throw fail(
@@ -103,8 +101,16 @@ package struct Network: Sendable {
         if let bad = inputDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
             throw fail(.invalid, "The input “\(shortened(input.name))” has a dimension of \(bad).")
         }
-        guard let output = graph.outputs.first else { throw fail(.invalid, "The network has no output.") }
-        outputName = output.name
+        outputName = try interface.scores(of: graph, path: model.path).name
+        // What the scores do not depend on may need what is not there: other inputs, operators that are not supported.
+        let (needed, reads) = NetworkInterface.ancestors(of: outputName, in: graph)
+        let unfed = Set(graph.inputs.map(\.name)).subtracting(interface.given.keys).subtracting([input.name])
+        if let missing = graph.inputs.first(where: { unfed.contains($0.name) && reads.contains($0.name) }) {
+            throw fail(
+                .input,
+                "The scores also depend on the input “\(shortened(missing.name))”; give its numbers with --input \(shortened(missing.name))=FILE.npy."
+            )
+        }
 
         var shares: [MemoryBudget.Share] = []
         do {
@@ -120,10 +126,23 @@ package struct Network: Sendable {
                 throw LimitError("\(model.path): The initializer “\(shortened(tensor.name))” \(error).")
             }
         }
+        for (name, tensor) in interface.given {
+            // Whole numbers come as such where the network takes such.
+            if case .tensor(let type)? = graph.inputs.first(where: { $0.name == name })?.type, !type.isFloatingPoint {
+                constants[name] = HostTensor(tensor.shape, .ints(try tensor.ints()))
+            } else {
+                constants[name] = tensor
+            }
+        }
         // Every node gets its operator, or is on the list of what is missing.
+        var absent = unfed
         var nodes: [NetworkNode] = []
         var problems: [(node: ONNXNode, problem: String)] = []
-        for node in graph.nodes {
+        for (place, node) in graph.nodes.enumerated() {
+            if node.inputs.contains(where: absent.contains) {
+                absent.formUnion(node.outputs.filter { !$0.isEmpty })
+                continue
+            }
             do {
                 guard let operatorType = OperatorList[node.opType, domain: node.domain] else {
                     throw OperatorError(unsupported: "is not supported")
@@ -166,7 +185,11 @@ package struct Network: Sendable {
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
                             0, +)))
             } catch let error as OperatorError where error.isUnsupported {
-                problems.append((node, "\(error)"))
+                if needed.contains(place) {
+                    problems.append((node, "\(error)"))
+                } else {
+                    absent.formUnion(node.outputs.filter { !$0.isEmpty })
+                }
             } catch {
                 let label = "The node “\(shortened(node.name))” (\(shortened(node.opType)))"
                 switch error {
@@ -201,7 +224,7 @@ package struct Network: Sendable {
         }
 
         var draft = NetworkDraft(
-            path: model.path, outputs: Set(graph.outputs.map(\.name)), limits: limits, nodes: nodes,
+            path: model.path, outputs: Set(graph.outputs.map(\.name)).subtracting(absent), limits: limits, nodes: nodes,
             constants: constants, shares: shares)
         try Rewrite.change(&draft)
         nodes = draft.nodes

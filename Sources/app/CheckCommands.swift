@@ -16,10 +16,12 @@ struct RunCommand: FileWriter {
     @OptionGroup var device: DeviceOptions
 
     @Option(
-        name: .shortAndLong,
-        help: ArgumentHelp("The network's input, [N, C, H, W], a .npy file.", valueName: "file"),
+        name: .shortAndLong, parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "The network's input, [N, C, H, W], a .npy file; of a network with several inputs NAME=FILE for each.",
+            valueName: "file"),
         completion: .file(extensions: ["npy"]))
-    var input: String
+    var input: [String]
 
     @Option(
         name: .shortAndLong, help: ArgumentHelp("The folder to write into.", valueName: "folder"),
@@ -60,9 +62,19 @@ struct RunCommand: FileWriter {
     var json = false
 
     func run() throws {
-        let model = try model.load()
+        // A name with a file behind it, unless all of it is a file's name.
+        let others = input.filter { $0.contains("=") && FileKind($0) == .missing }
+        let files = input.filter { !others.contains($0) }
+        guard files.count == 1 else {
+            throw ValidationError(
+                files.isEmpty
+                    ? "--input names no file for the picture; give it without a name, --input FILE.npy."
+                    : "--input gives \(files.count) files without a name; the picture is one, and others are NAME=FILE.npy."
+            )
+        }
+        let model = try model.load(inputs: others)
         let result = try model.runFile(
-            input, outputs: outputs.map(list), gradient: gradient, of: wrt, device: device.choice,
+            files[0], outputs: outputs.map(list), gradient: gradient, of: wrt, device: device.choice,
             threads: device.threads,
             shape: device.shape, directory: output, overwrite: force)
         if let note = result.note { NoteHandler.logger.notice("\(note)") }
@@ -105,6 +117,7 @@ struct VerifyCommand: ParsableCommand {
         completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
+    @OptionGroup var inputs: InputOptions
 
     @Option(
         name: .shortAndLong,
@@ -160,7 +173,7 @@ struct VerifyCommand: ParsableCommand {
                 throw ExplainError(.device, leftOut.joined(separator: " ") + ".")
             }
         }
-        let model = try model.load()
+        let model = try model.load(inputs: inputs.input)
         let pictures = images.isEmpty ? model.noise(3) : try Pictures.find(images)
         let start = Benchmark.now()
         let check = try DeviceCheck(

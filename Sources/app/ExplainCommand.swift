@@ -26,6 +26,7 @@ struct ExplainCommand: FileWriter {
         completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
+    @OptionGroup var inputs: InputOptions
     @OptionGroup var method: MethodOptions
     @OptionGroup var device: DeviceOptions
 
@@ -79,7 +80,7 @@ struct ExplainCommand: FileWriter {
             directory: output ?? "whitebox-results", pictures: pictures, options: options,
             background: background!, overwrite: force,
             claimsFresh: output == nil && !force)
-        let model = try model.load()
+        let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures()
         // results.json names it.
         model.beginDigests()
@@ -200,6 +201,7 @@ struct ClassifyCommand: ParsableCommand {
         completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
+    @OptionGroup var inputs: InputOptions
     @OptionGroup var device: DeviceOptions
 
     @Option(
@@ -226,7 +228,7 @@ struct ClassifyCommand: ParsableCommand {
         options.methods = []
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
-        let model = try model.load()
+        let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures()
         let session = try ExplanationSession(model, options: options)
         Report.notes(session)

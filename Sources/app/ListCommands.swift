@@ -12,11 +12,12 @@ struct LayersCommand: ParsableCommand {
         commandName: "layers", abstract: "List a network's layers, and the one that is explained by default.")
 
     @OptionGroup var model: ModelOptions
+    @OptionGroup var inputs: InputOptions
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
     func run() throws {
-        let model = try model.load()
+        let model = try model.load(inputs: inputs.input)
         // A network without a grid has layers all the same.
         let automatic = Result { try model.layer("auto") }
         let index = (try? automatic.get())?.layer.index

@@ -28,6 +28,12 @@ struct ModelOptions: ParsableArguments {
             valueName: "file"), completion: .file())
     var labels: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "The output that has the scores, of a network with several; if left out, the first.",
+            valueName: "name"))
+    var scoreOutput: String?
+
     @Flag(help: "Name every node where a message would only count them.")
     var verbose = false
 
@@ -66,11 +72,16 @@ struct ModelOptions: ParsableArguments {
         return Int(exactly: (number * Double(1 << shift)).rounded())
     }
 
-    func load() throws -> Model {
+    /// - Parameter inputs: `NAME` of the picture, and `NAME=FILE.npy` of the others.
+    func load(inputs: [String] = []) throws -> Model {
         Terminal.isVerbose = verbose
+        let parts = inputs.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
         return try Model(
             path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels,
-            memoryLimit: memoryLimit.flatMap(ModelOptions.bytes), workLimit: workLimit.map { $0 * 1e9 })
+            memoryLimit: memoryLimit.flatMap(ModelOptions.bytes), workLimit: workLimit.map { $0 * 1e9 },
+            input: parts.first { $0.count == 1 }?[0],
+            otherInputs: Dictionary(parts.filter { $0.count == 2 }.map { ($0[0], $0[1]) }) { $1 },
+            scoreOutput: scoreOutput)
     }
 
     /// The model that the environment names, else the default in the working directory, else beside or above the program.
@@ -91,6 +102,22 @@ struct ModelOptions: ParsableArguments {
             .model,
             "No model was named, and there is no \(name) in the working directory or near the program; name an ONNX file with --model or in WHITEBOX_MODEL (`make models` in Whitebox's sources gets two)."
         )
+    }
+}
+
+/// Inputs of a network that has several.
+struct InputOptions: ParsableArguments {
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "Of a network with several inputs: NAME of the picture, or NAME=FILE.npy with the numbers of another; give it once for each.",
+            valueName: "name[=file]"))
+    var input: [String] = []
+
+    func validate() throws {
+        guard input.count(where: { !$0.contains("=") }) <= 1 else {
+            throw ValidationError("--input names several pictures; the others need a file each, NAME=FILE.npy.")
+        }
     }
 }
 
