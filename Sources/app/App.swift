@@ -22,7 +22,7 @@ struct App: ParsableCommand {
 
             EXIT CODES
               0   everything worked
-              1   `verify` found a difference
+              1   `verify` found a difference, or `check` something to look at
               2   some images failed, others succeeded
               3   an image or an array is missing, broken, or not what it should be
               4   a model is missing, broken, or contradicts itself
@@ -39,7 +39,8 @@ struct App: ParsableCommand {
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
-            ExplainCommand.self, ClassifyCommand.self, LayersCommand.self, DevicesCommand.self,
+            ExplainCommand.self, ClassifyCommand.self, CheckCommand.self, LayersCommand.self,
+            DevicesCommand.self,
             MethodsCommand.self,
             OperatorsCommand.self, RunCommand.self, VerifyCommand.self, BenchCommand.self,
         ],

@@ -1,9 +1,87 @@
-// The commands that check: `run`, `verify`.
+// The commands that check: `check`, `run`, `verify`.
 
 import ArgumentParser
 import Explain
 import Files
 import Foundation
+
+struct CheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check", abstract: "Say everything about a network in one go, and what is in its way.",
+        discussion: """
+            What the file is, its inputs and outputs, where the scores are, which layer is explained and why, how pictures are prepared, \
+            memory, and which methods can be applied. With photographs it also says what the network sees in them, how fast, and whether that \
+            looks as if the pictures were prepared in another way than the network learnt. Ends with 0 if all is well, with 1 if there is \
+            something to look at, and with the code of what stands in the way.
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "The network, an ONNX file, and photographs to try: PNG and JPEG files, folders, or patterns.",
+            valueName: "model|image"),
+        completion: .file())
+    var files: [String] = []
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var inputs: InputOptions
+    @OptionGroup var device: DeviceOptions
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        // The model may stand first, as people write it.
+        var (options, images) = (model, files)
+        if options.model == nil, let first = files.first, first.lowercased().hasSuffix(".onnx") {
+            options.model = first
+            images.removeFirst()
+        }
+        if let second = images.first(where: { $0.lowercased().hasSuffix(".onnx") }) {
+            throw ValidationError("“\(second)” is a second model; check one at a time.")
+        }
+        let pictures = images.isEmpty ? [] : try Pictures.find(images)
+        var settings = Options()
+        device.apply(to: &settings)
+        let path = try options.path
+        let check = ModelCheck(path: path, pictures: pictures, options: settings) {
+            try options.load(inputs: inputs.input)
+        }
+        if json {
+            printLines(
+                JSON.object([
+                    ("whitebox", .string(Whitebox.version)), ("model", .string(path)),
+                    ("well", .bool(check.isWell)),
+                    (
+                        "findings",
+                        .array(
+                            check.findings.map {
+                                .object([
+                                    ("topic", .string($0.topic)), ("level", .string($0.level.rawValue)),
+                                    ("text", .string($0.text)),
+                                ])
+                            })
+                    ),
+                ]).text)
+        } else {
+            print(path)
+            var last = ""
+            let width = check.findings.map(\.topic.count).max() ?? 0
+            for finding in check.findings {
+                let topic = finding.topic == last ? "" : finding.topic
+                last = finding.topic
+                let mark = finding.level == .fact ? "" : "\(finding.level.rawValue): "
+                print(
+                    "  \(topic.padding(toLength: width, withPad: " ", startingAt: 0))  \(mark)\(finding.text)"
+                )
+            }
+            print(
+                check.error != nil
+                    ? "Nothing can be explained before that is mended."
+                    : check.isWell ? "All is well." : "There is something to look at.")
+        }
+        if let error = check.error { throw ExitCode(error.kind.rawValue) }
+        if !check.isWell { throw ExitCode(1) }
+    }
+}
 
 struct RunCommand: FileWriter {
     static let configuration = CommandConfiguration(

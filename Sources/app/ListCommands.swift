@@ -13,8 +13,35 @@ struct LayersCommand: ParsableCommand {
 
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
+    @Flag(help: "Group the layers by the modules that the exporter named.")
+    var tree = false
+
     @Flag(help: "Print JSON instead of text.")
     var json = false
+
+    /// The layers below their modules, each module once where it begins.
+    private func printTree(_ layers: [Layer], automatic: Int?) {
+        var open: [String] = []
+        for layer in layers {
+            let common = zip(open, layer.modules).prefix { $0 == $1 }.count
+            for (depth, module) in layer.modules.enumerated().dropFirst(common) {
+                let inside = layers.filter { $0.modules.contains(module) }
+                let parameters = inside.reduce(0) { $0 + $1.parameters }
+                print(
+                    String(repeating: "  ", count: depth) + module
+                        + "  (\(inside.count) layer\(inside.count == 1 ? "" : "s")\(parameters == 0 ? "" : ", \(parameters) parameters"))"
+                )
+            }
+            open = layer.modules
+            let grid =
+                layer.cells > 1 && layer.tokens != nil
+                ? ", a grid of \(layer.shape.dims[2])×\(layer.shape.dims[3])" : ""
+            print(
+                String(repeating: "  ", count: layer.modules.count)
+                    + "\(layer.index == automatic ? "* " : "")\(layer.index) \(layer.name.split(separator: "/").last.map(String.init) ?? layer.name)"
+                    + " (\(layer.type)) \(layer.valueShape)\(grid)")
+        }
+    }
 
     func run() throws {
         let model = try model.load(inputs: inputs.input)
@@ -26,7 +53,8 @@ struct LayersCommand: ParsableCommand {
                 JSON.object([
                     ("index", .int($0.index)), ("name", .string($0.name)), ("operator", .string($0.type)),
                     ("output", .string($0.value)), ("shape", JSON($0.valueShape.dims)),
-                    ("grid", $0.cells > 1 ? JSON(Array($0.shape.dims[2...])) : .null), ("module", .string($0.module)),
+                    ("grid", $0.cells > 1 ? JSON(Array($0.shape.dims[2...])) : .null),
+                    ("module", .string($0.module)),
                     ("parameters", .int($0.parameters)),
                 ])
             }
@@ -42,15 +70,23 @@ struct LayersCommand: ParsableCommand {
                 ]).text)
             return
         }
-        let rows = try model.layers().map {
-            [
-                $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.value,
-                $0.valueShape.description,
-                $0.parameters == 0 ? "" : "\($0.parameters)",
-            ]
+        if tree {
+            printTree(try model.layers(), automatic: index)
         }
-        Report.table(
-            [["", "index", "name", "operator", "value", "shape", "parameters"]] + rows, right: [1, 6])
+        let rows =
+            try tree
+            ? []
+            : model.layers().map {
+                [
+                    $0.index == index ? "*" : "", "\($0.index)", $0.name, $0.type, $0.value,
+                    $0.valueShape.description,
+                    $0.parameters == 0 ? "" : "\($0.parameters)",
+                ]
+            }
+        if !tree {
+            Report.table(
+                [["", "index", "name", "operator", "value", "shape", "parameters"]] + rows, right: [1, 6])
+        }
         switch automatic {
         case .success(let choice):
             print("* “\(choice.layer.name)” is explained by default: \(choice.reason).")

@@ -72,12 +72,15 @@ struct ModelOptions: ParsableArguments {
         return Int(exactly: (number * Double(1 << shift)).rounded())
     }
 
+    /// The model's file.
+    var path: String { get throws { try model ?? ModelOptions.standardModel() } }
+
     /// - Parameter inputs: `NAME` of the picture, and `NAME=FILE.npy` of the others.
     func load(inputs: [String] = []) throws -> Model {
         Terminal.isVerbose = verbose
         let parts = inputs.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
         return try Model(
-            path: try model ?? ModelOptions.standardModel(), preprocessing: preprocess, labels: labels,
+            path: try path, preprocessing: preprocess, labels: labels,
             memoryLimit: memoryLimit.flatMap(ModelOptions.bytes), workLimit: workLimit.map { $0 * 1e9 },
             input: parts.first { $0.count == 1 }?[0],
             otherInputs: Dictionary(parts.filter { $0.count == 2 }.map { ($0[0], $0[1]) }) { $1 },
@@ -116,7 +119,8 @@ struct InputOptions: ParsableArguments {
 
     func validate() throws {
         guard input.count(where: { !$0.contains("=") }) <= 1 else {
-            throw ValidationError("--input names several pictures; the others need a file each, NAME=FILE.npy.")
+            throw ValidationError(
+                "--input names several pictures; the others need a file each, NAME=FILE.npy.")
         }
     }
 }
