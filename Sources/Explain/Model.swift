@@ -207,7 +207,8 @@ public struct Model: Sendable {
     public func layerList() throws -> [LayerInfo] {
         try layers().map {
             LayerInfo(
-                index: $0.index, name: $0.name, type: $0.type, shape: $0.valueShape.dims, parameters: $0.parameters
+                index: $0.index, name: $0.name, type: $0.type, shape: $0.valueShape.dims,
+                parameters: $0.parameters
             )
         }
     }
@@ -304,7 +305,9 @@ public struct Model: Sendable {
                 continue
             }
             let found = all.filter {
-                $0.cells > 1 && (fnmatch(part, $0.name, 0) == 0 || $0.modules.last.map { fnmatch(part, $0, 0) == 0 } ?? false)
+                $0.cells > 1
+                    && (fnmatch(part, $0.name, 0) == 0
+                        || $0.modules.last.map { fnmatch(part, $0, 0) == 0 } ?? false)
             }
             guard !found.isEmpty else {
                 throw ExplainError(

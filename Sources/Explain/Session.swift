@@ -125,7 +125,8 @@ public final class ExplanationSession {
         let wanted = device?.batch(max(1, options.batch)) ?? 1
         let explained = choices.map(\.layer)
         // Methods of several layers may take others beside those that are chosen.
-        let others = try types.contains { $0.layers == .together } && explained.count == 1 ? model.stages() : []
+        let others =
+            try types.contains { $0.layers == .together } && explained.count == 1 ? model.stages() : []
         let model = model.showing(explained + others)
         self.model = model
         var methods: [MadeMethod] = []
@@ -157,7 +158,8 @@ public final class ExplanationSession {
 
         do {
             var plan = try Self.plan(model, layers: explained, methods, batch: wanted)
-            scoring = Scoring(network: model.network, scores: ClassScores(scores: plan.logits.count / plan.spec.batch))
+            scoring = Scoring(
+                network: model.network, scores: ClassScores(scores: plan.logits.count / plan.spec.batch))
             let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
             self.targets = targets
             let classes = scoring.classes
@@ -242,13 +244,16 @@ public final class ExplanationSession {
         let shape = shapes[0]
         // [N], [N, C], [N, C, 1, 1] or [N, 1, 1, C].
         guard shape.dims.first == batch, shape.dims.dropFirst().count(where: { $0 > 1 }) <= 1 else {
-            let others = model.network.model.graph.outputs.map(\.name).filter { $0 != model.network.outputName }
+            let others = model.network.model.graph.outputs.map(\.name).filter {
+                $0 != model.network.outputName
+            }
             throw ExplainError(
                 .unsupportedModel,
                 "\(model.path): The output “\(shortened(model.network.outputName))” has the shape \(shape); a classifier has one row of scores for each picture."
                     + (others.isEmpty
                         ? ""
-                        : " The network also has the outputs \(shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))): name the one with the scores with --score-output."))
+                        : " The network also has the outputs \(shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))): name the one with the scores with --score-output.")
+            )
         }
         let scores = ClassScores(scores: shape.count / batch)
         try model.checkLabels(scores)

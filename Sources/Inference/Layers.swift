@@ -65,7 +65,8 @@ extension Network {
                     parameters: node.parameters,
                     isActivation: node.operation.role.makesActivation || joins(node),
                     isOnEveryWay: everyWay.contains(output),
-                    form: positions?.forms[output] ?? (shape.rank == 4 && shape.dims[0] == 1 ? .image : .none),
+                    form: positions?.forms[output]
+                        ?? (shape.rank == 4 && shape.dims[0] == 1 ? .image : .none),
                     modules: node.modules))
         }
         return layers
@@ -112,12 +113,16 @@ extension Network {
                 "\(model.path): The network has no activation with a grid larger than 1×1 on the way to its score, so there is nothing to map."
             )
         }
-        let next = path(from: [layer.value]).first { nodes[$0].inputs.contains(layer.value) }.map { nodes[$0] }
+        let next = path(from: [layer.value]).first { nodes[$0].inputs.contains(layer.value) }.map {
+            nodes[$0]
+        }
         let grid = "\(layer.shape.dims[2])×\(layer.shape.dims[3])"
         var reason: String
         if let tokens = layer.tokens {
             reason = "the last tokens that form a grid (\(grid)"
-            if tokens.extra > 0 { reason += ", \(tokens.extra) more stand\(tokens.extra == 1 ? "s" : "") for no place" }
+            if tokens.extra > 0 {
+                reason += ", \(tokens.extra) more stand\(tokens.extra == 1 ? "s" : "") for no place"
+            }
             reason += ")"
         } else {
             reason = "the last activation with a grid (\(grid))"
@@ -125,7 +130,8 @@ extension Network {
         reason += layer.isOnEveryWay ? " on every way to the score" : " on a way to the score, of several"
         return LayerChoice(
             layer: layer,
-            reason: reason + (next.map { ", before the \(shortened($0.type)) “\(shortened($0.name))”" } ?? ""))
+            reason: reason + (next.map { ", before the \(shortened($0.type)) “\(shortened($0.name))”" } ?? "")
+        )
     }
 
     /// The last activation at each size of grid with more than one cell, of those on ways from the input to the score; the finest
@@ -175,7 +181,8 @@ extension Network {
             if let last = inside.last(where: { $0.cells > 1 && $0.isActivation })
                 ?? inside.last(where: { $0.cells > 1 })
             {
-                return LayerChoice(layer: last, reason: "the last activation with a grid of the module \(shortened(text))")
+                return LayerChoice(
+                    layer: last, reason: "the last activation with a grid of the module \(shortened(text))")
             }
             guard inside.isEmpty else {
                 throw NetworkError(
@@ -184,7 +191,8 @@ extension Network {
                 )
             }
             let names = layers.map(\.name)
-            let near = nearMatches(text, among: names + Set(layers.flatMap(\.modules)).subtracting(names).sorted())
+            let near = nearMatches(
+                text, among: names + Set(layers.flatMap(\.modules)).subtracting(names).sorted())
             let hint =
                 near.isEmpty
                 ? "`app layers` lists them: 0 to \(layers.count - 1)."
@@ -214,8 +222,10 @@ extension NetworkNode {
                 continue
             }
             // A member of a list bears the list's name again.
-            modules.append(part.hasPrefix(outer.split(separator: ".").last! + ".") || part.hasPrefix(outer + ".")
-                ? outer.split(separator: ".").dropLast().map { $0 + "." }.joined() + part : outer + "." + part)
+            modules.append(
+                part.hasPrefix(outer.split(separator: ".").last! + ".") || part.hasPrefix(outer + ".")
+                    ? outer.split(separator: ".").dropLast().map { $0 + "." }.joined() + part
+                    : outer + "." + part)
         }
         return modules
     }

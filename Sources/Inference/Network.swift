@@ -128,7 +128,9 @@ package struct Network: Sendable {
         }
         for (name, tensor) in interface.given {
             // Whole numbers come as such where the network takes such.
-            if case .tensor(let type)? = graph.inputs.first(where: { $0.name == name })?.type, !type.isFloatingPoint {
+            if case .tensor(let type)? = graph.inputs.first(where: { $0.name == name })?.type,
+                !type.isFloatingPoint
+            {
                 constants[name] = HostTensor(tensor.shape, .ints(try tensor.ints()))
             } else {
                 constants[name] = tensor
@@ -224,7 +226,8 @@ package struct Network: Sendable {
         }
 
         var draft = NetworkDraft(
-            path: model.path, outputs: Set(graph.outputs.map(\.name)).subtracting(absent), limits: limits, nodes: nodes,
+            path: model.path, outputs: Set(graph.outputs.map(\.name)).subtracting(absent), limits: limits,
+            nodes: nodes,
             constants: constants, shares: shares)
         try Rewrite.change(&draft)
         nodes = draft.nodes

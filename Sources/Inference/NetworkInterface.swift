@@ -43,7 +43,8 @@ package struct NetworkInterface: Sendable {
         }
         if let input {
             guard given[input] == nil else {
-                throw fail("The input “\(shortened(input))” is the picture, and numbers are given for it too.")
+                throw fail(
+                    "The input “\(shortened(input))” is the picture, and numbers are given for it too.")
             }
             guard let found = graph.inputs.first(where: { $0.name == input }) else { throw unknown(input) }
             return found
@@ -93,7 +94,8 @@ package struct NetworkInterface: Sendable {
     static func ancestors(of value: String, in graph: ONNXGraph) -> (nodes: Set<Int>, reads: Set<String>) {
         var needed: Set<String> = [value]
         var nodes: Set<Int> = []
-        for (i, node) in graph.nodes.enumerated().reversed() where node.outputs.contains(where: needed.contains) {
+        for (i, node) in graph.nodes.enumerated().reversed()
+        where node.outputs.contains(where: needed.contains) {
             nodes.insert(i)
             needed.formUnion(node.inputs)
         }

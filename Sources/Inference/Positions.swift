@@ -141,7 +141,9 @@ private struct PositionWalk {
         if isImage, !isProduct, shape.dims[1] == before.dims[1], shape.dims[2...] != before.dims[2...] {
             return [image(shape)]
         }
-        if !isProduct, known.allSatisfy({ Shape.broadcast(tape.shape(places[node.inputs[$0]]!), shape) == shape }) {
+        if !isProduct,
+            known.allSatisfy({ Shape.broadcast(tape.shape(places[node.inputs[$0]]!), shape) == shape })
+        {
             // Number by number: every operand has its say.
             var sum = x
             for i in known.dropFirst() {
@@ -244,7 +246,8 @@ extension Positions {
         guard isRows || lies({ $0 % h }, { $0 / h }) else { return .none }
         let axes = shape.dims.indices.filter { $0 != 0 && $0 != channels }
         if axes.count == 2 {
-            guard cells.count == count, [shape.dims[axes[0]], shape.dims[axes[1]]] == (isRows ? [h, w] : [w, h])
+            guard cells.count == count,
+                [shape.dims[axes[0]], shape.dims[axes[1]]] == (isRows ? [h, w] : [w, h])
             else { return .none }
             if isRows, channels == 1 { return .image }
         }

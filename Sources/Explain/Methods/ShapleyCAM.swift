@@ -28,7 +28,8 @@ package struct ShapleyCAM: HostLayerMethod {
     {
         var spec = batch.pass.plan.spec.tail(from: layer.feed)
         if let tokens = layer.tokens {
-            spec.source = CellsInTokens(tokens: tokens, cells: batch.pass.tape.shape(batch.pass.plan.stored[layer.output]!))
+            spec.source = CellsInTokens(
+                tokens: tokens, cells: batch.pass.tape.shape(batch.pass.plan.stored[layer.output]!))
         }
         (spec.stored, spec.gradients) = ([engine.network.logitsName], [layer.output])
         let tail = try engine.pass(spec)
