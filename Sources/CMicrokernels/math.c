@@ -21,14 +21,35 @@
     X(WB_MATH_ERF, erf) \
     X(WB_MATH_SQRT, sqrt) \
     X(WB_MATH_SQRT_INTEGER, sqrt_integer) \
-    X(WB_MATH_CANONICAL, canonical)
+    X(WB_MATH_CANONICAL, canonical) \
+    X(WB_MATH_SIN, sin) \
+    X(WB_MATH_COS, cos) \
+    X(WB_MATH_TAN, tan) \
+    X(WB_MATH_ASIN, asin) \
+    X(WB_MATH_ACOS, acos) \
+    X(WB_MATH_ATAN, atan) \
+    X(WB_MATH_SINH, sinh) \
+    X(WB_MATH_COSH, cosh) \
+    X(WB_MATH_ASINH, asinh) \
+    X(WB_MATH_ACOSH, acosh) \
+    X(WB_MATH_ATANH, atanh) \
+    X(WB_MATH_GELU, gelu) \
+    X(WB_MATH_GELU_TANH, gelu_tanh) \
+    X(WB_MATH_MISH, mish) \
+    X(WB_MATH_ROUND, round) \
+    X(WB_MATH_FLOOR, floor) \
+    X(WB_MATH_CEIL, ceil) \
+    X(WB_MATH_TRUNC, trunc) \
+    X(WB_MATH_HALF, half) \
+    X(WB_MATH_BFLOAT, bfloat)
 
 #define BINARY(X) \
     X(WB_MATH_POW, pow) \
     X(WB_MATH_DIV, div) \
     X(WB_MATH_DIV_INTEGER, div_integer) \
     X(WB_MATH_MIN, min) \
-    X(WB_MATH_MAX, max)
+    X(WB_MATH_MAX, max) \
+    X(WB_MATH_FMOD, fmod)
 
 #define HOST1(number, name) \
     float wb_host_##name(float x) { return wb_##name(x); }

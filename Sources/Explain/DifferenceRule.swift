@@ -34,6 +34,8 @@ package struct DifferenceRule: BackwardRule {
         switch (operation.dependence, activations.count) {
         case (.selects, _), (.adds, _), (.averages, _), (.affine, _), (.products, _), (.multiplies, 1):
             return nil
+        // By what the pictures do not change.
+        case (.chooses, _) where !activations.contains(0): return nil
         case (.divides, 1) where activations[0] == 0: return nil
         case (.curve(let isSmooth), 1):
             return try pair.rescaled(

@@ -84,7 +84,7 @@ package struct RelevanceRule: BackwardRule {
         }
         let activations = node.activations
         switch (operation.dependence, activations.count) {
-        case (.selects, _), (.largest, _): return nil
+        case (.selects, _), (.chooses, _), (.largest, _): return nil
         case (.affine, 1), (.curve, 1), (.normalises, 1), (.divides, 1): return all(to: activations[0])
         case (.averages, 1): return try inProportion(&tape, operation, node, r, wanted)
         case (.adds, 1):

@@ -100,13 +100,14 @@ struct NetworkDraft {
             }
             do {
                 let folded =
-                    try node.operation.fold(inputs, within: limits) ?? compute(node, inputs, &work)
+                    try node.operation.fold(inputs, within: limits)
+                    ?? node.computed(inputs, within: limits, work: &work)
                 for (name, tensor) in zip(node.outputs, folded) where !name.isEmpty {
                     shares.append(try limits.memory.reserve(tensor.bytes))
                     work -= Double(tensor.shape.count)
                     constants[name] = tensor
                 }
-                if work < 0 { throw excessiveWork }
+                if work < 0 { throw NetworkNode.excessiveWork(limits) }
             } catch let error as LimitError {
                 throw LimitError("\(path): \(node.label) \(error).")
             } catch let error as ONNXError {
@@ -116,50 +117,6 @@ struct NetworkDraft {
             }
         }
         nodes = left
-    }
-
-    private var excessiveWork: LimitError {
-        LimitError(
-            "brings the operations that the network's constants take above \(limits.work * Limits.foldingShare); fold the "
-                + "constants when the network is exported, or raise the limit with --work-limit")
-    }
-
-    /// - Parameter work: what may still be spent.
-    private func compute(
-        _ node: NetworkNode, _ inputs: [HostTensor?], _ work: inout Double
-    ) throws -> [HostTensor] {
-        var tape = Tape(limits: limits)
-        for input in inputs { _ = try input?.shape.checked() }
-        let results = try node.operation.forward(
-            &tape, inputs.map { $0.map(Operand.host) }, outputs: node.outputs.count
-        ).map { result -> Operand in
-            if case .value(let value) = result { .value(tape.dense(value)) } else { result }
-        }
-        for result in results {
-            // Besides the tape's own: the numbers in memory order, and in rows.
-            try limits.memory.check(8 * tape.shape(result).checked().count)
-        }
-        work -= tape.work
-        if work < 0 { throw excessiveWork }
-        let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
-        let executor: any Executor
-        do {
-            executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: values)
-        } catch is LimitError {
-            // The end of a sentence, as of any operator.
-            try limits.memory.check(tape.bytes(keeping: values))
-            throw LimitError("needs memory that \(limits.memory.exceeded); --memory-limit raises it")
-        }
-        try executor.run(tape.stage(0))
-        return try results.map { result in
-            switch result {
-            case .host(let tensor): tensor
-            case .value(let value):
-                HostTensor(
-                    tape.shape(value), .floats(tape.shape(value).rowMajor(try executor.memoryOrder(value))))
-            case .fused(let shape): HostTensor(shape, .floats([]))
-            }
-        }
     }
 
     /// The convolution's node stays, marked: its output can still be asked for, and asking changes nobody else's bits.
@@ -184,6 +141,58 @@ struct NetworkDraft {
                 inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
             nodes[from].merged = NetworkNode.Merged(
                 into: i, normalisation: node.operation, inputs: node.inputs)
+        }
+    }
+}
+
+// MARK: Of a node whose inputs are constants
+
+extension NetworkNode {
+    fileprivate static func excessiveWork(_ limits: Limits) -> LimitError {
+        LimitError(
+            "brings the operations that the network's constants take above \(limits.work * Limits.foldingShare); fold the "
+                + "constants when the network is exported, or raise the limit with --work-limit")
+    }
+
+    /// What the node makes of constants, with the bits that its steps have.
+    /// - Parameter work: what may still be spent.
+    fileprivate func computed(
+        _ inputs: [HostTensor?], within limits: Limits, work: inout Double
+    ) throws -> [HostTensor] {
+        var tape = Tape(limits: limits)
+        for input in inputs { _ = try input?.shape.checked() }
+        let results = try operation.forward(
+            &tape, inputs.map { $0.map(Operand.host) }, outputs: outputs.count
+        ).map { result -> Operand in
+            if case .value(let value) = result { .value(tape.dense(value)) } else { result }
+        }
+        for result in results {
+            // Besides the tape's own: the numbers in memory order, and in rows.
+            try limits.memory.check(8 * tape.shape(result).checked().count)
+        }
+        work -= tape.work
+        if work < 0 { throw NetworkNode.excessiveWork(limits) }
+        let values = results.compactMap { if case .value(let value) = $0 { value } else { nil } }
+        let executor: any Executor
+        do {
+            executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: values)
+        } catch is LimitError {
+            // The end of a sentence, as of any operator.
+            try limits.memory.check(tape.bytes(keeping: values))
+            throw LimitError("needs memory that \(limits.memory.exceeded); --memory-limit raises it")
+        }
+        try executor.run(tape.stage(0))
+        let meanings = inputs.map { $0.map { tape.meaning(Operand.host($0)) } }
+        return try results.enumerated().map { i, result in
+            switch result {
+            case .host(let tensor): return tensor
+            case .value(let value):
+                let numbers = tape.shape(value).rowMajor(try executor.memoryOrder(value))
+                let tensor = HostTensor(tape.shape(value), .floats(numbers))
+                if operation.meaning(ofOutput: i, meanings) == .real { return tensor }
+                return HostTensor(tensor.shape, .ints(try tensor.ints()))
+            case .fused(let shape): return HostTensor(shape, .floats([]))
+            }
         }
     }
 }
@@ -253,8 +262,16 @@ extension Planner {
         let hosts = inputs.map { operand -> HostTensor? in
             if case .host(let tensor)? = operand { tensor } else { nil }
         }
-        guard zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty,
+        guard zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty else { return false }
+        // A few numbers are as those of shapes, real ones too: shapes may follow from them.
+        let few = 4096
+        var work = Double(few * few)
+        let isSmall =
+            hosts.allSatisfy { $0.map { $0.shape.count <= few } ?? true }
+            && !node.outputs.contains(where: stored.contains)
+        guard
             let folded = try node.operation.fold(hosts, within: tape.limits)
+                ?? (isSmall ? node.computed(hosts, within: tape.limits, work: &work) : nil)
         else { return false }
         for tensor in folded { shares.append(try tape.limits.memory.reserve(tensor.bytes)) }
         try record(node, folded.map(Operand.host))

@@ -24,6 +24,8 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
     }
 
     var name: String
+    /// "" is ai.onnx.
+    var domain = ""
     var title = ""
     var opset = 17
     var attributes: [String: Attribute] = [:]
@@ -123,7 +125,7 @@ struct PreparedCase {
     var gradients: [(output: Int?, input: Int, value: Value)] = []
 
     init(_ test: OperatorCase, images: Int? = nil) throws {
-        let type = try #require(OperatorList[test.name])
+        let type = try #require(OperatorList[test.name, domain: test.domain])
         let op = try type.init(Attributes(opset: test.opset, test.attributes))
         var random = SeededRandom(test.testDescription)
         var operands: [Operand?] = []

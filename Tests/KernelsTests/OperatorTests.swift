@@ -14,7 +14,7 @@ import Testing
 @Suite struct OperatorTests {
     @Test func everyOperatorHasCases() {
         for type in OperatorList.all {
-            let cases = Cases.all.filter { $0.name == type.name }
+            let cases = Cases.all.filter { $0.name == type.name && $0.domain == type.domain }
             #expect(!cases.isEmpty, "\(type.name) has no case.")
             let hasActivation = cases.contains {
                 $0.inputs.contains { if case .activation = $0 { true } else { false } }
@@ -22,7 +22,7 @@ import Testing
             #expect(!type.hasGradient || hasActivation, "The gradient of \(type.name) has no case.")
         }
         for test in Cases.all {
-            #expect(OperatorList[test.name] != nil, "There is no operator \(test.name).")
+            #expect(OperatorList[test.name, domain: test.domain] != nil, "There is no operator \(test.name).")
         }
         let names = Dictionary(grouping: Cases.all, by: \.testDescription)
         #expect(names.filter { $1.count > 1 }.keys.sorted() == [], "Cases have names of their own.")

@@ -7,6 +7,8 @@ package enum Dependence: Sendable {
     case unstated
     /// Each number of the output is one of an input, or a constant: another shape, order or selection, parts put together.
     case selects
+    /// Each number of the output is one of two inputs, and the first input says of which.
+    case chooses
     /// Each number of the output is the largest of some of the input.
     case largest
     /// Sums and differences of inputs, number by number.

@@ -8,8 +8,15 @@ package enum OperatorList {
         Relu.self, LeakyRelu.self, PRelu.self, Clip.self, Sigmoid.self, HardSigmoid.self, HardSwish.self,
         Tanh.self,
         Elu.self, Exp.self, Log.self, Sqrt.self, Erf.self, Abs.self, Neg.self,
+        Selu.self, Celu.self, Softplus.self, Softsign.self, Mish.self, Swish.self, ThresholdedRelu.self,
+        Shrink.self, Gelu.self, Sin.self, Cos.self, Tan.self, Asin.self, Acos.self, Atan.self, Sinh.self,
+        Cosh.self, Asinh.self, Acosh.self, Atanh.self, Reciprocal.self, Floor.self, Ceil.self, Round.self,
+        Sign.self, IsNaN.self, IsInf.self, MicrosoftGelu.self, QuickGelu.self, BiasGelu.self, FastGelu.self,
         // Arithmetic.swift
-        Add.self, Sub.self, Mul.self, Div.self, Sum.self,
+        Add.self, Sub.self, Mul.self, Div.self, Mod.self, Pow.self, Sum.self, Mean.self, Max.self, Min.self,
+        // Comparison.swift
+        Equal.self, Greater.self, GreaterOrEqual.self, Less.self, LessOrEqual.self, And.self, Or.self,
+        Xor.self, Not.self, Where.self,
         // Pooling.swift
         MaxPool.self, AveragePool.self, GlobalAveragePool.self, GlobalMaxPool.self, ReduceMean.self,
         ReduceSum.self,
@@ -17,7 +24,7 @@ package enum OperatorList {
         LRN.self, SoftmaxOperator.self, LogSoftmax.self,
         // Reshaping.swift
         Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Identity.self, Dropout.self,
-        Cast.self,
+        Cast.self, CastLike.self,
         // Slicing.swift
         Concat.self, Slice.self, Split.self, Gather.self, Pad.self,
         // Constants.swift

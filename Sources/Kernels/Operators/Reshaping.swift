@@ -191,27 +191,36 @@ package struct Dropout: Passing {
     }
 }
 
-package struct Cast: Passing {
+package struct Cast: UnaryOperator {
     package static let name = "Cast"
     package static let formula =
-        "y = x between floating-point types; integers only in the arithmetic of shapes"
-    private let toFloat: Bool, type: Int
+        "y = x, rounded to the nearest of a narrower type, cut off to a whole number, or whether x is not 0"
+    package static let accepts = Meaning.all
+    private let type: Int
     package init(_ attributes: Attributes) throws {
-        // The data types of ONNX: 1 float, 10 float16, 11 double, 16 bfloat16; 2 ... 7, 9, 12, 13 integers and bool.
         type = try attributes.int("to")
-        attributes.ignore("saturate")  // of 8-bit floats
-        toFloat = [1, 10, 11, 16].contains(type)
-        guard toFloat || [2, 3, 4, 5, 6, 7, 9, 12, 13].contains(type) else {
+        attributes.ignore("saturate", "round_mode")  // of 8-bit floats
+        guard Conversion(to: type) != nil else {
             throw OperatorError(unsupported: "casts to the data type \(type), which is not supported")
         }
     }
+    private var conversion: Conversion { Conversion(to: type)! }
+    package var keepsPicturesApart: Bool { true }
+    package var role: Role { conversion.isReal ? .passes : .computes }
+    package var dependence: Dependence { conversion.isReal ? .selects : .unstated }
+    package var passesGradient: Bool { conversion.isReal }
+    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { conversion.meaning }
+
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         try limits.memory.check(16 * x.shape.count)
-        if toFloat { return [x.isInteger ? HostTensor(x.shape, .floats(try x.floats())) : x] }
-        if type == 9 {
+        switch conversion {
+        case .real: return [x.isInteger ? HostTensor(x.shape, .floats(try x.floats())) : x]
+        case .half, .bfloat: return nil
+        case .truth:
             let truths = x.isInteger ? try x.ints().map { $0 != 0 } : try x.floats().map { $0 != 0 }
             return [HostTensor(x.shape, .ints(truths.map { $0 ? 1 : 0 }))]
+        case .whole, .narrow: break
         }
         let ints = try x.ints()
         let range: ClosedRange<Int> =
@@ -232,9 +241,96 @@ package struct Cast: Passing {
         return [HostTensor(x.shape, .ints(ints))]
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        guard toFloat else {
-            throw OperatorError(unsupported: "casts an activation to integers, which is not supported")
+        [.value(try tape.converted(try required(inputs, 0, "input"), conversion))]
+    }
+    /// Of what is rounded, as if it were not.
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value { dy }
+}
+
+/// What becomes of numbers that get another type. Real numbers of any type are binary32 here, between conversions.
+enum Conversion {
+    case real, half, bfloat, truth
+    /// Of 32 bits or more.
+    case whole
+    /// Whole numbers with which arithmetic wraps around.
+    case narrow
+
+    /// - Parameter type: as ONNX numbers them: 1 float, 10 float16, 11 double, 16 bfloat16, 9 bool, 6 int32, 7 int64, and
+    ///   the other integers.
+    init?(to type: Int) {
+        switch type {
+        case 1, 11: self = .real
+        case 10: self = .half
+        case 16: self = .bfloat
+        case 9: self = .truth
+        case 6, 7: self = .whole
+        case 2, 3, 4, 5, 12, 13: self = .narrow
+        default: return nil
         }
-        return [.value(try tape.value(required(inputs, 0, "input")))]
+    }
+
+    var isReal: Bool { meaning == .real }
+    var meaning: Meaning {
+        switch self {
+        case .real, .half, .bfloat: .real
+        case .truth: .boolean
+        case .whole, .narrow: .integer
+        }
+    }
+}
+
+extension Tape {
+    /// Numbers in another type. What no integer is, and what an integer of binary32 is not sure to be, becomes NaN as an integer.
+    mutating func converted(_ operand: Operand, _ conversion: Conversion) throws -> Value {
+        let (from, x) = (meaning(operand), try wholeValue(operand))
+        switch conversion {
+        case .real: return x
+        case .half: return map(WB_MAP_half, x)
+        case .bfloat: return map(WB_MAP_bfloat, x)
+        case .truth: return from == .boolean ? x : map(WB_MAP_truth, x, a: from == .integer ? 1 : 0)
+        case .whole: return from == .real ? checkedWhole(map(WB_MAP_trunc, x)) : x
+        case .narrow:
+            throw OperatorError(
+                unsupported:
+                    "casts an activation to whole numbers of 8 or 16 bits or without a sign, which is not supported"
+            )
+        }
+    }
+}
+
+package struct CastLike: UnaryOperator {
+    package static let name = "CastLike"
+    package static let formula =
+        "y = x as a real number, a whole number or a truth, whichever the second input is; real numbers are not rounded"
+    package static let opsets = 15...24
+    package static let accepts = Meaning.all
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+    package init(_ attributes: Attributes) throws { attributes.ignore("saturate", "round_mode") }
+    package var keepsPicturesApart: Bool { true }
+    package let dependence: Dependence = .selects
+    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
+        inputs.count > 1 ? inputs[1] ?? .real : .real
+    }
+    private func conversion(_ tape: Tape, _ inputs: [Operand?]) throws -> Conversion {
+        let target = try required(inputs, 1, "target_type")
+        if case .host(let tensor) = target, tensor.isInteger {
+            throw OperatorError(
+                unsupported:
+                    "takes the type of a constant that is no real number, which is not supported; take Cast")
+        }
+        switch tape.meaning(target) {
+        case .real: return .real
+        case .integer: return .whole
+        case .boolean: return .truth
+        }
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.value(try tape.converted(try required(inputs, 0, "input"), try conversion(tape, inputs)))]
+    }
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        guard try conversion(tape, node.inputs).isReal else {
+            throw OperatorError(unsupported: "has no gradient, because it makes whole numbers or truths")
+        }
+        return dy
     }
 }
