@@ -68,6 +68,8 @@ package enum MethodFamily: String, Sendable, CaseIterable {
     case gradient = "gradients"
     /// What was explained goes back to the pixels by rules other than the derivative's.
     case propagation
+    /// What tokens take from each other, from the one that is read back to the patches of the picture.
+    case attention
     /// Pixels in and scores out, nothing else.
     case perturbation = "black box"
 
@@ -214,6 +216,8 @@ package enum ExplainerList {
         GuidedBackpropagation.self, Deconvnet.self, GuidedGradCAM.self,
         // Rules of the way back.
         LRP.self, DeepLIFT.self,
+        // Of transformers.
+        AttentionRollout.self, GradientRollout.self,
         Occlusion.self, RISE.self,
         LIME.self, KernelSHAP.self,
     ]

@@ -61,7 +61,7 @@ package struct RelevanceRule: BackwardRule {
             guard let layer = operation as? any LinearOperator else { return [] }
             return [rule(layer), first].contains { $0 == .epsilon || $0 == .gamma }
                 ? [.inputs, .output] : .inputs
-        case .adds, .averages, .multiplies: return [.inputs, .output]
+        case .adds, .averages, .multiplies, .softmax: return [.inputs, .output]
         default: return []
         }
     }
@@ -110,6 +110,17 @@ package struct RelevanceRule: BackwardRule {
             }
             return try inProportion(&tape, operation, node, r, wanted, part: 0.5)
         case (.divides, 2): return all(to: 0)
+        case (.softmax(let rows), 1):
+            // Achtibat et al. 2024, equation 13: R_i = x_i (R_i − y_i Σ_j R_j).
+            let shape = tape.shape(r)
+            let (form, axis) = try rows(shape)
+            let (x, y) = (try tape.value(node.inputs[activations[0]]!), try tape.value(node.output))
+            let own = tape.reshape(r, to: form)
+            let taken = tape.map(
+                WB_MAP_multiply, tape.reshape(y, to: form), tape.reduce(own, axes: [axis]))
+            let share = tape.map(
+                WB_MAP_multiply, tape.reshape(x, to: form), tape.map(WB_MAP_subtract, own, taken))
+            return node.inputs.indices.map { $0 == activations[0] ? tape.reshape(share, to: shape) : nil }
         default:
             throw OperatorError(
                 unsupported: "has no rule of layer-wise relevance propagation here; take another method")

@@ -31,6 +31,8 @@ package struct LRP: Explainer {
         case epsilonAlpha2Beta1 = "epsilon-alpha2-beta1"
         case epsilonAlpha2Beta1Flat = "epsilon-alpha2-beta1-flat"
         case excitationBackpropagation = "excitation-backprop"
+        /// Achtibat et al. 2024, for transformers: attention by their rules, which hold for every composite, γ for the patches' convolution.
+        case attention = "attn-lrp"
         case epsilon, gamma
         case alpha2Beta1 = "alpha2-beta1"
         case wSquare = "w-square"
@@ -45,6 +47,7 @@ package struct LRP: Explainer {
             case .epsilonAlpha2Beta1: (nil, .alpha2Beta1, .epsilon)
             case .epsilonAlpha2Beta1Flat: (.flat, .alpha2Beta1, .epsilon)
             case .excitationBackpropagation: (nil, .zPlus, .zPlus)
+            case .attention: (nil, .gamma, .epsilon)
             case .epsilon: (nil, .epsilon, .epsilon)
             case .gamma: (nil, .gamma, .gamma)
             case .alpha2Beta1: (nil, .alpha2Beta1, .alpha2Beta1)
