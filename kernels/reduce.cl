@@ -1,10 +1,10 @@
 // Reductions and what is made of them: the arithmetic is in reduce.clh.
 // Work: dimension 0 counts what is written, except where a kernel says otherwise.
 
-// In the shape for CPUs a work-item takes 16 neighbours of the innermost dimension, as one vector where they lie side by side.
+// WB_KIND is what is made of the terms. In the shape for CPUs a work-item takes 16 neighbours of the innermost dimension, as one vector where they lie side by side.
 #ifdef WB_KERNEL_reduce
 kernel void reduce(
-    global const float *px, global const int *offsets, global float *py, wb_grid g, int maximum, int count, float divisor)
+    global const float *px, global const int *offsets, global float *py, wb_grid g, int count, float divisor)
 {
     int ox, oz, oy;
 #ifdef WB_CPU_SHAPE
@@ -14,13 +14,54 @@ kernel void reduce(
     if (!wb_grid_at(&g, last - 1, line, &ox, &oz, &oy)) return;
     global const float *x = px + ox + begin * sx;
     global float *y = py + oy + begin * sy;
-    if (!maximum && neighbours == 16 && sx == 1 && sy == 1) wb_reduce_vector(x, offsets, count, divisor, y);
+    if (WB_KIND == WB_REDUCE_SUM && neighbours == 16 && sx == 1 && sy == 1) wb_reduce_vector(x, offsets, count, divisor, y);
     else
-        for (int j = 0; j < neighbours; j++) y[j * sy] = wb_div(wb_reduce(maximum, x + j * sx, offsets, count), divisor);
+        for (int j = 0; j < neighbours; j++) y[j * sy] = wb_div(wb_reduce(WB_KIND, x + j * sx, offsets, count), divisor);
 #else
     if (wb_grid_at(&g, WB_RANK - 1, (int)get_global_id(0), &ox, &oz, &oy))
-        py[oy] = wb_div(wb_reduce(maximum, px + ox, offsets, count), divisor);
+        py[oy] = wb_div(wb_reduce(WB_KIND, px + ox, offsets, count), divisor);
 #endif
+}
+#endif
+
+// Work of the selections: one item for each set of terms. `px` and `py` are where those of the grid's x and y lie.
+#define SELECTION                                                                                  \
+    int ox, oz, oy;                                                                                \
+    if (!wb_grid_at(&s.grid, WB_RANK - 1, (int)get_global_id(0), &ox, &oz, &oy)) return;
+
+#ifdef WB_KERNEL_extreme
+kernel void extreme(global const float *px, global const int *offsets, global float *py, wb_selection s)
+{
+    SELECTION
+    py[oy] = (float)wb_extreme(s.smallest, s.last, px + ox, offsets, s.count);
+}
+#endif
+
+// Gives the numbers of z to the terms that were taken, and 0 to all others.
+#ifdef WB_KERNEL_give
+kernel void give(
+    global const float *taken, global const float *pz, global const int *offsets, global float *px, wb_selection s)
+{
+    SELECTION
+    wb_give(&s, taken + oy, pz + oz, offsets, px + ox);
+}
+#endif
+
+#ifdef WB_KERNEL_top
+kernel void top(
+    global const float *px, global const int *offsets, global float *values, global float *indices, wb_selection s)
+{
+    SELECTION
+    wb_top(&s, px + ox, offsets, values + oy, indices + oy);
+}
+#endif
+
+#ifdef WB_KERNEL_factors_vjp
+kernel void factors_vjp(
+    global const float *px, global const float *pz, global const int *offsets, global float *py, wb_selection s)
+{
+    SELECTION
+    wb_factors_vjp(px + ox, offsets, s.count, pz[oz], py + oy);
 }
 #endif
 

@@ -21,6 +21,15 @@ static const char grid[] = {
 static const char window[] = {
 #embed "../../kernels/window.clh"
     , 0};
+static const char tree[] = {
+#embed "../../kernels/tree.clh"
+    , 0};
+static const char normalise_formulas[] = {
+#embed "../../kernels/normalise.clh"
+    , 0};
+static const char normalise[] = {
+#embed "../../kernels/normalise.cl"
+    , 0};
 static const char elementwise_formulas[] = {
 #embed "../../kernels/elementwise.clh"
     , 0};
@@ -70,6 +79,9 @@ static const struct {
     {"epilogue.clh", epilogue},
     {"grid.clh", grid},
     {"window.clh", window},
+    {"tree.clh", tree},
+    {"normalise.clh", normalise_formulas},
+    {"normalise.cl", normalise},
     {"elementwise.clh", elementwise_formulas},
     {"elementwise.cl", elementwise},
     {"convolution.cl", convolution},

@@ -144,7 +144,7 @@ private struct Pair {
         let (x, dy) = (try both(&tape, input: 0), tape.reshape(dy, to: form))
         func row(_ x: Value) -> (x: Value, top: Value, logarithm: Value, y: Value) {
             let x = tape.reshape(x, to: form)
-            let top = tape.reduce(x, axes: [axis], maximum: true)
+            let top = tape.reduce(x, axes: [axis], WB_REDUCE_MAX)
             let powers = tape.map(WB_MAP_exp, tape.map(WB_MAP_subtract, x, top))
             let logarithm = tape.map(WB_MAP_add, top, tape.map(WB_MAP_log, tape.reduce(powers, axes: [axis])))
             return (x, top, logarithm, tape.map(WB_MAP_exp, tape.map(WB_MAP_subtract, x, logarithm)))

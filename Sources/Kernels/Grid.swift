@@ -40,6 +40,12 @@ package struct Grid: Sendable {
     var inner: Int { Grid.get(raw.dims)[Int(WB_RANK) - 1] }
     var outer: Int { count == 0 ? 0 : count / inner }
 
+    /// The strides of the innermost dimension.
+    var strides: (x: Int, z: Int, y: Int) {
+        let last = Int(WB_RANK) - 1
+        return (Grid.get(raw.x)[last], Grid.get(raw.z)[last], Grid.get(raw.y)[last])
+    }
+
     /// Elements `range` of the innermost dimension only.
     func innerPart(_ range: Range<Int>) -> wb_grid {
         var part = raw

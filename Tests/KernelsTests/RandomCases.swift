@@ -14,6 +14,11 @@ struct RandomCases {
     }()
 
     static func make(_ number: Int) -> OperatorCase {
+        var own = SeededRandom("random normalisation \(number)")
+        if var test = Cases.randomNormalisation(number, &own) {
+            test.title = "random case \(number), " + test.title
+            return test
+        }
         var random = RandomCases(random: SeededRandom("random case \(number)"))
         var test = random.make()
         test.title = "random case \(number), " + test.title

@@ -65,7 +65,7 @@ typedef struct {
     void (*max_pool_vjp)(const wb_pool *, const int *taken, const float *dy, float *dx, int64_t begin, int64_t end);
     void (*average_pool)(const wb_pool *, const float *x, float *y, int64_t begin, int64_t end);
     void (*average_pool_vjp)(const wb_pool *, const float *dy, float *dx, int64_t begin, int64_t end);
-    void (*reduce)(int maximum, const wb_grid *, const int *offsets, int count, float divisor, const float *x,
+    void (*reduce)(int kind, const wb_grid *, const int *offsets, int count, float divisor, const float *x,
         float *y, int64_t begin, int64_t end);
     void (*softmax)(const wb_rows *, int logarithm, const float *x, float *y, int64_t begin, int64_t end);
     void (*softmax_vjp)(const wb_rows *, int logarithm, const float *y, const float *dy, float *dx,
@@ -88,6 +88,18 @@ typedef struct {
     void (*winograd_output)(const wb_winograd *, const float *m, const float *bias, const float *residual, float *y,
         int tile0, int tile1, int channel0, int channel1);
     void (*peak)(int rounds, float *y, int64_t begin, int64_t end); // whole multiples of WB_PEAK
+    // Units of rows, and points of grids.
+    void (*normalise)(const wb_norm *, const int *offsets, const float *x, const float *scale, const float *bias,
+        float *y, int64_t begin, int64_t end);
+    void (*normalise_vjp)(const wb_norm *, const int *offsets, const float *x, const float *dy, const float *scale,
+        float *dx, int64_t begin, int64_t end);
+    void (*extreme)(const wb_selection *, const int *offsets, const float *x, float *y, int64_t begin, int64_t end);
+    void (*give)(const wb_selection *, const int *offsets, const float *taken, const float *z, float *x,
+        int64_t begin, int64_t end);
+    void (*top)(const wb_selection *, const int *offsets, const float *x, float *values, float *indices,
+        int64_t begin, int64_t end);
+    void (*factors_vjp)(const wb_selection *, const int *offsets, const float *x, const float *dy, float *dx,
+        int64_t begin, int64_t end);
 } wb_functions;
 
 // Packs panel `panel` of `panels` of weights transformed for such a tile, [position][panel][channel][32]; the others are left

@@ -101,8 +101,8 @@ package struct FullGrad: Explainer, PassAddition {
     private func scaled(_ tape: inout Tape, _ product: Value) -> Value {
         let size = tape.map(WB_MAP_abs, product)
         func largest(_ value: Value) -> Value {
-            let channels = tape.reduce(value, axes: [2, 3], maximum: true)
-            return scale == .channel ? channels : tape.reduce(channels, axes: [1], maximum: true)
+            let channels = tape.reduce(value, axes: [2, 3], WB_REDUCE_MAX)
+            return scale == .channel ? channels : tape.reduce(channels, axes: [1], WB_REDUCE_MAX)
         }
         // The least is the largest of the negatives.
         let least = tape.map(WB_MAP_scale, largest(tape.map(WB_MAP_scale, size, a: -1)), a: -1)

@@ -21,6 +21,6 @@ package struct Saliency: PixelMethod {
     package init(_ settings: NoSettings, explaining input: PixelInput) { self.input = input }
 
     package func map(_ tape: inout Tape, input: Value, gradient: Value) -> Value {
-        tape.reduce(tape.map(WB_MAP_abs, gradient), axes: [1], maximum: true)
+        tape.reduce(tape.map(WB_MAP_abs, gradient), axes: [1], WB_REDUCE_MAX)
     }
 }

@@ -132,7 +132,8 @@ package final class OpenCL: Sendable {
     /// The source of a family of kernels, with all that it needs in front.
     package static func source(_ family: String) -> String {
         [
-            "types.clh", "common.clh", "math.clh", "epilogue.clh", "grid.clh", "window.clh", "\(family).clh",
+            "types.clh", "common.clh", "math.clh", "epilogue.clh", "grid.clh", "window.clh", "tree.clh",
+            "\(family).clh",
             "\(family).cl",
         ].map(text).joined(separator: "\n")
     }

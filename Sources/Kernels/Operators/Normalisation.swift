@@ -1,4 +1,4 @@
-// LRN, Softmax, LogSoftmax.
+// LRN, Softmax, LogSoftmax, Hardmax.
 
 import CMicrokernels
 
@@ -107,5 +107,21 @@ package struct LogSoftmax: UnaryOperator {
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         try rows.apply(&tape, [try tape.value(node.output), dy], logarithm: true)
+    }
+}
+
+package struct Hardmax: Operator {
+    package static let name = "Hardmax"
+    package static let formula = "1 at the first of the largest numbers along an axis, 0 at all others"
+    package static let hasGradient = false
+    private let rows: SoftmaxRows
+    package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "input"))
+        let shape = tape.shape(x)
+        let (form, axis) = try rows.form(of: shape)
+        let taken = try tape.extreme(tape.reshape(x, to: form), axes: [axis])
+        let ones = tape.fill(tape.shape(taken), with: 1)
+        return [.value(tape.reshape(try tape.give(ones, to: taken, of: form, axes: [axis]), to: shape))]
     }
 }

@@ -18,10 +18,18 @@ package enum OperatorList {
         Equal.self, Greater.self, GreaterOrEqual.self, Less.self, LessOrEqual.self, And.self, Or.self,
         Xor.self, Not.self, Where.self,
         // Pooling.swift
-        MaxPool.self, AveragePool.self, GlobalAveragePool.self, GlobalMaxPool.self, ReduceMean.self,
-        ReduceSum.self,
+        MaxPool.self, AveragePool.self, LpPool.self, GlobalAveragePool.self, GlobalMaxPool.self,
+        GlobalLpPool.self,
+        // Reductions.swift
+        ReduceMean.self, ReduceSum.self, ReduceMax.self, ReduceMin.self, ReduceProd.self, ReduceL1.self,
+        ReduceL2.self, ReduceSumSquare.self, ReduceLogSum.self, ReduceLogSumExp.self, ArgMax.self,
+        ArgMin.self, TopK.self,
         // Normalisation.swift
-        LRN.self, SoftmaxOperator.self, LogSoftmax.self,
+        LRN.self, SoftmaxOperator.self, LogSoftmax.self, Hardmax.self,
+        // LayerNormalization.swift
+        LayerNormalization.self, RMSNormalization.self, SimplifiedLayerNormalization.self,
+        SkipLayerNormalization.self, SkipSimplifiedLayerNormalization.self, InstanceNormalization.self,
+        GroupNormalization.self, MeanVarianceNormalization.self, LpNormalization.self,
         // Reshaping.swift
         Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Identity.self, Dropout.self,
         Cast.self, CastLike.self,

@@ -1,4 +1,4 @@
-// Pools over windows, over whole images, and reductions over any axes.
+// Pools over windows, and over whole images.
 
 import CMicrokernels
 
@@ -6,6 +6,8 @@ import CMicrokernels
 private struct Pooling: Sendable {
     let window: Window
     let ceil: Bool, countPads: Bool
+    /// Whether an average is not divided.
+    var sums = false
 
     init(_ attributes: Attributes) throws {
         window = try Window(attributes)
@@ -34,18 +36,30 @@ private struct Pooling: Sendable {
             stride_d: int(d.stride), stride_h: int(h.stride), stride_w: int(w.stride),
             pad_d: int(d.pad), pad_h: int(h.pad), pad_w: int(w.pad),
             dilation_d: int(d.dilation), dilation_h: int(h.dilation), dilation_w: int(w.dilation),
-            count_pads: countPads ? 1 : 0,
+            count_pads: countPads ? 1 : 0, sums: sums ? 1 : 0,
             padded_d: int(padded[0]), padded_h: int(padded[1]), padded_w: int(padded[2]))
         return (raw, output)
     }
 
     func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ inputs: [Operand?]) throws -> [Operand] {
-        var x = try tape.value(required(inputs, 0, "X"))
+        [.value(try forward(&tape, kind, try tape.value(required(inputs, 0, "X"))))]
+    }
+
+    func forward(_ tape: inout Tape, _ kind: Pool.Kind, _ x: Value) throws -> Value {
         let (raw, shape) = try raw(tape.shape(x))
-        x = tape.channelsLast(x)
         let y = tape.channelsLastValue(shape)
-        tape.add(Pool(kind: kind, pooling: raw, inputs: [x], output: y))
-        return [.value(y)]
+        tape.add(Pool(kind: kind, pooling: raw, inputs: [tape.channelsLast(x)], output: y))
+        return y
+    }
+
+    /// The cotangent of what was averaged.
+    func averageVJP(_ tape: inout Tape, _ dy: Value, of shape: Shape) throws -> Value {
+        let dx = tape.channelsLastValue(shape)
+        tape.add(
+            Pool(
+                kind: .averagePoolVJP, pooling: try raw(shape).window, inputs: [tape.channelsLast(dy)],
+                output: dx))
+        return dx
     }
 }
 
@@ -90,54 +104,122 @@ package struct AveragePool: UnaryOperator {
         try pooling.forward(&tape, .averagePool, inputs)
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        let shape = tape.shape(try required(node.inputs, 0, "X"))
-        let dx = tape.channelsLastValue(shape)
-        tape.add(
-            Pool(
-                kind: .averagePoolVJP, pooling: try pooling.raw(shape).window,
-                inputs: [tape.channelsLast(dy)], output: dx))
-        return dx
+        try pooling.averageVJP(&tape, dy, of: tape.shape(required(node.inputs, 0, "X")))
     }
 }
 
-/// The cotangent of a mean or a sum over axes: every element gets the same share.
-private func spread(_ tape: inout Tape, _ dy: Value, over shape: Shape, axes: [Int], scale: Float) -> Value {
-    let kept = Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] })
-    let source = tape.reshape(dy, to: kept)
-    let dx = tape.value(shape)
-    tape.copy(source, into: dx, strides: shape.strides, as: shape, scale: scale)
-    return dx
+/// What the norms of windows and of whole images share.
+private struct Norm: Sendable {
+    let p: Int
+    init(_ attributes: Attributes) throws {
+        p = try attributes.int("p", default: 2)
+        guard p >= 1 else { throw OperatorError("has p = \(p), which must be at least 1") }
+        guard p <= 64 else { throw OperatorError(unsupported: "has p = \(p), which must be at most 64 here") }
+    }
+
+    /// |x|^p.
+    func powers(_ tape: inout Tape, _ x: Value) -> Value {
+        switch p {
+        case 1: tape.map(WB_MAP_abs, x)
+        case 2: tape.map(WB_MAP_multiply, x, x)
+        default: tape.map(WB_MAP_abs_power, x, a: Float(p))
+        }
+    }
+
+    func root(_ tape: inout Tape, _ sum: Value) -> Value {
+        switch p {
+        case 1: sum
+        case 2: tape.map(WB_MAP_sqrt, sum)
+        default: tape.map(WB_MAP_abs_power, sum, a: 1 / Float(p))
+        }
+    }
+
+    /// dy y^(1 − p), what goes back to the sum, but for a factor that cancels; 0 where y is.
+    func share(_ tape: inout Tape, _ dy: Value, _ y: Value) -> Value {
+        if p == 1 { return dy }
+        let power = p == 2 ? y : tape.map(WB_MAP_abs_power, y, a: Float(p - 1))
+        return tape.map(WB_MAP_divide_or_zero, dy, power)
+    }
+
+    /// sign(x) |x|^(p − 1) times what arrived at each number, where one may serve several.
+    func cotangent(_ tape: inout Tape, _ x: Value, _ arrived: Value) -> Value {
+        switch p {
+        case 1: tape.map(WB_MAP_abs_vjp, x, arrived)
+        case 2: tape.map(WB_MAP_multiply, x, arrived)
+        default:
+            tape.map(
+                WB_MAP_multiply, tape.map(WB_MAP_abs_vjp, x, arrived),
+                tape.map(WB_MAP_abs_power, x, a: Float(p - 1)))
+        }
+    }
+}
+
+package struct LpPool: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
+    package static let name = "LpPool"
+    package static let formula = "y = (sum of |x|^p over a window)^(1/p)"
+    package let role: Role = .pools
+    private let pooling: Pooling, norm: Norm
+    package init(_ attributes: Attributes) throws {
+        var pooling = try Pooling(attributes)
+        pooling.sums = true
+        self.pooling = pooling
+        norm = try Norm(attributes)
+    }
+    package let gradientNeeds: GradientNeeds = [.inputs, .output]
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "X"))
+        let sum = try pooling.forward(&tape, .averagePool, norm.powers(&tape, x))
+        return [.value(norm.root(&tape, sum))]
+    }
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        let share = norm.share(&tape, dy, try tape.value(node.output))
+        return norm.cotangent(&tape, x, try pooling.averageVJP(&tape, share, of: tape.shape(x)))
+    }
+}
+
+/// The dimensions that a global pool takes together: all behind pictures and channels.
+private func cells(_ shape: Shape) throws -> [Int] {
+    guard shape.rank >= 3 else {
+        throw OperatorError("works on tensors of rank 3 and more, and its input has the shape \(shape)")
+    }
+    return Array(2..<shape.rank)
 }
 
 package struct GlobalAveragePool: UnaryOperator {
     package var keepsPicturesApart: Bool { true }
     package static let name = "GlobalAveragePool"
-    package static let formula = "y = mean over height and width"
+    package static let formula = "y = mean over all cells of a channel"
     package let role: Role = .pools
     package let dependence: Dependence = .averages
     package init(_ attributes: Attributes) throws {}
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "X"))
-        _ = try image(tape.shape(x))
-        return [.value(tape.spatialMean(x))]
+        let axes = try cells(tape.shape(x))
+        return [.value(tape.reduce(x, axes: axes, divisor: Float(tape.shape(x).count(axes))))]
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let shape = tape.shape(try required(node.inputs, 0, "X"))
-        let scale = 1 / Float(shape.dims[2] * shape.dims[3])
-        return spread(&tape, dy, over: shape, axes: [2, 3], scale: scale)
+        let axes = try cells(shape)
+        return tape.spread(dy, over: shape, axes: axes, scale: 1 / Float(shape.count(axes)))
     }
 }
 
 package struct GlobalMaxPool: UnaryOperator {
     package var keepsPicturesApart: Bool { true }
     package static let name = "GlobalMaxPool"
-    package static let formula = "y = largest over height and width; the gradient goes to the first of equals"
+    package static let formula = "y = largest of all cells of a channel; the gradient goes to the first of equals"
     package let role: Role = .pools
     package let dependence: Dependence = .largest
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
-    private func pool(_ shape: Shape) throws -> MaxPool {
-        try MaxPool(Attributes(opset: 13, ["kernel_shape": .ints(Array(image(shape).dims[2...]))]))
+    /// With one window; beyond three axes it is a reduction.
+    private func pool(_ shape: Shape) throws -> (any UnaryOperator) {
+        let axes = try cells(shape)
+        return shape.rank <= 5
+            ? try MaxPool(Attributes(opset: 13, ["kernel_shape": .ints(Array(shape.dims[2...]))]))
+            : try ReduceMax(Attributes(opset: 13, ["axes": .ints(axes)]))
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try pool(tape.shape(required(inputs, 0, "X"))).forward(&tape, inputs, outputs: outputs)
@@ -147,78 +229,23 @@ package struct GlobalMaxPool: UnaryOperator {
     }
 }
 
-/// What ReduceMean and ReduceSum share.
-private struct Reduction: Sendable {
-    private let listed: [Int]?, axesAreInput: Bool, keepDims: Bool, emptyMeansNone: Bool
-
-    init(_ attributes: Attributes, axesAreInputFrom opset: Int) throws {
-        axesAreInput = attributes.opset >= opset
-        listed = axesAreInput ? nil : try attributes.ints("axes")
-        keepDims = try attributes.int("keepdims", default: 1) != 0
-        emptyMeansNone = axesAreInput ? try attributes.int("noop_with_empty_axes", default: 0) != 0 : false
-    }
-
-    func axes(_ shape: Shape, _ inputs: [Operand?]) throws -> [Int] {
-        let given = axesAreInput ? try constant(inputs, 1, "axes")?.ints() : listed
-        if given ?? [] == [] { return emptyMeansNone ? [] : Array(0..<shape.rank) }
-        return Array(Set(try given!.map { try normalised($0, rank: shape.rank) })).sorted()
-    }
-
-    func forward(_ tape: inout Tape, _ inputs: [Operand?], mean: Bool) throws -> [Operand] {
-        let x = try tape.value(required(inputs, 0, "data"))
-        let shape = tape.shape(x)
-        let axes = try axes(shape, inputs)
-        if axes.isEmpty { return [.value(x)] }
-        let count = axes.map { shape.dims[$0] }.reduce(1, *)
-        let y = tape.reduce(x, axes: axes, divisor: mean ? Float(count) : 1)
-        if keepDims { return [.value(y)] }
-        return [
-            .value(
-                tape.reshape(
-                    y, to: Shape(shape.dims.indices.filter { !axes.contains($0) }.map { shape.dims[$0] })))
-        ]
-    }
-
-    func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value, mean: Bool) throws -> Value {
-        let shape = tape.shape(try required(node.inputs, 0, "data"))
-        let axes = try axes(shape, node.inputs)
-        let count = axes.map { shape.dims[$0] }.reduce(1, *)
-        return spread(&tape, dy, over: shape, axes: axes, scale: mean ? 1 / Float(count) : 1)
-    }
-}
-
-package struct ReduceMean: UnaryOperator {
-    package static let name = "ReduceMean"
-    package static let formula = "y = mean over axes"
-    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 18 ? 2 : 1) }
+package struct GlobalLpPool: UnaryOperator {
+    package var keepsPicturesApart: Bool { true }
+    package static let name = "GlobalLpPool"
+    package static let formula = "y = (sum of |x|^p over all cells of a channel)^(1/p)"
     package let role: Role = .pools
-    package let dependence: Dependence = .averages
-    private let reduction: Reduction
-    package init(_ attributes: Attributes) throws {
-        reduction = try Reduction(attributes, axesAreInputFrom: 18)
-    }
+    private let norm: Norm
+    package init(_ attributes: Attributes) throws { norm = try Norm(attributes) }
+    package let gradientNeeds: GradientNeeds = [.inputs, .output]
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        try reduction.forward(&tape, inputs, mean: true)
+        let x = try tape.value(required(inputs, 0, "X"))
+        let axes = try cells(tape.shape(x))
+        let sum = tape.reduce(norm.powers(&tape, x), axes: axes)
+        return [.value(norm.root(&tape, sum))]
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        try reduction.vjp(&tape, node, dy, mean: true)
-    }
-}
-
-package struct ReduceSum: UnaryOperator {
-    package static let name = "ReduceSum"
-    package static let formula = "y = sum over axes"
-    package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1) }
-    package let role: Role = .pools
-    package let dependence: Dependence = .averages
-    private let reduction: Reduction
-    package init(_ attributes: Attributes) throws {
-        reduction = try Reduction(attributes, axesAreInputFrom: 13)
-    }
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        try reduction.forward(&tape, inputs, mean: false)
-    }
-    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        try reduction.vjp(&tape, node, dy, mean: false)
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        let share = norm.share(&tape, dy, try tape.value(node.output))
+        return norm.cotangent(&tape, x, share)
     }
 }

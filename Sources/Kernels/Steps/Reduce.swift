@@ -3,15 +3,27 @@
 import CLRuntime
 import CMicrokernels
 
-/// Sum (divided by a number) or maximum over some axes, by the tree of kernels/reduce.clh.
+/// What a reduction makes of its terms: kernels/types.clh.
+package typealias Reduction = wb_reduction
+
+/// A sum (divided by a number), an extreme or a product over some axes, by the tree of kernels/tree.clh.
 package struct Reduce: Step {
-    let maximum: Bool
+    let kind: Reduction
     let x: Value, offsets: Value, y: Value
     let grid: Grid
     let terms: Int
     let divisor: Float
 
-    package var kernel: String { maximum ? "reduce_max" : "reduce_sum" }
+    package var kernel: String {
+        switch kind {
+        case WB_REDUCE_MAX: "reduce_max"
+        case WB_REDUCE_MIN: "reduce_min"
+        case WB_REDUCE_PRODUCT: "reduce_product"
+        case WB_REDUCE_MAGNITUDES: "reduce_magnitudes"
+        case WB_REDUCE_SQUARES: "reduce_squares"
+        default: "reduce_sum"
+        }
+    }
     package var reads: [Value] { [x, offsets] }
     package var writes: [Value] { [y] }
     package var operations: Int { grid.count * terms }
@@ -20,7 +32,7 @@ package struct Reduce: Step {
     package func run(_ cpu: CPUFrame) {
         let (px, py) = (cpu.pointer(x), cpu.pointer(y))
         let list = cpu.integers(offsets)
-        let kind: Int32 = maximum ? 1 : 0
+        let kind = Int32(kind.rawValue)
         if grid.outer >= cpu.threads {
             withUnsafePointer(to: grid.raw) { raw in
                 cpu.split(grid.outer, minimum: max(1, 8192 / max(1, grid.inner * terms))) { begin, end, _ in
@@ -40,16 +52,18 @@ package struct Reduce: Step {
     package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
         let arguments: [CLArgument] = [
             frame.buffer(x), frame.buffer(offsets), frame.buffer(y), .structure(grid.raw),
-            .int(maximum ? 1 : 0), .int(Int32(terms)), .float(divisor),
+            .int(Int32(terms)), .float(divisor),
         ]
+        let option = "-DWB_KIND=\(kind.rawValue)"
         switch frame.device.shape {
         case .cpu:
             return [
                 try frame.launch(
-                    "reduce", in: "reduce", options: "-DWB_CPU_SHAPE=1", arguments,
+                    "reduce", in: "reduce", options: option + " -DWB_CPU_SHAPE=1", arguments,
                     global: CLSize(max(1, grid.outer * ((grid.inner + 15) / 16))), local: 1)
             ]
-        case .gpu: return [try frame.launch("reduce", in: "reduce", arguments, count: grid.count)]
+        case .gpu:
+            return [try frame.launch("reduce", in: "reduce", options: option, arguments, count: grid.count)]
         }
     }
 }
@@ -86,6 +100,7 @@ package struct Softmax: Step {
         [
             try frame.launch(
                 inputs.count == 1 ? "softmax" : "softmax_vjp", in: "reduce",
+                options: frame.device.shape == .cpu ? "-DWB_CPU_SHAPE=1" : "",
                 inputs.map(frame.buffer) + [frame.buffer(output), .structure(rows), .int(logarithm ? 1 : 0)],
                 count: count)
         ]
@@ -206,20 +221,31 @@ package struct ChannelMap: Step {
 
 extension Tape {
     /// Reduces `x` over `axes`, which stay as dimensions of extent 1.
-    /// - Parameter divisor: what a sum is divided by: the number of terms gives a mean.
-    package mutating func reduce(_ x: Value, axes: [Int], maximum: Bool = false, divisor: Float = 1) -> Value
-    {
+    /// - Parameter divisor: what the result is divided by: of a sum, the number of terms gives a mean.
+    package mutating func reduce(
+        _ x: Value, axes: [Int], _ kind: Reduction = WB_REDUCE_SUM, divisor: Float = 1
+    ) -> Value {
         let shape = self.shape(x)
-        let axes = axes.sorted()
-        let y = value(Shape(shape.dims.indices.map { axes.contains($0) ? 1 : shape.dims[$0] }))
+        let y = value(shape.reduced(axes))
         if isSketch { return y }
-        let kept = shape.dims.indices.filter { !axes.contains($0) }
-        // Where the terms lie, the last axis innermost.
-        let strides = strides(x)
-        let walked = axes.map { (extent: shape.dims[$0], stride: strides[$0]) }
-        let terms = walked.reduce(1) { $0 * $1.extent }
+        let (table, kept) = (terms(of: x, along: axes), shape.dims.indices.filter { !axes.contains($0) })
+        add(
+            Reduce(
+                kind: kind, x: x, offsets: table.offsets, y: y,
+                grid: Grid(
+                    dims: kept.map { shape.dims[$0] }, x: kept.map { strides(x)[$0] },
+                    y: kept.map { self.shape(y).strides[$0] }, x0: offset(x)),
+                terms: table.count, divisor: divisor))
+        return y
+    }
+
+    /// Where the terms of a reduction lie, the last axis innermost.
+    mutating func terms(of x: Value, along axes: [Int]) -> (offsets: Value, count: Int) {
+        let (dims, strides) = (shape(x).dims, strides(x))
+        let walked = axes.sorted().map { (extent: dims[$0], stride: strides[$0]) }
+        let count = walked.reduce(1) { $0 * $1.extent }
         let table = weights(
-            PackedWeights(integers: terms, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) {
+            PackedWeights(integers: count, key: .offsets(walked.flatMap { [$0.extent, $0.stride] })) {
                 table in
                 table[0] = 0
                 var count = 1
@@ -232,14 +258,7 @@ extension Tape {
                     count *= extent
                 }
             })
-        add(
-            Reduce(
-                maximum: maximum, x: x, offsets: table, y: y,
-                grid: Grid(
-                    dims: kept.map { shape.dims[$0] }, x: kept.map { strides[$0] },
-                    y: kept.map { self.shape(y).strides[$0] }, x0: offset(x)),
-                terms: terms, divisor: divisor))
-        return y
+        return (table, count)
     }
 
     /// Sums `x` to a shape that broadcasts to its own.
@@ -251,6 +270,14 @@ extension Tape {
             return i < 0 || (target.dims[i] == 1 && shape.dims[d] != 1)
         }
         return reshape(axes.isEmpty ? x : reduce(x, axes: axes), to: target)
+    }
+
+    /// The cotangent of a sum over axes, or of a multiple of it: every element gets the same share.
+    mutating func spread(_ dy: Value, over shape: Shape, axes: [Int], scale: Float) -> Value {
+        let source = reshape(dy, to: shape.reduced(axes))
+        let dx = value(shape)
+        copy(source, into: dx, strides: shape.strides, as: shape, scale: scale)
+        return dx
     }
 
     /// Mean over the last two dimensions of [N, C, H, W].
