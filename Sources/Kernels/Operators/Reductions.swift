@@ -113,12 +113,6 @@ extension Shape {
     }
 }
 
-/// The result of integer arithmetic that must not overflow.
-private func checked(_ result: (partialValue: Int, overflow: Bool)) throws -> Int {
-    if result.overflow { throw OperatorError("computes a shape that overflows") }
-    return result.partialValue
-}
-
 private func sum(_ terms: [Int]) throws -> Int {
     try terms.reduce(0) { try checked($0.addingReportingOverflow($1)) }
 }
