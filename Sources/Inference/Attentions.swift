@@ -46,10 +46,14 @@ extension Network {
         for i in softmaxes {
             guard let name = nodes[i].makes.first, let shape = byValue[name]?.valueShape else { continue }
             let dims = shape.dims
-            guard dims.count == 4 || dims.count == 3, dims[dims.count - 1] == dims[dims.count - 2] else { continue }
+            guard dims.count == 4 || dims.count == 3, dims[dims.count - 1] == dims[dims.count - 2] else {
+                continue
+            }
             let count = dims[dims.count - 1]
             guard let found = rows.first(where: { $0.count == count }), dims.count == 3 || dims[0] == 1 else {
-                throw none("the block of “\(shortened(nodes[i].name))” attends within windows, or to other tokens than those of the picture")
+                throw none(
+                    "the block of “\(shortened(nodes[i].name))” attends within windows, or to other tokens than those of the picture"
+                )
             }
             guard tokens == nil || tokens!.count == count else {
                 throw none("its blocks have different numbers of tokens, \(tokens!.count) and \(count)")
@@ -70,7 +74,8 @@ extension Network {
         if let other = layers[first...].first(where: {
             $0.isOnEveryWay && $0.cells > 1 && $0.cells != tokens.height * tokens.width
         }) {
-            throw none("its tokens are not the same throughout: “\(shortened(other.name))” has \(other.cells)")
+            throw none(
+                "its tokens are not the same throughout: “\(shortened(other.name))” has \(other.cells)")
         }
         return Attentions(
             values: values, heads: heads, count: tokens.count, tokens: tokens,

@@ -264,11 +264,12 @@ struct OperatorsCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let all = OperatorList.all.sorted { $0.name < $1.name }
+        let all = OperatorList.all.sorted { $0.fullName < $1.fullName }
         if json {
             let operators = all.map {
                 JSON.object([
-                    ("name", .string($0.name)), ("forward", .bool(true)), ("gradient", .bool($0.hasGradient)),
+                    ("name", .string($0.fullName)), ("forward", .bool(true)),
+                    ("gradient", .bool($0.hasGradient)),
                     ("opsets", JSON([$0.opsets.lowerBound, $0.opsets.upperBound])),
                     ("formula", .string($0.formula)),
                 ])
@@ -278,7 +279,7 @@ struct OperatorsCommand: ParsableCommand {
         }
         let rows = all.map {
             [
-                $0.name, "yes", $0.hasGradient ? "yes" : "no",
+                $0.fullName, "yes", $0.hasGradient ? "yes" : "no",
                 "\($0.opsets.lowerBound)–\($0.opsets.upperBound)", $0.formula,
             ]
         }

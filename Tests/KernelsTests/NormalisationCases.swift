@@ -15,7 +15,8 @@ extension Cases {
     ///   - scale, bias: shapes.
     ///   - outputs: 1, or more with the statistics.
     static func layer(
-        _ name: String = "LayerNormalization", _ x: [Int], axis: Int? = nil, scale: [Int]? = nil, bias: Bool = true,
+        _ name: String = "LayerNormalization", _ x: [Int], axis: Int? = nil, scale: [Int]? = nil,
+        bias: Bool = true,
         epsilon: Float? = nil, opset: Int = 17, outputs: Int = 1, fill: OperatorCase.Fill = .uniform(2)
     ) -> OperatorCase {
         let from = axis.map { $0 < 0 ? $0 + x.count : $0 } ?? x.count - 1
@@ -25,7 +26,9 @@ extension Cases {
         if let epsilon { attributes["epsilon"] = .float(epsilon) }
         let shape = scale ?? Array(x[from...])
         var test = OperatorCase(
-            name, "axis \(axis.map(String.init) ?? "default")" + (epsilon.map { ", ε \($0)" } ?? "") + (outputs > 1 ? ", \(outputs) outputs" : ""),
+            name,
+            "axis \(axis.map(String.init) ?? "default")" + (epsilon.map { ", ε \($0)" } ?? "")
+                + (outputs > 1 ? ", \(outputs) outputs" : ""),
             opset: opset, attributes,
             [.activation(x, fill), .constant(shape, .between(0.5, 2))]
                 + (isCentred && bias ? [.constant(shape)] : []), outputs: outputs
@@ -34,7 +37,9 @@ extension Cases {
                 inputs[0]!, axes: Array(from..<x.count), scale: { inputs[1]!.broadcast($0) },
                 bias: { inputs.count > 2 ? inputs[2]!.broadcast($0) : 0 }, epsilon: Double(epsilon ?? 1e-5),
                 isCentred: isCentred)
-            return isCentred ? Array([found.y, found.mean, found.inverse].prefix(outputs)) : Array([found.y, found.inverse].prefix(outputs))
+            return isCentred
+                ? Array([found.y, found.mean, found.inverse].prefix(outputs))
+                : Array([found.y, found.inverse].prefix(outputs))
         }
         test.independent = x[0] == 5 && from > 0
         return test
@@ -79,7 +84,8 @@ extension Cases {
             cases.append(
                 OperatorCase(
                     simplified ? "SkipSimplifiedLayerNormalization" : "SkipLayerNormalization",
-                    "\(outputs) outputs" + (term ? ", bias" : ""), ["epsilon": .float(1e-5)], inputs, outputs: outputs
+                    "\(outputs) outputs" + (term ? ", bias" : ""), ["epsilon": .float(1e-5)], inputs,
+                    outputs: outputs
                 ) { inputs in
                     var sum = Reference.binary(inputs[0]!, inputs[1]!, +)
                     if term { sum = Reference.binary(sum, inputs.last!!, +) }
@@ -140,7 +146,8 @@ extension Cases {
         instance([2, 4, 37]), instance([1, 70, 2, 3]), instance([2, 3, 2, 3, 4]), instance([2, 16, 1, 5]),
         instance([2, 3, 2, 2, 2, 2]),
         group([5, 8, 4, 3], 2), group([2, 32, 5, 7], 2), group([1, 48, 3, 3], 3), group([2, 6, 5], 3),
-        group([2, 6, 3, 2, 2], 1), group([2, 12, 3, 3], 12), group([2, 32, 3, 5], 1), group([2, 10, 3, 3], 5),
+        group([2, 6, 3, 2, 2], 1), group([2, 12, 3, 3], 12), group([2, 32, 3, 5], 1),
+        group([2, 10, 3, 3], 5),
         group([5, 8, 4, 3], 2, opset: 18), group([2, 32, 5, 7], 2, opset: 20), group([2, 64, 7, 6], 4),
         group([3, 24], 3),
     ]
@@ -148,24 +155,28 @@ extension Cases {
     static let otherNormalisations: [OperatorCase] = {
         var cases: [OperatorCase] = []
         for (x, axes) in [
-            ([3, 5, 3, 4], nil), ([2, 33, 3, 4], [0, 2, 3]), ([2, 5, 3, 4], [1]), ([4, 20], [-1]), ([4, 20], [0]),
+            ([3, 5, 3, 4], nil), ([2, 33, 3, 4], [0, 2, 3]), ([2, 5, 3, 4], [1]), ([4, 20], [-1]),
+            ([4, 20], [0]),
             ([2, 17, 5, 4], [0, 1]),
         ] as [([Int], [Int]?)] {
             cases.append(
                 OperatorCase(
-                    "MeanVarianceNormalization", "axes \(axes ?? [])", opset: 13, axes.map { ["axes": .ints($0)] } ?? [:],
+                    "MeanVarianceNormalization", "axes \(axes ?? [])", opset: 13,
+                    axes.map { ["axes": .ints($0)] } ?? [:],
                     [.activation(x, .uniform(2))]
                 ) {
                     [
                         Reference.normalise(
-                            $0[0]!, axes: (axes ?? [0, 2, 3]).map { $0 < 0 ? $0 + x.count : $0 }, scale: { _ in 1 },
+                            $0[0]!, axes: (axes ?? [0, 2, 3]).map { $0 < 0 ? $0 + x.count : $0 },
+                            scale: { _ in 1 },
                             bias: { _ in 0 }, epsilon: 1e-9, isOutside: true
                         ).y
                     ]
                 })
         }
         for (x, axis, p) in [
-            ([3, 20], nil, nil), ([2, 5, 3, 4], 1, 2), ([2, 5, 3, 4], -1, 1), ([5, 33], 1, 1), ([4, 7], 0, 2),
+            ([3, 20], nil, nil), ([2, 5, 3, 4], 1, 2), ([2, 5, 3, 4], -1, 1), ([5, 33], 1, 1),
+            ([4, 7], 0, 2),
         ] as [([Int], Int?, Int?)] {
             var attributes: [String: Attribute] = [:]
             if let axis { attributes["axis"] = .int(axis) }
@@ -192,9 +203,27 @@ extension Cases {
         ("ReduceMin", .distinct, { ($0.min()!, abs($0.min()!)) }),
         ("ReduceProd", .between(0.7, 1.3), { ($0.reduce(1, *), Double($0.count) * abs($0.reduce(1, *))) }),
         ("ReduceL1", .away(from: [0]), { ($0.map(abs).reduce(0, +), $0.map(abs).reduce(0, +)) }),
-        ("ReduceL2", .uniform(2), { let s = $0.map { $0 * $0 }.reduce(0, +).squareRoot(); return (s, s) }),
-        ("ReduceSumSquare", .uniform(2), { let s = $0.map { $0 * $0 }.reduce(0, +); return (s, s) }),
-        ("ReduceLogSum", .between(0.2, 3), { let s = log($0.reduce(0, +)); return (s, abs(s) + 1) }),
+        (
+            "ReduceL2", .uniform(2),
+            {
+                let s = $0.map { $0 * $0 }.reduce(0, +).squareRoot()
+                return (s, s)
+            }
+        ),
+        (
+            "ReduceSumSquare", .uniform(2),
+            {
+                let s = $0.map { $0 * $0 }.reduce(0, +)
+                return (s, s)
+            }
+        ),
+        (
+            "ReduceLogSum", .between(0.2, 3),
+            {
+                let s = log($0.reduce(0, +))
+                return (s, abs(s) + 1)
+            }
+        ),
         (
             "ReduceLogSumExp", .uniform(4),
             {
@@ -236,8 +265,11 @@ extension Cases {
         // A product in which there are zeros.
         cases.append(
             OperatorCase(
-                "ReduceProd", "zeros", [.activation([3, 4], .exactly([1, 2, 0, 3, 0, 5, 0, 1, 2, 2, 1.5, -1])), .ints([1])]
-                ).with(opset: 18) { [Reference.reduce($0[0]!, axes: [1], keep: true) { ($0.reduce(1, *), abs($0.reduce(1, *))) }] })
+                "ReduceProd", "zeros",
+                [.activation([3, 4], .exactly([1, 2, 0, 3, 0, 5, 0, 1, 2, 2, 1.5, -1])), .ints([1])]
+            ).with(opset: 18) {
+                [Reference.reduce($0[0]!, axes: [1], keep: true) { ($0.reduce(1, *), abs($0.reduce(1, *))) }]
+            })
         return cases
     }()
 
@@ -252,7 +284,8 @@ extension Cases {
         if last { attributes["select_last_index"] = .int(1) }
         let along = axis.map { $0 < 0 ? $0 + x.count : $0 } ?? 0
         return OperatorCase(
-            name, "axis \(along)" + (keep ? ", keeps" : "") + (last ? ", last" : ""), opset: opset, attributes,
+            name, "axis \(along)" + (keep ? ", keeps" : "") + (last ? ", last" : ""), opset: opset,
+            attributes,
             [.activation(x, fill)]
         ) {
             [
@@ -274,7 +307,8 @@ extension Cases {
                 cases.append(choice(name, [2, 5, 3, 4], axis: -1, keep: last, last: last))
             }
             cases += [
-                choice(name, [2, 5, 3, 4], axis: nil, opset: 7), choice(name, [2, 5, 3, 4], axis: 1, keep: false),
+                choice(name, [2, 5, 3, 4], axis: nil, opset: 7),
+                choice(name, [2, 5, 3, 4], axis: 1, keep: false),
                 choice(name, [5, 1000], axis: 1), choice(name, [17], axis: 0, keep: false),
             ]
         }
@@ -295,7 +329,9 @@ extension Cases {
                     ) { Array(Reference.top($0[0]!, axis: along, k: k, smallest: smallest).prefix(outputs)) })
             }
         }
-        for (x, axis, opset) in [([3, 10], nil, 13), ([2, 5, 3, 4], 1, 13), ([2, 5, 3, 4], 2, 11), ([5, 6], nil, 7)]
+        for (x, axis, opset) in [
+            ([3, 10], nil, 13), ([2, 5, 3, 4], 1, 13), ([2, 5, 3, 4], 2, 11), ([5, 6], nil, 7),
+        ]
             as [([Int], Int?, Int)]
         {
             cases.append(
@@ -317,12 +353,16 @@ extension Cases {
     static let norms: [OperatorCase] = {
         var cases: [OperatorCase] = []
         for (title, p, x, window, opset) in [
-            ("p 1", 1, [2, 5, 6, 7], Reference.Window(kernel: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1]), 11),
+            (
+                "p 1", 1, [2, 5, 6, 7],
+                Reference.Window(kernel: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1]), 11
+            ),
             ("p 3", 3, [1, 17, 6, 5], Reference.Window(kernel: [2, 3]), 18),
             ("dilations", 2, [1, 4, 9, 8], Reference.Window(kernel: [2, 3], dilations: [2, 2]), 18),
         ] as [(String, Int, [Int], Reference.Window, Int)] {
             let attributes: [String: Attribute] = [
-                "kernel_shape": .ints(window.kernel), "strides": .ints(window.strides), "pads": .ints(window.pads),
+                "kernel_shape": .ints(window.kernel), "strides": .ints(window.strides),
+                "pads": .ints(window.pads),
                 "p": .int(p), "dilations": .ints(window.dilations),
             ]
             cases.append(
@@ -333,7 +373,8 @@ extension Cases {
         for (x, p) in [([5, 17, 4, 3], nil), ([2, 3, 7], 1), ([2, 3, 2, 3, 2], 3)] as [([Int], Int?)] {
             cases.append(
                 OperatorCase(
-                    "GlobalLpPool", "p \(p ?? 2)", p.map { ["p": .int($0)] } ?? [:], [.activation(x, .away(from: [0]))]
+                    "GlobalLpPool", "p \(p ?? 2)", p.map { ["p": .int($0)] } ?? [:],
+                    [.activation(x, .away(from: [0]))]
                 ) { [Reference.reduce($0[0]!, axes: Array(2..<x.count), power: Double(p ?? 2))] })
             cases.append(
                 OperatorCase("GlobalAveragePool", "\(x.count - 2) axes", [.activation(x)]) {
@@ -341,7 +382,11 @@ extension Cases {
                 })
             cases.append(
                 OperatorCase("GlobalMaxPool", "\(x.count - 2) axes", [.activation(x, .distinct)]) {
-                    [Reference.reduce($0[0]!, axes: Array(2..<x.count), keep: true) { ($0.max()!, abs($0.max()!)) }]
+                    [
+                        Reference.reduce($0[0]!, axes: Array(2..<x.count), keep: true) {
+                            ($0.max()!, abs($0.max()!))
+                        }
+                    ]
                 })
         }
         return cases
@@ -402,7 +447,8 @@ extension Reference {
         let inverse = reduce(x, axes: axes, keep: true) { row in
             let mean = isCentred ? row.reduce(0, +) / Double(row.count) : 0
             let variance = row.map { ($0 - mean) * ($0 - mean) }.reduce(0, +) / Double(row.count)
-            let value = isOutside ? 1 / (variance.squareRoot() + epsilon) : 1 / (variance + epsilon).squareRoot()
+            let value =
+                isOutside ? 1 / (variance.squareRoot() + epsilon) : 1 / (variance + epsilon).squareRoot()
             // What the mean's rounding does to it.
             let size = row.map(abs).max()!
             return (value, value * (1 + size * value))
@@ -412,7 +458,9 @@ extension Reference {
         forEachIndex(x.dims) { index in
             let (m, r) = (mean.broadcast(index), inverse.broadcast(index))
             y.values[i] = (x[index] - m) * r * scale(index) + bias(index)
-            y.magnitudes[i] = (abs(x[index]) + abs(m) + 1 / r * 0.01) * r * (1 + r * 0.1) * abs(scale(index)) + abs(bias(index))
+            y.magnitudes[i] =
+                (abs(x[index]) + abs(m) + 1 / r * 0.01) * r * (1 + r * 0.1) * abs(scale(index))
+                + abs(bias(index))
             i += 1
         }
         return (y, mean, inverse)

@@ -14,8 +14,8 @@ import Testing
             $0.hasPrefix("| ")
         }
         .map(String.init)
-        let expected = OperatorList.all.sorted { $0.name < $1.name }.map { type in
-            "| \(type.name) | \(type.opsets.lowerBound)–\(type.opsets.upperBound) | \(type.hasGradient ? "yes" : "–") | "
+        let expected = OperatorList.all.sorted { $0.fullName < $1.fullName }.map { type in
+            "| \(type.fullName) | \(type.opsets.lowerBound)–\(type.opsets.upperBound) | \(type.hasGradient ? "yes" : "–") | "
                 + type.formula.replacingOccurrences(of: "|", with: "\\|") + " |"
         }
         #expect(

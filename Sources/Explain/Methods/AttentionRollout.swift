@@ -54,7 +54,8 @@ extension AttentionMethod {
             for (i, all) in probabilities.enumerated().reversed() {
                 let size = all.count / batch.size
                 let own = picture * size..<(picture + 1) * size
-                let block = block(all[own], gradient: gradients.map { $0[i][own] }, heads: attentions.heads[i])
+                let block = block(
+                    all[own], gradient: gradients.map { $0[i][own] }, heads: attentions.heads[i])
                 var next = row
                 for (token, weight) in row.enumerated() where weight != 0 {
                     for k in 0..<count { next[k] += weight * block[token * count + k] }
@@ -84,7 +85,8 @@ package enum HeadFusion: String, SettingChoice {
 package struct AttentionRollout: AttentionMethod {
     package static let name = "rollout"
     package static let title = "Attention rollout"
-    package static let formula = "row of the class token of the product over blocks of (mean over heads of A + 1) / 2"
+    package static let formula =
+        "row of the class token of the product over blocks of (mean over heads of A + 1) / 2"
     package static let source = "Abnar and Zuidema 2020"
     package static let isClassSpecific = false
     package static let cost = "1 forward"

@@ -48,8 +48,9 @@ private struct LayerRows: Sendable {
     }
 
     /// The means and the inverse deviations of the rows, which some ask for beside the result.
-    func statistics(_ tape: inout Tape, _ x: Value) throws -> (means: Value?, deviations: Value, inverse: Value)
-    {
+    func statistics(_ tape: inout Tape, _ x: Value) throws -> (
+        means: Value?, deviations: Value, inverse: Value
+    ) {
         let axes = try rows(tape.shape(x), scale: nil, bias: nil).axes
         let count = Float(tape.shape(x).count(axes))
         let means = isCentred ? tape.reduce(x, axes: axes, divisor: count) : nil
@@ -218,7 +219,8 @@ private struct SkippedRows: Sendable {
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let sum = try sum(&tape, inputs)
         let found = try layer.forward(
-            &tape, sum, scale: weights(inputs, 2, "gamma"), bias: bias.flatMap { try constant(inputs, $0, "beta") },
+            &tape, sum, scale: weights(inputs, 2, "gamma"),
+            bias: bias.flatMap { try constant(inputs, $0, "beta") },
             means: false, inverse: false)
         if outputs == 1 { return [.value(found.y)] }
         let statistics = try layer.statistics(&tape, sum)
@@ -227,7 +229,8 @@ private struct SkippedRows: Sendable {
         return all.prefix(outputs).map { .value($0) }
     }
 
-    func vjp(_ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>) throws -> [Value?]
+    func vjp(_ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>) throws
+        -> [Value?]
     {
         func arrived(_ i: Int) -> Value? { i < cotangents.count ? cotangents[i] : nil }
         let sum = try sum(&tape, node.inputs)
@@ -236,7 +239,8 @@ private struct SkippedRows: Sendable {
             means: layer.isCentred ? arrived(1) : nil, inverse: arrived(2))
         if let beside = arrived(3) { dx = dx.map { tape.map(WB_MAP_add, $0, beside) } ?? beside }
         return try node.each(wanted) { input in
-            try input > 1 ? nil : dx.map { tape.sum($0, to: tape.shape(try required(node.inputs, input, "input"))) }
+            try input > 1
+                ? nil : dx.map { tape.sum($0, to: tape.shape(try required(node.inputs, input, "input"))) }
         }
     }
 }
@@ -249,7 +253,8 @@ package struct SkipLayerNormalization: Operator {
     package let gradientNeeds: GradientNeeds = .inputs
     private let rows: SkippedRows
     package init(_ attributes: Attributes) throws {
-        rows = SkippedRows(layer: try LayerRows(attributes, isCentred: true, epsilon: 1e-12), bias: 3, term: 4)
+        rows = SkippedRows(
+            layer: try LayerRows(attributes, isCentred: true, epsilon: 1e-12), bias: 3, term: 4)
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try rows.forward(&tape, inputs, outputs: outputs)
@@ -378,14 +383,16 @@ package struct GroupNormalization: UnaryOperator {
         }
     }
 
-    private func parameters(_ tape: Tape, _ inputs: [Operand?]) throws -> (scale: HostTensor, bias: HostTensor)
-    {
+    private func parameters(_ tape: Tape, _ inputs: [Operand?]) throws -> (
+        scale: HostTensor, bias: HostTensor
+    ) {
         let (scale, bias) = (try weights(inputs, 1, "scale"), try weights(inputs, 2, "bias"))
         let shape = tape.shape(try required(inputs, 0, "X"))
         let count = scalesGroups ? rows.groups : shape.rank < 2 ? nil : shape.dims[1]
         guard scale.shape.count == count, bias.shape.count == count else {
             throw OperatorError(
-                "has \(scale.shape.count) scales and \(bias.shape.count) biases for an input of shape \(shape)")
+                "has \(scale.shape.count) scales and \(bias.shape.count) biases for an input of shape \(shape)"
+            )
         }
         return (scale, bias)
     }
@@ -431,7 +438,8 @@ package struct MeanVarianceNormalization: UnaryOperator {
 
 package struct LpNormalization: UnaryOperator {
     package static let name = "LpNormalization"
-    package static let formula = "y = x / (sum of |x|^p along an axis)^(1/p), p being 1 or 2; 0 where that is 0"
+    package static let formula =
+        "y = x / (sum of |x|^p along an axis)^(1/p), p being 1 or 2; 0 where that is 0"
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let axis: Int, p: Int

@@ -385,6 +385,8 @@ extension FusingOperator {
 
 extension Operator {
     package static var domain: String { "" }
+    /// The name for people, with the domain where it is not that of ONNX.
+    package static var fullName: String { domain.isEmpty ? name : domain + "." + name }
     package static var opsets: ClosedRange<Int> { 7...24 }
     package static var hasGradient: Bool { true }
     package static var accepts: Set<Meaning> { [.real] }

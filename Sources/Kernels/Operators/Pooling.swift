@@ -209,7 +209,8 @@ package struct GlobalAveragePool: UnaryOperator {
 package struct GlobalMaxPool: UnaryOperator {
     package var keepsPicturesApart: Bool { true }
     package static let name = "GlobalMaxPool"
-    package static let formula = "y = largest of all cells of a channel; the gradient goes to the first of equals"
+    package static let formula =
+        "y = largest of all cells of a channel; the gradient goes to the first of equals"
     package let role: Role = .pools
     package let dependence: Dependence = .largest
     package init(_ attributes: Attributes) throws {}

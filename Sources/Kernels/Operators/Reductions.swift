@@ -278,7 +278,8 @@ package struct ReduceLogSum: ReductionOperator {
 
 package struct ReduceLogSumExp: ReductionOperator {
     package static let name = "ReduceLogSumExp"
-    package static let formula = "y = m + log(sum of exp(x - m) over axes), m being the largest, or 0 if that is infinite"
+    package static let formula =
+        "y = m + log(sum of exp(x - m) over axes), m being the largest, or 0 if that is infinite"
     package let addsNegatives = true
     package let gradientNeeds: GradientNeeds = [.inputs, .output]
     package let axes: ReducedAxes
@@ -356,7 +357,8 @@ private struct Choice: Sendable {
 
 package struct ArgMax: Operator {
     package static let name = "ArgMax"
-    package static let formula = "which number along an axis is the largest: the first of equals, or the last; NaN before any"
+    package static let formula =
+        "which number along an axis is the largest: the first of equals, or the last; NaN before any"
     package static let hasGradient = false
     package static let accepts: Set<Meaning> = [.real, .integer]
     private let choice: Choice
@@ -372,7 +374,8 @@ package struct ArgMax: Operator {
 
 package struct ArgMin: Operator {
     package static let name = "ArgMin"
-    package static let formula = "which number along an axis is the smallest: the first of equals, or the last; NaN before any"
+    package static let formula =
+        "which number along an axis is the smallest: the first of equals, or the last; NaN before any"
     package static let hasGradient = false
     package static let accepts: Set<Meaning> = [.real, .integer]
     private let choice: Choice
@@ -388,7 +391,8 @@ package struct ArgMin: Operator {
 
 package struct TopK: Operator {
     package static let name = "TopK"
-    package static let formula = "the K largest, or smallest, numbers along an axis in order, and where they are"
+    package static let formula =
+        "the K largest, or smallest, numbers along an axis in order, and where they are"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 10 ? 2 : 1, outputs: 2) }
     package static let accepts: Set<Meaning> = [.real, .integer]
     package let gradientNeeds: GradientNeeds = .inputs

@@ -127,7 +127,8 @@ extension Tape {
         let form: Int32 = isAlong && inner.extent >= 16 ? 1 : isAcross ? 2 : 0
         let units = form == 2 ? grid.outer * ((grid.inner + 15) / 16) : (grid.count + 3) / 4
         let norm = wb_norm(
-            rows: grid.raw, dy0: Int32(inputs.last.map(offset)!), runs: Int32(runs), length: Int32(inner.extent),
+            rows: grid.raw, dy0: Int32(inputs.last.map(offset)!), runs: Int32(runs),
+            length: Int32(inner.extent),
             step: Int32(inner.stride), z_step: Int32(inner.z), form: form, units: Int32(units),
             centred: rows.isCentred ? 1 : 0, outside: rows.isOutside ? 1 : 0, epsilon: rows.epsilon)
 
