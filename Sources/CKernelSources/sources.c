@@ -63,6 +63,12 @@ static const char reduce[] = {
 static const char reverse_product[] = {
 #embed "../../kernels/reverse_product.cl"
     , 0};
+static const char sparse_formulas[] = {
+#embed "../../kernels/sparse.clh"
+    , 0};
+static const char sparse[] = {
+#embed "../../kernels/sparse.cl"
+    , 0};
 static const char winograd_formulas[] = {
 #embed "../../kernels/winograd.clh"
     , 0};
@@ -93,6 +99,8 @@ static const struct {
     {"reduce.clh", reduce_formulas},
     {"reduce.cl", reduce},
     {"reverse_product.cl", reverse_product},
+    {"sparse.clh", sparse_formulas},
+    {"sparse.cl", sparse},
     {"winograd.clh", winograd_formulas},
     {"winograd.cl", winograd},
 };

@@ -100,6 +100,8 @@ typedef struct {
         int64_t begin, int64_t end);
     void (*factors_vjp)(const wb_selection *, const int *offsets, const float *x, const float *dy, float *dx,
         int64_t begin, int64_t end);
+    void (*sparse)(const wb_grid *, const int *starts, const int *offsets, const float *weights, int weighted, const float *x,
+        float *y, int64_t begin, int64_t end);
 } wb_functions;
 
 // Packs panel `panel` of `panels` of weights transformed for such a tile, [position][panel][channel][32]; the others are left

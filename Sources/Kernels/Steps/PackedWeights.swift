@@ -26,6 +26,8 @@ package struct PackedWeights: Sendable {
         /// Where the terms of a sum lie: extents and strides.
         case offsets([Int])
         case zeros(Int)
+        /// Integers as they are.
+        case integers([Int32])
     }
 
     package init(
