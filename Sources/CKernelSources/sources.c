@@ -54,6 +54,12 @@ static const char pool[] = {
 static const char probe[] = {
 #embed "../../kernels/probe.cl"
     , 0};
+static const char quantise_formulas[] = {
+#embed "../../kernels/quantise.clh"
+    , 0};
+static const char quantise[] = {
+#embed "../../kernels/quantise.cl"
+    , 0};
 static const char reduce_formulas[] = {
 #embed "../../kernels/reduce.clh"
     , 0};
@@ -96,6 +102,8 @@ static const struct {
     {"pool.clh", pool_formulas},
     {"pool.cl", pool},
     {"probe.cl", probe},
+    {"quantise.clh", quantise_formulas},
+    {"quantise.cl", quantise},
     {"reduce.clh", reduce_formulas},
     {"reduce.cl", reduce},
     {"reverse_product.cl", reverse_product},

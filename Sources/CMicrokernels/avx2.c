@@ -12,6 +12,9 @@
 #define WB_NV 2
 #define WB_MR 6
 #define WB_PERMUTE(x, index) _mm256_permutevar8x32_ps((__m256)(x), (__m256i)(index))
+#define WB_DOT2(x, w) ((wb_ints)_mm256_madd_epi16((__m256i)(x), (__m256i)(w)))
+#define WB_EVEN(w) ((wb_ints)_mm256_srai_epi16(_mm256_slli_epi16((__m256i)(w), 8), 8))
+#define WB_ODD(w) ((wb_ints)_mm256_srai_epi16((__m256i)(w), 8))
 #include "microkernels.inc"
 #pragma clang attribute pop
 #endif

@@ -12,6 +12,9 @@
 #define WB_NV 2
 #define WB_MR 8
 #define WB_PERMUTE(x, index) _mm512_permutexvar_ps((__m512i)(index), (__m512)(x))
+#define WB_DOT2(x, w) ((wb_ints)_mm512_madd_epi16((__m512i)(x), (__m512i)(w)))
+#define WB_EVEN(w) ((wb_ints)_mm512_srai_epi16(_mm512_slli_epi16((__m512i)(w), 8), 8))
+#define WB_ODD(w) ((wb_ints)_mm512_srai_epi16((__m512i)(w), 8))
 #include "microkernels.inc"
 #pragma clang attribute pop
 #endif

@@ -448,7 +448,8 @@ public final class ExplanationSession {
                             Prediction(
                                 index: $0, label: session.model.label($0), logit: rows[i][$0],
                                 probability: probabilities[$0])
-                        }, note: ready.note, explanations: explanations, seconds: (ready.seconds, seconds),
+                        }, note: session.noted(ready.note), explanations: explanations,
+                        seconds: (ready.seconds, seconds),
                         view: ready.view, photo: ready.photo, memory: session.model.writing))
             }
         }
@@ -533,6 +534,16 @@ public final class ExplanationSession {
             sampleError: found.sampleError.map {
                 Grid2D(width: grid.width, height: grid.height, values: $0)
             }, samples: found.samples, completeness: found.completeness, note: found.note)
+    }
+
+    /// What is to be said of every picture's result, and of this one.
+    private func noted(_ note: String?) -> String? {
+        let notes = [
+            note,
+            model.network.isQuantised
+                ? "the network is quantised, so gradients go by the straight-through rule" : nil,
+        ].compactMap { $0 }
+        return notes.isEmpty ? nil : notes.joined(separator: "; ")
     }
 
     /// Class indices by falling score; of equals the lower index first, and NaN last.

@@ -278,10 +278,19 @@ package struct Network: Sendable {
         if !tensor.type.isFloatingPoint {
             // As they lie in the file, as numbers of 8 bytes, and as those that are kept.
             try limits.memory.check(24 * tensor.elementCount)
+            let types: [ONNXDataType: WholeType] = [
+                .uint8: .uint8, .int8: .int8, .uint16: .uint16, .int16: .int16, .int32: .int32,
+            ]
+            let type = types[tensor.type]
+            // Weights in whole numbers are lent like others.
+            if let type, type.isByte, tensor.elementCount > 4096 {
+                return HostTensor(
+                    shape, .deferredWholes { body in try tensor.withFloatBytes(body) }, type: type)
+            }
             do {
                 let ints = try tensor.ints()
                 shares.append(try limits.memory.reserve(8 * tensor.elementCount))
-                return HostTensor(shape, .ints(ints.map { Int($0) }))
+                return HostTensor(shape, .ints(ints.map { Int($0) }), type: type)
             } catch let error as ONNXError where error.kind == .invalidTensor {
                 // Beyond integers of 64 bits.
             }

@@ -30,8 +30,8 @@ package struct Planner {
     /// What is fed: the network's input or the value in its place, or what a source makes it of.
     package let inputs: [Value]
     package var input: Value { inputs[0] }
-    private let nodes: [NetworkNode]
-    private let running: [Bool]  // of each of them
+    let nodes: [NetworkNode]
+    let running: [Bool]  // of each of them
     private let rules: [any BackwardRule]
     private let isPaired: Bool
 
@@ -49,6 +49,8 @@ package struct Planner {
     }
     /// By the names of what they will make.
     var waiting: [String: WaitingProduct] = [:]
+    /// Whole numbers that somebody will read, as binary32.
+    private var shown: [String: Value] = [:]
     /// The memory of constants that became known with the shapes.
     var shares: [MemoryBudget.Share] = []
     let stored: Set<String>
@@ -216,6 +218,7 @@ package struct Planner {
             guard case .value(let value)? = operands[name] else { continue }
             operands[name] = .value(
                 tape.stating(value, node.operation.meaning(ofOutput: i, inputs)))
+            if stored.contains(name), tape.element(value) != .float32 { shown[name] = tape.asFloats(value) }
         }
     }
 
@@ -240,6 +243,7 @@ package struct Planner {
 
     /// The value of that name, which must be stored.
     package func value(_ name: String) throws -> Value {
+        if let shown = shown[name] { return shown }
         guard case .value(let value)? = operands[name] else {
             throw NetworkError(.noSuchValue, network.unknownValue(name))
         }
@@ -361,6 +365,7 @@ package struct Planner {
         func add(_ contribution: Value, to name: String) {
             cotangents[name] = cotangents[name].map { tape.map(WB_MAP_add, $0, contribution) } ?? contribution
         }
+        let scoreQuantiser = network.scoreQuantiser
         for i in path.reversed() {
             let node = nodes[i]
             let arrived = node.outputs.map { cotangents[$0] }
@@ -369,7 +374,10 @@ package struct Planner {
             tape.label = "gradient of " + shortened(node.name)
             do {
                 let lowered = try lowered(node, origins)
-                let (found, byRule) = try vjp(node.operation, lowered, arrived, Set(wanted))
+                let (found, byRule) =
+                    i == scoreQuantiser
+                    ? try vjpOfScore(lowered, arrived) ?? vjp(node.operation, lowered, arrived, Set(wanted))
+                    : try vjp(node.operation, lowered, arrived, Set(wanted))
                 for k in wanted {
                     if byRule, found[k] == nil { continue }
                     guard let dx = found[k], tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {

@@ -27,6 +27,10 @@ package struct Rewrite: Sendable {
 
     package static let all = [
         Rewrite(
+            "unfold quantised forms",
+            "An operator between quantised tensors becomes the one of real numbers between what they stand for.",
+            .network { try $0.unfoldQuantisedForms() }),
+        Rewrite(
             "fold constants", "Nodes that depend on constants only are computed once.",
             .network { try $0.foldConstants() }),
         Rewrite(
@@ -39,6 +43,10 @@ package struct Rewrite: Sendable {
         Rewrite(
             "join sums", "So does the sum with a tensor of the same shape that is there already.",
             .joining { try $0.joinSum($1) }),
+        Rewrite(
+            "compute in whole numbers",
+            "Between quantised tensors, an operator of real numbers and the rounding of what it makes are computed as one.",
+            .lowering { try $0.computeInWholes($1, $2) }),
         Rewrite(
             "wait", "A product whose only reader may join it waits for that.",
             .lowering { try $0.wait($1, $2) }),
@@ -219,7 +227,7 @@ extension Planner {
                 tape.shape(term) == product.shape
             else { continue }
             try flush(other)
-            guard case .value(let value)? = operands[other] else { continue }
+            guard case .value(let value)? = operands[other], tape.element(value) == .float32 else { continue }
             product.residual = value
             join(name)
             if mayBeJoined(node) {

@@ -50,6 +50,10 @@ void wb_pack(const wb_packing *, const void *from, const double *scale, float *t
 // `weights` and `bias` are packed (see Convolution.swift); `zeros` holds as many zeros as a kernel row reads.
 typedef struct { const float *x, *weights, *bias, *residual, *zeros; float *y; } wb_conv_operands;
 
+// Of a product of whole numbers (Steps/WholeProduct.swift): bytes, packed weights, and for each column its bias, the sum of its weights,
+// its weights' zero point and what its sums are multiplied by; `zero` is the number in x that stands for 0.
+typedef struct { const uint8_t *x; const int *weights, *bias, *sums, *offsets; const float *scales, *zero; void *y; } wb_whole_operands;
+
 // One instruction set. Ranges count output rows (pixels) and panels, or the outer iterations of a grid, or pixels, or rows.
 typedef struct {
     const char *name;
@@ -87,6 +91,16 @@ typedef struct {
         int position1, int tile0, int tile1, int panel0, int panel1);
     void (*winograd_output)(const wb_winograd *, const float *m, const float *bias, const float *residual, float *y,
         int tile0, int tile1, int channel0, int channel1);
+    void (*quantise)(const wb_grid *, const float *x, uint8_t *y, float scale, const wb_rounding *, int64_t begin, int64_t end);
+    void (*dequantise)(const wb_grid *, const uint8_t *x, float *y, int zero, float scale, int64_t begin, int64_t end);
+    void (*whole_float)(const wb_grid *, const int *x, float *y, int64_t begin, int64_t end);
+    void (*whole_pair)(const wb_grid *, const wb_whole_pair *, const uint8_t *x, const uint8_t *z, uint8_t *y, int64_t begin,
+        int64_t end);
+    void (*whole_mean)(const wb_whole_mean *, const uint8_t *x, uint8_t *y, int64_t begin, int64_t end);
+    void (*whole_max_pool)(const wb_pool *, const uint8_t *x, uint8_t *y, int64_t begin, int64_t end);
+    void (*whole_product)(const wb_conv *, const wb_whole_sums *, const wb_whole_operands *, wb_scratch *, int64_t row0,
+        int64_t row1, int panel0, int panel1);
+    void (*whole_depthwise)(const wb_conv *, const wb_whole_sums *, const wb_whole_operands *, int64_t row0, int64_t row1);
     void (*peak)(int rounds, float *y, int64_t begin, int64_t end); // whole multiples of WB_PEAK
     // Units of rows, and points of grids.
     void (*normalise)(const wb_norm *, const int *offsets, const float *x, const float *scale, const float *bias,

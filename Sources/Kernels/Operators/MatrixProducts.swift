@@ -63,7 +63,7 @@ package struct Gemm: FusingOperator, LinearOperator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
     package let dependence: Dependence = .products
     package let slides = false
-    private let alpha: Float, beta: Float, transA: Bool, transB: Bool
+    let alpha: Float, beta: Float, transA: Bool, transB: Bool
 
     package init(_ attributes: Attributes) throws {
         alpha = try attributes.float("alpha", default: 1)

@@ -24,6 +24,8 @@ package struct HostTensor: Sendable {
         case ints([Int])
         /// Lent when they are needed: the weights of a file.
         case deferred(Lender)
+        /// The same of whole numbers that binary32 holds exactly.
+        case deferredWholes(Lender)
     }
     /// Lends the numbers as binary32 in row-major order, at any alignment.
     package typealias Lender = @Sendable (_ body: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
@@ -32,10 +34,18 @@ package struct HostTensor: Sendable {
     package let numbers: Numbers
     /// Which numbers these are, so that who has put them in order once need not do it again.
     package let identity: Identity
+    /// Of whole numbers: their type in the file, if somebody said it and it is one that can stand for real numbers.
+    package let type: WholeType?
+    /// The whole numbers that stand for these.
+    package let quantised: QuantisedConstant?
 
     /// - Parameter identity: of other numbers, if these are a function of those; numbers of their own if nil.
-    package init(_ shape: Shape, _ numbers: Numbers, identity: Identity? = nil) {
+    package init(
+        _ shape: Shape, _ numbers: Numbers, identity: Identity? = nil, type: WholeType? = nil,
+        quantised: QuantisedConstant? = nil
+    ) {
         (self.shape, self.numbers, self.identity) = (shape, numbers, identity ?? Identity())
+        (self.type, self.quantised) = (type, quantised)
     }
 
     /// The numbers of a tensor, or a function of those. Two with the same identity are equal.
@@ -61,7 +71,7 @@ package struct HostTensor: Sendable {
         switch numbers {
         case .floats(let values): values
         case .ints(let values): values.map(Float.init)
-        case .deferred:
+        case .deferred, .deferredWholes:
             try [Float](unsafeUninitializedCapacity: shape.count) { to, count in
                 try withFloats { UnsafeMutableRawBufferPointer(to).copyMemory(from: $0) }
                 count = shape.count
@@ -75,7 +85,10 @@ package struct HostTensor: Sendable {
             precondition(bytes.count == 4 * shape.count)
             try body(bytes)
         }
-        if case .deferred(let lend) = numbers { return try lend(body) }
+        switch numbers {
+        case .deferred(let lend), .deferredWholes(let lend): return try lend(body)
+        case .floats, .ints: break
+        }
         try floats().withUnsafeBytes(body)
     }
 
@@ -94,20 +107,29 @@ package struct HostTensor: Sendable {
         switch numbers {
         case .floats(let values): 4 * values.count
         case .ints(let values): 8 * values.count
-        case .deferred: 0
+        case .deferred, .deferredWholes: 0
         }
     }
 
-    package var isInteger: Bool { if case .ints = numbers { true } else { false } }
+    package var isInteger: Bool {
+        switch numbers {
+        case .ints, .deferredWholes: true
+        case .floats, .deferred: false
+        }
+    }
 
     /// The same numbers under another shape.
     package func reshaped(_ shape: Shape) -> HostTensor {
-        HostTensor(shape, numbers, identity: identity)
+        // Blocks and axes of a quantisation are those of the old shape.
+        HostTensor(shape, numbers, identity: identity, type: type)
     }
 
     /// The numbers at `indices` (positions in row-major order), under a new shape.
     func picking(_ indices: [Int], shape: Shape) throws -> HostTensor {
-        if case .ints(let values) = numbers { return HostTensor(shape, .ints(indices.map { values[$0] })) }
+        if isInteger {
+            let values = try ints()
+            return HostTensor(shape, .ints(indices.map { values[$0] }), type: type)
+        }
         let values = try floats()
         return HostTensor(shape, .floats(indices.map { values[$0] }))
     }
@@ -165,7 +187,12 @@ extension Tape {
     /// The operand as a value: a constant is put on the tape.
     package mutating func value(_ operand: Operand) throws -> Value {
         switch operand {
-        case .value(let value): return value
+        case .value(let value):
+            guard element(value) != .int32 else {
+                throw OperatorError(
+                    unsupported: "reads integers of 32 bits, which binary32 does not hold exactly")
+            }
+            return asFloats(value)
         // As binary32 they would be divided without being cut off, and from 2²⁴ on be others.
         case .host(let tensor) where tensor.isInteger:
             throw OperatorError(

@@ -35,6 +35,11 @@ package enum OperatorList {
         Cast.self, CastLike.self,
         // Slicing.swift
         Concat.self, Slice.self, Split.self, Gather.self, Pad.self,
+        // Quantisation.swift, QuantisedForms.swift
+        QuantizeLinear.self, DequantizeLinear.self, DynamicQuantizeLinear.self, ConvInteger.self,
+        MatMulInteger.self, QLinearConv.self, QLinearMatMul.self, QGemm.self, QLinearAdd.self,
+        QLinearMul.self, QLinearGlobalAveragePool.self, QLinearAveragePool.self, QLinearLeakyRelu.self,
+        QLinearSigmoid.self, QLinearConcat.self,
         // Constants.swift
         Constant.self, ConstantOfShape.self, ShapeOperator.self,
     ]

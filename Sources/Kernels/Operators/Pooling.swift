@@ -68,6 +68,10 @@ package struct MaxPool: UnaryOperator {
     package static let name = "MaxPool"
     package static let formula = "y = largest of a window; the gradient goes to the first of equals"
     package static func arity(opset: Int) -> Arity { Arity(outputs: 2) }
+    package static let accepts: Set<Meaning> = [.real, .integer]
+    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
+        (inputs.first ?? nil) ?? .real
+    }
     package let role: Role = .pools
     package let dependence: Dependence = .largest
     private let pooling: Pooling
@@ -77,7 +81,18 @@ package struct MaxPool: UnaryOperator {
         guard outputs == 1 else {
             throw OperatorError(unsupported: "is asked for the indices of its maxima, which is not supported")
         }
+        if case .value(let bytes)? = inputs.first ?? nil, let y = try ofBytes(&tape, bytes) {
+            return [.value(y)]
+        }
         return try pooling.forward(&tape, .maxPool, inputs)
+    }
+    /// Of bytes, the largest stands for the largest.
+    private func ofBytes(_ tape: inout Tape, _ x: Value) throws -> Value? {
+        guard let type = WholeType(tape.element(x)), type.isByte, tape.shape(x).rank == 4 else { return nil }
+        let (raw, shape) = try pooling.raw(tape.shape(x))
+        let y = tape.bytes(shape, type)
+        tape.add(WholeMaxPool(pooling: raw, x: tape.bytesChannelsLast(x), y: y))
+        return y
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let x = tape.channelsLast(try tape.value(required(node.inputs, 0, "X")))
@@ -248,5 +263,16 @@ package struct GlobalLpPool: UnaryOperator {
         let x = try tape.value(required(node.inputs, 0, "X"))
         let share = norm.share(&tape, dy, try tape.value(node.output))
         return norm.cotangent(&tape, x, share)
+    }
+}
+
+extension MaxPool: QuantisableOperator {
+    package func quantised(
+        _ tape: inout Tape, _ inputs: [QuantisedOperand?], output: Quantisation?, clip: Bounds?
+    ) throws -> Value? {
+        guard clip == nil, case .value(let x, let p)? = inputs.first ?? nil, let q = output,
+            p.isOfTensor, q.isOfTensor, p.type == q.type, p.scale == q.scale, p.zero == q.zero
+        else { return nil }
+        return try ofBytes(&tape, x)
     }
 }

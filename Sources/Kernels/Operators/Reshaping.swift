@@ -26,7 +26,13 @@ extension Reshaping {
         return new
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        let x = try tape.value(required(inputs, 0, "input"))
+        let operand = try required(inputs, 0, "input")
+        if case .value(let bytes) = operand, tape.element(bytes) != .float32,
+            let y = tape.reshapeInPlace(bytes, to: try checked(tape.shape(bytes), inputs))
+        {
+            return [.value(y)]
+        }
+        let x = try tape.value(operand)
         return [.value(tape.reshape(x, to: try checked(tape.shape(x), inputs)))]
     }
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {

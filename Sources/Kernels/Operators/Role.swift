@@ -20,6 +20,10 @@ package enum Role: Sendable {
     case reshapes(shape: @Sendable (_ from: Shape, _ inputs: [Operand?]) throws -> Shape)
     /// y = x.
     case passes
+    /// Makes whole numbers that stand for its first input's.
+    case quantises
+    /// Makes what whole numbers stand for.
+    case dequantises
     /// Makes probabilities of logits, or their logarithms: all classes together have one.
     case softmax
     /// Each class has a probability of its own. In the middle of a network it is an activation like any other.
@@ -28,8 +32,8 @@ package enum Role: Sendable {
     /// Whether what it makes is an activation of its own, and not another's, pooled or passed on.
     package var makesActivation: Bool {
         switch self {
-        case .computes, .adds, .clips, .convolves, .normalises, .sigmoid: true
-        case .pools, .rearranges, .reshapes, .passes, .softmax: false
+        case .computes, .adds, .clips, .convolves, .normalises, .sigmoid, .dequantises: true
+        case .quantises, .pools, .rearranges, .reshapes, .passes, .softmax: false
         }
     }
 }
