@@ -56,7 +56,8 @@ struct AugmentedVersion: Sendable {
         var numbers = picture
         if isMirrored { numbers.mirror(rowsOf: input.width) }
         guard brightness != 1 else { return numbers }
-        for channel in 0..<input.channels {
+        // A picture's opacity has no brightness.
+        for channel in 0..<min(3, input.channels) {
             // Levels times b are numbers n with n − n(0) times b.
             let dark = preprocessing.number(0, channel: channel, of: input.channels)
             for i in channel * input.cells..<(channel + 1) * input.cells {

@@ -74,7 +74,7 @@ package enum Baseline: SettingValue {
     package func ready(for subject: ExplainedNetwork) throws -> ReadyBaseline {
         if self == .zero { return ReadyBaseline(.fixed([Float](repeating: 0, count: subject.input.count))) }
         let (dims, preprocessing) = (subject.input.dims, subject.preprocessing)
-        guard dims.count == 4, dims[1] == 1 || dims[1] == 3 else {
+        guard dims.count == 4, [1, 3, 4].contains(dims[1]) else {
             throw ExplainError(
                 .method,
                 "The baseline “\(description)” is a picture, and the network's input for one picture is \(subject.input); take the "
@@ -88,7 +88,9 @@ package enum Baseline: SettingValue {
                 .fixed(
                     (0..<channels.count).flatMap {
                         Array(
-                            repeating: preprocessing.number(level!, channel: $0, of: channels.count),
+                            // No colour is transparent.
+                            repeating: preprocessing.number(
+                                $0 == 3 ? 255 : level!, channel: $0, of: channels.count),
                             count: cells)
                     }))
         case .mean: return ReadyBaseline(.mean(cells: cells))
@@ -119,28 +121,17 @@ package enum Baseline: SettingValue {
                             + "--memory-limit raises it")
                 }
             }
-            let prepared = try subject.preprocessing.apply(image)
+            let prepared = try subject.preprocessing.apply(image, channels: dims[1])
             guard prepared.height == dims[2], prepared.width == dims[3] else {
                 throw ExplainError(
                     .input,
                     "\(path): The baseline is \(prepared.width)×\(prepared.height) after preprocessing, and the network takes "
                         + "\(dims[3])×\(dims[2]); take a picture of that size.")
             }
-            let (tensor, cells) = (prepared.tensor, dims[2] * dims[3])
-            return dims[1] == 3
-                ? tensor : (0..<cells).map { (tensor[$0] + tensor[cells + $0] + tensor[2 * cells + $0]) / 3 }
+            return prepared.tensor
         } catch {
             throw ExplainError(error, .input)
         }
-    }
-}
-
-extension Preprocessing {
-    /// What the network is fed of a pixel's brightness, 0 … 255, in one of its channels: of three channels, or of one, which is the mean
-    /// of what three would be.
-    package func number(_ level: Float, channel: Int, of channels: Int) -> Float {
-        func number(_ channel: Int) -> Float { (level / divisor - mean[channel]) / std[channel] }
-        return channels == 3 ? number(channel) : (number(0) + number(1) + number(2)) / 3
     }
 }
 

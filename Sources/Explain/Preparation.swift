@@ -117,7 +117,8 @@ struct Preparation: Sendable {
                             .input, "\(path): The picture was changed while it was explained.")
                     }
                     return again
-                }, view: view, note: photo.isTransparent ? Self.transparencyNote : nil)
+                }, view: view,
+                note: photo.isTransparent && !model.preprocessing.hasOpacity ? Self.transparencyNote : nil)
         }
     }
 
@@ -138,17 +139,10 @@ struct Preparation: Sendable {
                     + "\(model.inputWidth)×\(model.inputHeight); choose a preprocessing that makes it so (--preprocess), by its crop or the size that it resizes to."
             )
         }
-        if room.count == 3 * model.inputWidth * model.inputHeight {
-            model.preprocessing.write(view, into: room, order: .channelsLast)
-            return (view, seen)
+        model.preprocessing.write(view, into: room, order: .channelsLast)
+        if room.count == model.inputWidth * model.inputHeight {
+            view.image = model.preprocessing.grey(view.image)
         }
-        // One channel: the mean of what three would be.
-        var colours = [Float](repeating: 0, count: room.count * 3)
-        colours.withUnsafeMutableBufferPointer {
-            model.preprocessing.write(view, into: $0, order: .channelsLast)
-        }
-        for i in 0..<room.count { room[i] = (colours[3 * i] + colours[3 * i + 1] + colours[3 * i + 2]) / 3 }
-        view.image = model.preprocessing.grey(view.image)
         return (view, seen)
     }
 }

@@ -146,10 +146,7 @@ extension Model {
         case .array(let values, _): return values
         case .file(let path):
             do {
-                let planes = try preprocessing.apply(RGBImage.load(path: path)).tensor
-                if channels == 3 { return planes }
-                let cells = planes.count / 3
-                return (0..<cells).map { (planes[$0] + planes[cells + $0] + planes[2 * cells + $0]) / 3 }
+                return try preprocessing.apply(RGBImage.load(path: path), channels: channels).tensor
             } catch {
                 throw ExplainError(error, .input)
             }

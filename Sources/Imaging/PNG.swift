@@ -7,7 +7,7 @@
 // would come out multiplied by it, are rounded to 8 bits instead (at most one step from the high byte).
 //
 // Transparency changes no number: a network has no background to show through, and sees the colours that are stored. The picture says that it
-// is transparent, so that people can be told.
+// is transparent, so that people can be told, and keeps how opaque each pixel is, for networks that take that too.
 
 import CPNG
 import Files
@@ -21,9 +21,12 @@ package enum PNG {
         _ bytes: [UInt8], name: String, _ admission: RGBImage.Admission
     ) throws(ImageError) -> RGBImage {
         let file = try essentials(of: bytes, name: name)
-        try admission(RGBImage.decodingMemory(file.width, file.height, file: bytes))
         let isDeep = file.bitDepth == 16
         let hasAlpha = file.colourType == 4 || file.colourType == 6 || file.hasTransparentColours && !isDeep
+        // Its opacity is kept too, and turned upright.
+        try admission(
+            RGBImage.decodingMemory(file.width, file.height, file: bytes)
+                + (hasAlpha ? 4 * file.width * file.height : 0))
         // libpng 1.6.39 rounds such rows to 8 bits without asking to which of the picture's they belong.
         guard !(file.isInterlaced && isDeep && hasAlpha) else {
             throw .unsupported(
@@ -43,12 +46,14 @@ package enum PNG {
             picture.isTransparent = file.hasTransparentColours
         } else {
             var (width, height, pixels) = try read(file.chunks, format, UInt8.self, name: name)
-            var isTransparent = false
+            var opacity: [UInt8]?
             if hasAlpha {
                 let count = width * height
                 pixels.withUnsafeMutableBufferPointer { p in
+                    if (0..<count).contains(where: { p[4 * $0 + 3] < 255 }) {
+                        opacity = (0..<count).map { p[4 * $0 + 3] }
+                    }
                     for i in 0..<count {
-                        if p[4 * i + 3] < 255 { isTransparent = true }
                         p[3 * i] = p[4 * i]
                         p[3 * i + 1] = p[4 * i + 1]
                         p[3 * i + 2] = p[4 * i + 2]
@@ -57,7 +62,7 @@ package enum PNG {
                 pixels.removeLast(count)
             }
             picture = RGBImage(width: width, height: height, pixels: pixels)
-            picture.isTransparent = isTransparent
+            (picture.isTransparent, picture.opacity) = (opacity != nil, opacity)
         }
         return picture.upright(orientation: file.orientation)
     }

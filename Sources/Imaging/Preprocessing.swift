@@ -5,7 +5,7 @@
 //     value = (pixel / divisor − mean[c]) / std[c]
 //
 // which with divisor 255 is torchvision's ToTensor and Normalize bit for bit. There are only 256 pixel values,
-// so each channel is a table.
+// so each channel is a table. Opacity, where a network takes it as a fourth channel, is prepared like a colour.
 
 /// A rectangle of the photograph, in its (upright) pixels; it reaches beyond the photograph where a crop was padded.
 package struct Region: Equatable, Sendable {
@@ -24,9 +24,9 @@ package struct Region: Equatable, Sendable {
 
 /// The order of a network's input in memory.
 package enum ChannelOrder: Sendable {
-    /// [3, height, width]
+    /// [channels, height, width]
     case planar
-    /// [height, width, 3]
+    /// [height, width, channels]
     case channelsLast
 }
 
@@ -40,7 +40,7 @@ package struct PreparedView: Equatable, Sendable {
 
 /// A photograph ready for the network.
 package struct PreparedImage: Equatable, Sendable {
-    /// [3, height, width], binary32.
+    /// [channels, height, width], binary32.
     package var tensor: [Float]
     package var view: PreparedView
     package var width: Int { view.image.width }
@@ -53,6 +53,11 @@ package struct Preprocessing: Equatable, Sendable {
         case shortSide(Int)
         /// Exactly this size, whatever that does to the proportions.
         case exact(width: Int, height: Int)
+        /// As large as fits in this size with its proportions kept: both sides divided by the larger of the ratios to this size, and
+        /// rounded, a half to even (timm's `ResizeKeepRatio(longest=1)`).
+        case fit(width: Int, height: Int)
+        /// As small as covers this size, likewise: divided by the smaller of the ratios (timm's `ResizeKeepRatio`).
+        case cover(width: Int, height: Int)
         /// The photograph as it is.
         case none
     }
@@ -66,26 +71,53 @@ package struct Preprocessing: Equatable, Sendable {
         }
     }
 
-    package enum ColourOrder: String, CaseIterable, Sendable { case rgb, bgr }
+    package enum ColourOrder: String, CaseIterable, Sendable {
+        case rgb, bgr
+        /// One number for each pixel, (19595 R + 38470 G + 7471 B + 32768) / 65536 rounded down, made before anything else is done with the
+        /// picture: Pillow's `convert("L")`.
+        case grey
+    }
+
+    /// Which pixel a crop begins at where the margins are odd.
+    package enum CropRounding: String, CaseIterable, Sendable {
+        /// Half the margin, a half rounded to even; of what is put around a smaller picture the smaller half in front (torchvision, timm).
+        case even
+        /// Half the margin, rounded down; of what is put around a smaller picture the larger half in front (Hugging Face's processors).
+        case down
+    }
 
     package var resize: Resize
     package var interpolation: Interpolation
-    /// The middle of the resized picture; where the picture is smaller, black is put around it.
+    /// The middle of the resized picture; where the picture is smaller, `padding` is put around it.
     package var crop: Size?
+    package var cropRounding: CropRounding
+    /// R, G and B of what is put around a picture that is smaller than the crop.
+    package var padding: [UInt8]
     package var colours: ColourOrder
     package var divisor: Float
-    /// Three numbers in the network's channel order (B, G, R with `.bgr`).
+    /// Three numbers in the network's channel order (B, G, R with `.bgr`), or four, the last of which is the opacity's; one of a grey.
     package var mean: [Float]
     package var std: [Float]
 
+    /// Whether the opacity of pixels is prepared too, as a fourth channel; what a picture does not state is opaque.
+    package var hasOpacity: Bool { mean.count == 4 }
+
     package init(
         resize: Resize, interpolation: Interpolation = .bilinear, crop: Size? = nil,
-        colours: ColourOrder = .rgb, divisor: Float = 1, mean: [Float] = [0, 0, 0], std: [Float] = [1, 1, 1]
+        cropRounding: CropRounding = .even, padding: [UInt8] = [0, 0, 0], colours: ColourOrder = .rgb,
+        divisor: Float = 1, mean: [Float]? = nil, std: [Float]? = nil
     ) {
-        precondition(mean.count == 3 && std.count == 3)
+        let channels = mean?.count ?? std?.count ?? (colours == .grey ? 1 : 3)
+        let (mean, std) = (
+            mean ?? Array(repeating: 0, count: channels), std ?? Array(repeating: 1, count: channels)
+        )
+        precondition(mean.count == std.count && (colours == .grey ? [1] : [3, 4]).contains(mean.count))
+        precondition(padding.count == 3)
         self.resize = resize
         self.interpolation = interpolation
         self.crop = crop
+        self.cropRounding = cropRounding
+        self.padding = padding
         self.colours = colours
         self.divisor = divisor
         self.mean = mean
@@ -135,6 +167,13 @@ package struct Preprocessing: Equatable, Sendable {
         precondition(width > 0 && height > 0)
         var result = self
         let size = Size(width: width, height: height)
+        func scaled(_ w: Int, _ h: Int, _ resize: (Int, Int) -> Resize) -> Resize {
+            guard let crop else { return resize(width, height) }
+            result.crop = size
+            return resize(
+                max(1, Int((Double(w * width) / Double(crop.width)).rounded())),
+                max(1, Int((Double(h * height) / Double(crop.height)).rounded())))
+        }
         switch resize {
         case .shortSide(let side):
             guard crop != size else { return self }
@@ -142,17 +181,9 @@ package struct Preprocessing: Equatable, Sendable {
             let scaled = Double(side) * Double(max(width, height)) / covered
             result.resize = .shortSide(max(1, Int(scaled.rounded())))
             result.crop = size
-        case .exact:
-            if crop == nil {
-                result.resize = .exact(width: width, height: height)
-            } else {
-                result.crop = size
-                if case .exact(let w, let h) = resize, let crop {
-                    result.resize = .exact(
-                        width: max(1, Int((Double(w * width) / Double(crop.width)).rounded())),
-                        height: max(1, Int((Double(h * height) / Double(crop.height)).rounded())))
-                }
-            }
+        case .exact(let w, let h): result.resize = scaled(w, h) { .exact(width: $0, height: $1) }
+        case .fit(let w, let h): result.resize = scaled(w, h) { .fit(width: $0, height: $1) }
+        case .cover(let w, let h): result.resize = scaled(w, h) { .cover(width: $0, height: $1) }
         case .none:
             if crop != nil { result.crop = size }
         }
@@ -161,24 +192,54 @@ package struct Preprocessing: Equatable, Sendable {
 
     // MARK: Applying
 
-    /// Resizes and crops.
-    package func view(of image: RGBImage) throws(ImageError) -> PreparedView {
-        let (w, h) =
-            switch resize {
-            case .none: (image.width, image.height)
-            case .exact(let width, let height): (width, height)
-            case .shortSide(let n):
-                image.width <= image.height
-                    ? (n, n * image.height / image.width) : (n * image.width / image.height, n)
+    /// Resizes and crops. A transparent picture keeps its opacity only where that is prepared too, and then each number of it is resized
+    /// as a colour's would be.
+    package func view(of photo: RGBImage) throws(ImageError) -> PreparedView {
+        var image = colours == .grey ? photo.lightness : photo
+        if !hasOpacity { image.opacity = nil }
+        guard !hasOpacity || image.opacity != nil || !image.isTransparent else {
+            throw .unsupported(
+                file: "to be prepared",
+                reason:
+                    "its transparent pixels are declared by a colour of 16 bits, and the network takes opacity; save it with 8 bits"
+            )
+        }
+        /// Both sides divided by a ratio; Python's rounding.
+        func divided(by ratio: Double) -> (Int, Int) {
+            func side(_ length: Int) -> Int {
+                max(1, Int((Double(length) / ratio).rounded(.toNearestOrEven)))
             }
+            return (side(image.width), side(image.height))
+        }
+        func ratios(_ width: Int, _ height: Int) -> (Double, Double) {
+            (Double(image.width) / Double(width), Double(image.height) / Double(height))
+        }
+        let w: Int
+        let h: Int
+        switch resize {
+        case .none: (w, h) = (image.width, image.height)
+        case .exact(let width, let height): (w, h) = (width, height)
+        case .shortSide(let n):
+            (w, h) =
+                image.width <= image.height
+                ? (n, n * image.height / image.width) : (n * image.width / image.height, n)
+        case .fit(let width, let height):
+            let (x, y) = ratios(width, height)
+            (w, h) = divided(by: max(x, y))
+        case .cover(let width, let height):
+            let (x, y) = ratios(width, height)
+            (w, h) = divided(by: min(x, y))
+        }
         let size = crop ?? Size(width: w, height: h)
         try RGBImage.checkSize(size.width, size.height, name: "resized picture")
-        let (left, top) = (Self.offset(of: size.width, in: w), Self.offset(of: size.height, in: h))
+        let (left, top) = (offset(of: size.width, in: w), offset(of: size.height, in: h))
         let columns = max(left, 0)..<min(left + size.width, w)
         let rows = max(top, 0)..<min(top + size.height, h)
         var view = image.resized(width: w, height: h, by: interpolation, columns: columns, rows: rows)
         if left < 0 || top < 0 {
-            view = view.cropped(left: min(left, 0), top: min(top, 0), width: size.width, height: size.height)
+            view = view.cropped(
+                left: min(left, 0), top: min(top, 0), width: size.width, height: size.height,
+                filling: (padding[0], padding[1], padding[2]))
         }
         let (sx, sy) = (Double(image.width) / Double(w), Double(image.height) / Double(h))
         return PreparedView(
@@ -188,20 +249,25 @@ package struct Preprocessing: Equatable, Sendable {
                 height: Double(size.height) * sy))
     }
 
-    /// Where torchvision's CenterCrop begins: half the margin, a half rounded to even; padding, ⌊half⌋ in front.
-    private static func offset(of crop: Int, in size: Int) -> Int {
-        crop > size ? -((crop - size) / 2) : Int((Double(size - crop) / 2).rounded(.toNearestOrEven))
+    /// Where a crop begins; below 0 where something is put in front.
+    private func offset(of crop: Int, in size: Int) -> Int {
+        switch cropRounding {
+        case .even:
+            crop > size
+                ? -((crop - size) / 2) : Int((Double(size - crop) / 2).rounded(.toNearestOrEven))
+        case .down: Int((Double(size - crop) / 2).rounded(.down))
+        }
     }
 
-    /// Prepares a photograph.
-    package func apply(_ image: RGBImage) throws(ImageError) -> PreparedImage {
-        let view = try view(of: image)
-        var tensor = [Float](repeating: 0, count: view.image.pixels.count)
+    /// Prepares a photograph for a network of so many channels (1, 3 or 4); for as many as this preprocessing makes unless it is said.
+    package func apply(_ image: RGBImage, channels: Int? = nil) throws(ImageError) -> PreparedImage {
+        let (view, channels) = (try view(of: image), channels ?? mean.count)
+        var tensor = [Float](repeating: 0, count: channels * view.image.width * view.image.height)
         tensor.withUnsafeMutableBufferPointer { write(view, into: $0, order: .planar) }
         return PreparedImage(tensor: tensor, view: view)
     }
 
-    /// Prepares a photograph straight into its place in a batch: `buffer` holds exactly 3 × height × width floats.
+    /// Prepares a photograph straight into its place in a batch: `buffer` holds exactly channels × height × width floats.
     package func apply(
         _ image: RGBImage, into buffer: UnsafeMutableBufferPointer<Float>, order: ChannelOrder
     ) throws(ImageError) -> PreparedView {
@@ -210,9 +276,21 @@ package struct Preprocessing: Equatable, Sendable {
         return view
     }
 
-    /// What a network of one channel sees: it takes the mean of three channels' numbers, in which a channel of a small deviation weighs more.
+    /// The same preparation for a network of so many channels: of four, the last is the opacity, whose number is pixel / divisor unless it
+    /// is said.
+    package func fitting(channels: Int) -> Preprocessing {
+        guard channels == 4, mean.count == 3 else { return self }
+        var result = self
+        result.mean.append(0)
+        result.std.append(1)
+        return result
+    }
+
+    /// What a network of one channel sees of a picture in colours: it takes the mean of three channels' numbers, in which a channel of a
+    /// small deviation weighs more.
     package func grey(_ image: RGBImage) -> RGBImage {
-        let inverses = (colours == .rgb ? std : std.reversed()).map { 1 / abs($0) }
+        guard colours != .grey else { return image }
+        let inverses = (colours == .rgb ? Array(std[..<3]) : std[..<3].reversed()).map { 1 / abs($0) }
         let sum = inverses.reduce(0, +)
         let weights = inverses.map { sum.isFinite ? $0 / sum : 1 / 3 }
         var grey = image
@@ -224,20 +302,52 @@ package struct Preprocessing: Equatable, Sendable {
         return grey
     }
 
-    /// Turns the pixels of a view into the network's numbers.
+    /// What the network is fed of a pixel's brightness, 0 … 255, in one of its channels: of three channels, of one, which is a grey or the
+    /// mean of what three would be, or of four, the last of which is the opacity.
+    package func number(_ level: Float, channel: Int, of channels: Int) -> Float {
+        func number(_ channel: Int) -> Float { (level / divisor - mean[channel]) / std[channel] }
+        if colours == .grey { return number(0) }
+        return channels == 1 ? (number(0) + number(1) + number(2)) / 3 : number(channel)
+    }
+
+    /// Turns the pixels of a view into the network's numbers, for a network of 1, 3 or 4 channels.
     package func write(
         _ view: PreparedView, into buffer: UnsafeMutableBufferPointer<Float>, order: ChannelOrder
     ) {
         let count = view.image.width * view.image.height
-        precondition(buffer.count == 3 * count, "the buffer must hold 3 × height × width floats")
-        let (channelStep, pixelStep) = order == .planar ? (count, 1) : (1, 3)
-        var table = [Float](repeating: 0, count: 256)
-        for channel in 0..<3 {
-            for pixel in 0..<256 {
-                table[pixel] = (Float(pixel) / divisor - mean[channel]) / std[channel]
+        let channels = buffer.count / count
+        precondition(
+            buffer.count == channels * count && [1, 3, 4].contains(channels)
+                && (channels < 4 || hasOpacity || colours == .grey),
+            "the buffer must hold channels × height × width floats")
+        func table(_ channel: Int) -> [Float] {
+            (0..<256).map { (Float($0) / divisor - mean[channel]) / std[channel] }
+        }
+        /// Where a channel's bytes lie in a pixel.
+        func place(_ channel: Int) -> Int { colours == .bgr ? 2 - channel : channel }
+        view.image.pixels.withUnsafeBufferPointer { pixels in
+            if channels == 1, colours != .grey {
+                // The mean of what three would be.
+                let tables = (0..<3).map(table)
+                let (r, g, b) = (place(0), place(1), place(2))
+                for i in 0..<count {
+                    buffer[i] =
+                        (tables[0][Int(pixels[3 * i + r])] + tables[1][Int(pixels[3 * i + g])]
+                            + tables[2][Int(pixels[3 * i + b])]) / 3
+                }
+                return
             }
-            let source = colours == .rgb ? channel : 2 - channel
-            view.image.pixels.withUnsafeBufferPointer { pixels in
+            let (channelStep, pixelStep) = order == .planar ? (count, 1) : (1, channels)
+            for channel in 0..<channels {
+                let table = table(colours == .grey ? 0 : channel)
+                guard channel < 3 || colours == .grey else {
+                    for i in 0..<count {
+                        buffer[channel * channelStep + i * pixelStep] =
+                            table[Int(view.image.opacity?[i] ?? 255)]
+                    }
+                    continue
+                }
+                let source = colours == .grey ? 0 : place(channel)
                 table.withUnsafeBufferPointer { table in
                     for i in 0..<count {
                         buffer[channel * channelStep + i * pixelStep] = table[Int(pixels[3 * i + source])]

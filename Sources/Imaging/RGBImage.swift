@@ -13,6 +13,8 @@ package struct RGBImage: Equatable, Sendable {
     package let height: Int
     /// `height × width × 3` bytes: R, G, B of the top left pixel first.
     package internal(set) var pixels: [UInt8]
+    /// How opaque each pixel is, `height × width` bytes; nil if all of them are, or the file says it by a colour of 16 bits.
+    package internal(set) var opacity: [UInt8]?
     /// Whether the file says that one can see through some of the pixels. Their colours are here as if one could not.
     package internal(set) var isTransparent = false
 
@@ -100,9 +102,48 @@ package struct RGBImage: Equatable, Sendable {
         }
     }
 
-    /// The part `width × height` whose top left corner is at (`left`, `top`); what lies outside is black.
-    package func cropped(left: Int, top: Int, width: Int, height: Int) -> RGBImage {
-        var result = RGBImage(width: width, height: height)
+    /// The picture with each pixel's lightness for its colours, as Pillow's `convert("L")` has it.
+    package var lightness: RGBImage {
+        var grey = self
+        for i in stride(from: 0, to: pixels.count, by: 3) {
+            let (r, g, b) = (Int(pixels[i]), Int(pixels[i + 1]), Int(pixels[i + 2]))
+            let level = UInt8((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16)
+            for c in 0..<3 { grey.pixels[i + c] = level }
+        }
+        return grey
+    }
+
+    /// Does the same to the colours and, as if it were a grey, to the opacity.
+    func changed(_ change: (RGBImage) -> RGBImage) -> RGBImage {
+        guard let opacity else { return change(self) }
+        var colours = self
+        colours.opacity = nil
+        var result = change(colours)
+        let greys = RGBImage(width: width, height: height, pixels: opacity.flatMap { [$0, $0, $0] })
+        let changed = change(greys).pixels
+        result.opacity = stride(from: 0, to: changed.count, by: 3).map { changed[$0] }
+        return result
+    }
+
+    /// The part `width × height` whose top left corner is at (`left`, `top`); what lies outside is black, or of another colour, and
+    /// transparent where anything is.
+    package func cropped(
+        left: Int, top: Int, width: Int, height: Int, filling: (UInt8, UInt8, UInt8) = (0, 0, 0)
+    ) -> RGBImage {
+        if opacity != nil {
+            var result = changed {
+                $0.cropped(left: left, top: top, width: width, height: height)
+            }
+            if filling != (0, 0, 0) {
+                var colours = self
+                colours.opacity = nil
+                result.pixels =
+                    colours.cropped(left: left, top: top, width: width, height: height, filling: filling)
+                    .pixels
+            }
+            return result
+        }
+        var result = RGBImage(width: width, height: height, colour: filling)
         let columns = max(left, 0)..<max(max(left, 0), min(left + width, self.width))
         let rows = max(top, 0)..<max(max(top, 0), min(top + height, self.height))
         guard !columns.isEmpty else { return result }
@@ -121,6 +162,7 @@ package struct RGBImage: Equatable, Sendable {
     /// The picture turned upright, given the EXIF orientation (1…8) that its file states.
     package func upright(orientation: Int) -> RGBImage {
         guard (2...8).contains(orientation) else { return self }
+        guard opacity == nil else { return changed { $0.upright(orientation: orientation) } }
         let (w, h) = (width, height)
         let swaps = orientation >= 5
         // The source of the target pixel (x, y) is origin + x·dx + y·dy.

@@ -71,7 +71,7 @@ package struct ExpectedGradients: Explainer {
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) throws {
         self.subject = subject
         input = try PixelInput(subject, for: Self.title)
-        guard [1, 3].contains(input.channels) else {
+        guard [1, 3, 4].contains(input.channels) else {
             throw ExplainError(
                 .method,
                 "\(Self.title) compares a picture with other pictures, and the network's input has \(input.channels) channels, "
@@ -133,7 +133,9 @@ package struct ExpectedGradients: Explainer {
         pictureCount > 0
             ? pictures[draw.picture]!
             : (0..<input.channels).map {
-                subject.preprocessing.number(draw.levels[$0], channel: $0, of: input.channels)
+                // No colour is transparent.
+                subject.preprocessing.number(
+                    $0 < 3 ? draw.levels[$0] : 255, channel: $0, of: input.channels)
             }
     }
 

@@ -99,11 +99,11 @@ package struct LRP: Explainer {
         let rules = settings.composite.rules
         let first = settings.first ?? rules.first
         let channels = input.channels
-        guard first != .zBox || channels == 1 || channels == 3 else {
+        guard first != .zBox || [1, 3, 4].contains(channels) else {
             throw ExplainError(
                 .method,
                 "LRP's rule z-box needs the bounds of pixels, and the network's input for one picture is \(subject.input), which is no "
-                    + "picture of one or three channels; take another rule for the first layer (--set lrp.first=flat)."
+                    + "picture of one, three or four channels; take another rule for the first layer (--set lrp.first=flat)."
             )
         }
         guard (settings.convolutions ?? rules.convolutions) != .zBox, (settings.dense ?? rules.dense) != .zBox

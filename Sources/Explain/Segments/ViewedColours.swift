@@ -67,9 +67,10 @@ package struct ViewedColours: Sendable {
 extension Preprocessing {
     /// R, G and B of each pixel, 0 … 255, that became these numbers; nil if none can have.
     fileprivate func levels(_ numbers: [Float], channels: Int, cells: Int) -> [Double]? {
-        guard channels == 3 || channels == 1 else { return nil }
+        guard [1, 3, 4].contains(channels) else { return nil }
         var levels = [Double](repeating: 0, count: 3 * cells)
-        for channel in 0..<channels {
+        // What is stored under transparent pixels is seen too.
+        for channel in 0..<min(3, channels) {
             // Any number is `low` + level · `step`.
             let low = Double(number(0, channel: channel, of: channels))
             let step = (Double(number(255, channel: channel, of: channels)) - low) / 255
