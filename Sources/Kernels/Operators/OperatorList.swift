@@ -4,6 +4,8 @@ package enum OperatorList {
     package static let all: [any Operator.Type] = [
         // Conv.swift, BatchNormalization.swift, MatrixProducts.swift
         Conv.self, BatchNormalization.self, Gemm.self, MatMul.self,
+        // ConvTranspose.swift, Resize.swift
+        ConvTranspose.self, Resize.self, Upsample.self,
         // Activation.swift
         Relu.self, LeakyRelu.self, PRelu.self, Clip.self, Sigmoid.self, HardSigmoid.self, HardSwish.self,
         Tanh.self,
@@ -40,8 +42,17 @@ package enum OperatorList {
         MatMulInteger.self, QLinearConv.self, QLinearMatMul.self, QGemm.self, QLinearAdd.self,
         QLinearMul.self, QLinearGlobalAveragePool.self, QLinearAveragePool.self, QLinearLeakyRelu.self,
         QLinearSigmoid.self, QLinearConcat.self,
+        Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Expand.self,
+        DepthToSpace.self, SpaceToDepth.self, Identity.self, Dropout.self,
+        Cast.self,
+        // Slicing.swift
+        Concat.self, Slice.self, Split.self, Pad.self, CenterCropPad.self,
+        // Gathering.swift
+        Gather.self, GatherElements.self, GatherND.self, ScatterElements.self, ScatterND.self, Tile.self,
+        Trilu.self, CumSum.self, ReverseSequence.self, Compress.self, Col2Im.self,
         // Constants.swift
-        Constant.self, ConstantOfShape.self, ShapeOperator.self,
+        Constant.self, ConstantOfShape.self, ShapeOperator.self, Size.self, RangeOperator.self,
+        NonZero.self, EyeLike.self, OneHot.self,
     ]
 
     private static let byName = Dictionary(uniqueKeysWithValues: all.map { ([$0.domain, $0.name], $0) })

@@ -160,6 +160,16 @@ package struct Transpose: UnaryOperator {
         }
         return order
     }
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
+        guard let first = inputs.first, let x = first else { return nil }
+        let order = try order(x.shape.rank)
+        try limits.memory.check(40 * x.shape.count)
+        let strides = x.shape.rowMajorStrides
+        let indices = order.reduce([0]) { all, axis in
+            all.flatMap { base in (0..<x.shape.dims[axis]).map { base + $0 * strides[axis] } }
+        }
+        return [try x.picking(indices, shape: Shape(order.map { x.shape.dims[$0] }))]
+    }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "data"))
         return [.value(tape.transpose(x, try order(tape.shape(x).rank)))]
@@ -167,6 +177,132 @@ package struct Transpose: UnaryOperator {
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let order = try order(tape.shape(dy).rank)
         return tape.transpose(dy, order.indices.map { i in order.firstIndex(of: i)! })
+    }
+}
+
+package struct Expand: UnaryOperator {
+    package static let name = "Expand"
+    package static let accepts = Meaning.all
+    package static let formula = "the tensor broadcast to a constant shape"
+    package static let opsets = 8...24
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+    package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
+    package init(_ attributes: Attributes) throws {}
+
+    private func shape(_ old: Shape, _ inputs: [Operand?]) throws -> Shape {
+        guard let wanted = try constant(inputs, 1, "shape")?.ints() else {
+            throw OperatorError("lacks its shape")
+        }
+        _ = try Shape(checking: wanted)
+        guard let new = Shape.broadcast(old, Shape(wanted)) else {
+            throw OperatorError("cannot broadcast the shape \(old) to \(wanted)")
+        }
+        return new
+    }
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
+        guard let first = inputs.first, let x = first else { return nil }
+        let new = try shape(x.shape, inputs.map { $0.map(Operand.host) })
+        try limits.memory.check(24 * new.count + 4 * x.shape.count)
+        let (strides, missing) = (x.shape.rowMajorStrides, new.rank - x.shape.rank)
+        let indices = (0..<new.rank).reduce([0]) { all, axis in
+            let d = axis - missing
+            let step = d < 0 || x.shape.dims[d] == 1 ? 0 : strides[d]
+            return all.flatMap { base in (0..<new.dims[axis]).map { base + $0 * step } }
+        }
+        return [try x.picking(indices, shape: new)]
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "input"))
+        let new = try shape(tape.shape(x), inputs).checked()
+        return [
+            .value(
+                tape.view(x, as: new, strides: tape.strides(x, broadcastTo: new), offset: tape.offset(x)))
+        ]
+    }
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        tape.sum(dy, to: tape.shape(try required(node.inputs, 0, "input")))
+    }
+}
+
+/// What DepthToSpace and SpaceToDepth share: pixels of blocks, and channels.
+private struct Blocks: Sendable {
+    let size: Int
+    init(_ attributes: Attributes) throws {
+        size = try attributes.int("blocksize")
+        guard size >= 1, size <= 1 << 12 else { throw OperatorError("has blocks of \(size)") }
+    }
+
+    /// Channels become pixels of blocks.
+    /// - Parameter pixelsFirst: whether a block's pixels are the outer part of the channels.
+    func spread(_ tape: inout Tape, _ x: Value, pixelsFirst: Bool) throws -> Value {
+        let dims = try image(tape.shape(x)).dims
+        let (n, c, h, w) = (dims[0], dims[1], dims[2], dims[3])
+        guard c % (size * size) == 0 else {
+            throw OperatorError("makes blocks of \(size)×\(size) pixels of \(c) channels")
+        }
+        let channels = c / (size * size)
+        let parts = tape.reshape(
+            x, to: pixelsFirst ? [n, size, size, channels, h, w] : [n, channels, size, size, h, w])
+        let order = pixelsFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3]
+        return tape.reshape(
+            tape.transpose(parts, order), to: try Shape([n, channels, h * size, w * size]).checked())
+    }
+
+    /// Pixels of blocks become channels.
+    func gather(_ tape: inout Tape, _ x: Value, pixelsFirst: Bool) throws -> Value {
+        let dims = try image(tape.shape(x)).dims
+        let (n, c, h, w) = (dims[0], dims[1], dims[2], dims[3])
+        guard h % size == 0, w % size == 0 else {
+            throw OperatorError("cuts \(h)×\(w) pixels into blocks of \(size)×\(size)")
+        }
+        let parts = tape.reshape(x, to: [n, c, h / size, size, w / size, size])
+        let order = pixelsFirst ? [0, 3, 5, 1, 2, 4] : [0, 1, 3, 5, 2, 4]
+        return tape.reshape(
+            tape.transpose(parts, order), to: try Shape([n, c * size * size, h / size, w / size]).checked())
+    }
+}
+
+package struct DepthToSpace: UnaryOperator {
+    package static let name = "DepthToSpace"
+    package static let accepts = Meaning.all
+    package static let formula = "channels become pixels of blocks"
+    package var keepsPicturesApart: Bool { true }
+    package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
+    private let blocks: Blocks, pixelsFirst: Bool
+    package init(_ attributes: Attributes) throws {
+        blocks = try Blocks(attributes)
+        let mode = attributes.opset >= 11 ? try attributes.string("mode", default: "DCR") : "DCR"
+        guard ["DCR", "CRD"].contains(mode) else {
+            throw OperatorError("has the mode “\(mode.prefix(40))”, which does not exist")
+        }
+        pixelsFirst = mode == "DCR"
+    }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "input"))
+        return [.value(try blocks.spread(&tape, x, pixelsFirst: pixelsFirst))]
+    }
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try blocks.gather(&tape, dy, pixelsFirst: pixelsFirst)
+    }
+}
+
+package struct SpaceToDepth: UnaryOperator {
+    package static let name = "SpaceToDepth"
+    package static let accepts = Meaning.all
+    package static let formula = "pixels of blocks become channels"
+    package var keepsPicturesApart: Bool { true }
+    package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
+    private let blocks: Blocks
+    package init(_ attributes: Attributes) throws { blocks = try Blocks(attributes) }
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "input"))
+        return [.value(try blocks.gather(&tape, x, pixelsFirst: true))]
+    }
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try blocks.spread(&tape, dy, pixelsFirst: true)
     }
 }
 

@@ -81,7 +81,7 @@ package struct Concat: Operator {
         }
         var dims = first.dims
         dims[axis] = total
-        return (axis, starts, try Shape(dims).checked())
+        return (axis, starts, try Shape(checking: dims))
     }
 
     /// The shapes of the operands. A constant of one picture beside activations of several, as a class token in a file that was made for one
@@ -100,12 +100,27 @@ package struct Concat: Operator {
 
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         let parts = inputs.compactMap { $0 }
-        guard parts.count == inputs.count, parts.allSatisfy({ $0.isInteger && $0.shape.rank == 1 }) else {
-            return nil
+        guard parts.count == inputs.count else { return nil }
+        let (axis, _, shape) = try layout(parts.map(\.shape))
+        try limits.memory.check(24 * shape.count)
+        // One after the other, those of all parts for each place of the dimensions before the axis.
+        func joined<Number>(_ parts: [(shape: Shape, numbers: [Number])]) -> [Number] {
+            (0..<shape.dims[..<axis].reduce(1, *)).flatMap { outer in
+                parts.flatMap { part in
+                    let run = part.shape.dims[axis...].reduce(1, *)
+                    return part.numbers[outer * run..<(outer + 1) * run]
+                }
+            }
         }
-        _ = try normalised(axis, rank: 1)
-        try limits.memory.check(16 * parts.reduce(0) { $0 + $1.shape.count })
-        return [HostTensor(ints: try parts.flatMap { try $0.ints() })]
+        if parts.allSatisfy(\.isInteger) {
+            return [HostTensor(shape, .ints(joined(try parts.map { ($0.shape, try $0.ints()) })))]
+        }
+        return [HostTensor(shape, .floats(joined(try parts.map { ($0.shape, try $0.floats()) })))]
+    }
+    /// Of all inputs, if they agree.
+    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
+        let all = Set(inputs.compactMap { $0 })
+        return all.count == 1 ? all.first! : .real
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let operands = try inputs.indices.map { try required(inputs, $0, "input") }
@@ -117,6 +132,11 @@ package struct Concat: Operator {
             let value = try tape.value(operand)
             let part = tape.view(
                 value, as: own, strides: tape.strides(value, broadcastTo: own), offset: tape.offset(value))
+        let (axis, starts, shape) = try layout(operands.map { tape.shape($0) })
+        let y = tape.value(try shape.checked())
+        // An empty constant adds nothing.
+        for (operand, start) in zip(operands, starts) where tape.shape(operand).count > 0 {
+            let part = try tape.wholeValue(operand)
             tape.place(
                 part, into: y,
                 [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
@@ -156,7 +176,10 @@ package struct Slice: UnaryOperator {
         listed = (starts, ends, try attributes.ints("axes"))
     }
 
-    private func ranges(_ shape: Shape, _ inputs: [Operand?]) throws -> [SliceRange] {
+    /// - Parameter mayBeEmpty: as in the arithmetic of shapes.
+    private func ranges(_ shape: Shape, _ inputs: [Operand?], mayBeEmpty: Bool = false) throws
+        -> [SliceRange]
+    {
         let starts = try listed?.starts ?? constant(inputs, 1, "starts")?.ints() ?? []
         let ends = try listed?.ends ?? constant(inputs, 2, "ends")?.ints() ?? []
         let axes = try listed == nil ? constant(inputs, 3, "axes")?.ints() : listed!.axes
@@ -181,7 +204,7 @@ package struct Slice: UnaryOperator {
             let start = step > 0 ? place(starts[i], 0, extent) : place(starts[i], 0, extent - 1)
             let end = step > 0 ? place(ends[i], 0, extent) : place(ends[i], -1, extent - 1)
             let count = max(0, step > 0 ? (end - start + step - 1) / step : (start - end - step - 1) / -step)
-            guard count > 0 else {
+            guard count > 0 || mayBeEmpty else {
                 throw OperatorError("takes nothing of axis \(axis) of the shape \(shape)")
             }
             return SliceRange(axis: axis, start: start, step: step, count: count)
@@ -190,9 +213,11 @@ package struct Slice: UnaryOperator {
 
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
-        let ranges = try ranges(x.shape, inputs.map { $0.map(Operand.host) })
+        let ranges = try ranges(x.shape, inputs.map { $0.map(Operand.host) }, mayBeEmpty: true)
         // The positions, those before the last axis, and the elements; and all elements as floats.
-        let count = ranges.reduce(x.shape.count) { $0 / x.shape.dims[$1.axis] * $1.count }
+        var dims = x.shape.dims
+        for range in ranges { dims[range.axis] = range.count }
+        let count = dims.reduce(1, *)
         try limits.memory.check(24 * count + 4 * x.shape.count)
         let (indices, shape) = positions(x.shape, ranges)
         return [try x.picking(indices, shape: shape)]
@@ -247,7 +272,27 @@ package struct Split: Operator {
         }
     }
 
+    /// The number of outputs is not known here, so the sizes must be.
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
+        guard let first = inputs.first, let x = first else { return nil }
+        let operands = inputs.map { $0.map(Operand.host) }
+        let sizes = try sizesAreInput ? constant(operands, 1, "split")?.ints() : listed
+        guard let outputs = sizes?.count ?? parts else { return nil }
+        try limits.memory.check(40 * x.shape.count)
+        return try ranges(x.shape, operands, outputs: outputs).map { range in
+            let (indices, shape) = positions(x.shape, [range])
+            return try x.picking(indices, shape: shape)
+        }
+    }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        if case .host(let x)? = inputs.first {
+            // Whole numbers, as of a shape.
+            try tape.limits.memory.check(40 * x.shape.count)
+            return try ranges(x.shape, inputs, outputs: outputs).map { range in
+                let (indices, shape) = positions(x.shape, [range])
+                return .host(try x.picking(indices, shape: shape))
+            }
+        }
         let x = try tape.value(required(inputs, 0, "input"))
         return try ranges(tape.shape(x), inputs, outputs: outputs).map { .value(tape.slice(x, [$0])) }
     }
@@ -267,75 +312,11 @@ package struct Split: Operator {
     }
 }
 
-package struct Gather: UnaryOperator {
-    package static let name = "Gather"
-    package static let accepts = Meaning.all
-    package static let formula =
-        "the elements at constant indices along an axis; of activations one index only"
-    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
-    package let role: Role = .rearranges
-    package let dependence: Dependence = .selects
-    private let axis: Int
-    package init(_ attributes: Attributes) throws { axis = try attributes.int("axis", default: 0) }
-
-    private func place(_ shape: Shape, _ inputs: [HostTensor?]) throws -> (
-        axis: Int, indices: [Int], shape: Shape
-    ) {
-        guard inputs.count > 1, let indices = inputs[1] else { throw OperatorError("lacks its indices") }
-        let axis = try normalised(self.axis, rank: shape.rank)
-        let extent = shape.rank == 0 ? 0 : shape.dims[axis]
-        let list = try indices.ints().map { index in
-            guard index >= -extent, index < extent else {
-                throw OperatorError("takes index \(index) of \(extent)")
-            }
-            return index < 0 ? index + extent : index
-        }
-        let gathered = Array(shape.dims[..<axis]) + indices.shape.dims + Array(shape.dims[(axis + 1)...])
-        return (axis, list, try Shape(checking: gathered))
-    }
-
-    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
-        guard let first = inputs.first, let x = first else { return nil }
-        let (axis, list, shape) = try place(x.shape, inputs)
-        let outer = x.shape.dims[..<axis].reduce(1, *)
-        let inner = x.shape.dims[(axis + 1)...].reduce(1, *)
-        // The positions, growing, and the elements; and all elements as floats.
-        try limits.memory.check(32 * shape.count + 4 * x.shape.count)
-        let indices = (0..<outer).flatMap { o in
-            list.flatMap { i in (0..<inner).map { (o * x.shape.dims[axis] + i) * inner + $0 } }
-        }
-        return [try x.picking(indices, shape: shape)]
-    }
-
-    private func range(_ tape: Tape, _ inputs: [Operand?]) throws -> (range: SliceRange, shape: Shape) {
-        guard let indices = try constant(inputs, 1, "indices") else {
-            throw OperatorError("lacks its indices")
-        }
-        let (axis, list, shape) = try place(tape.shape(required(inputs, 0, "data")), [nil, indices])
-        guard list.count == 1 else {
-            throw OperatorError(
-                unsupported: "gathers \(list.count) slices of an activation; one is supported")
-        }
-        return (SliceRange(axis: axis, start: list[0], step: 1, count: 1), shape)
-    }
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        let (range, shape) = try range(tape, inputs)
-        return [
-            .value(tape.reshape(tape.slice(try tape.value(required(inputs, 0, "data")), [range]), to: shape))
-        ]
-    }
-    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        let whole = tape.shape(try required(node.inputs, 0, "data"))
-        let range = try range(tape, node.inputs).range
-        var dims = whole.dims
-        dims[range.axis] = 1
-        return tape.unslice(tape.reshape(dy, to: Shape(dims)), into: whole, [range])
-    }
-}
-
 package struct Pad: UnaryOperator {
     package static let name = "Pad"
-    package static let formula = "a border of a constant, or of the tensor's own edge or mirror image"
+    package static let accepts = Meaning.all
+    package static let formula =
+        "a border of a constant, or of the tensor's own edge, mirror image or other side; negative pads cut off"
     package static func arity(opset: Int) -> Arity {
         Arity(inputs: opset >= 18 ? 4 : opset >= 11 ? 3 : 1)
     }
@@ -355,111 +336,182 @@ package struct Pad: UnaryOperator {
         number = attributes.opset < 11 ? try attributes.float("value", default: 0) : 0
     }
 
-    /// Elements before and after, for each dimension.
-    private func pads(_ shape: Shape, _ inputs: [Operand?]) throws -> [(before: Int, after: Int)] {
+    /// What is left of the tensor where pads are negative, and the elements before and after it, for each dimension.
+    private func pads(_ shape: Shape, _ inputs: [Operand?]) throws -> (
+        kept: [SliceRange], pads: [(before: Int, after: Int)]
+    ) {
         guard let given = try listed ?? constant(inputs, 1, "pads")?.ints() else {
             throw OperatorError("lacks its pads")
         }
         let axes =
             try constant(inputs, 3, "axes")?.ints().map { try normalised($0, rank: shape.rank) }
             ?? Array(0..<shape.rank)
-        guard given.count == 2 * axes.count else {
+        guard given.count == 2 * axes.count, Set(axes).count == axes.count else {
             throw OperatorError("has \(given.count) pads for \(axes.count) axes")
         }
         var pads = Array(repeating: (before: 0, after: 0), count: shape.rank)
+        var kept: [SliceRange] = []
         for (i, axis) in axes.enumerated() {
             let (before, after) = (given[i], given[i + axes.count])
-            let extent = shape.dims[axis]
-            guard before >= 0, after >= 0, before < 1 << 24, after < 1 << 24 else {
-                throw OperatorError("has the pads \(given); they must be 0 to \((1 << 24) - 1) here")
+            guard max(abs(before), abs(after)) < 1 << 24 else {
+                throw OperatorError("has the pads \(given); they must be less than \(1 << 24) here")
             }
-            let most = mode == .reflect ? extent - 1 : mode == .wrap ? extent : Int.max
-            guard max(before, after) <= most else {
+            let extent = shape.dims[axis] + min(before, 0) + min(after, 0)
+            guard extent > 0 else {
                 throw OperatorError(
-                    "pads \(extent) elements by \(max(before, after)) in mode \(mode.rawValue)")
+                    "leaves nothing of axis \(axis) of the shape \(shape) with the pads \(given)")
             }
-            pads[axis] = (before, after)
+            if extent < shape.dims[axis] {
+                kept.append(SliceRange(axis: axis, start: max(0, -before), step: 1, count: extent))
+            }
+            pads[axis] = (max(before, 0), max(after, 0))
+            guard mode != .reflect || extent > 1 || pads[axis] == (0, 0) else {
+                throw OperatorError("mirrors axis \(axis) of the shape \(shape), which has one element")
+            }
         }
-        return pads
+        return (kept, pads)
     }
 
-    /// Where the border of `axis` comes from: ranges of the padded tensor, and of the tensor before.
-    private func borders(_ extent: Int, _ pad: (before: Int, after: Int), axis: Int) -> [(
-        to: SliceRange, from: SliceRange
-    )] {
-        func range(_ start: Int, _ count: Int, step: Int = 1) -> SliceRange {
-            SliceRange(axis: axis, start: start, step: step, count: count)
+    /// Where the elements of one dimension come from; -1 for the constant.
+    private func sources(_ extent: Int, _ pad: (before: Int, after: Int)) -> [Int] {
+        (-pad.before..<extent + pad.after).map { i in
+            switch mode {
+            case .constant: return (0..<extent).contains(i) ? i : -1
+            case .edge: return min(max(i, 0), extent - 1)
+            case .wrap: return (i % extent + extent) % extent
+            case .reflect:
+                let period = max(1, 2 * (extent - 1))
+                let at = (i % period + period) % period
+                return min(at, period - at)
+            }
         }
-        let (b, a) = pad
-        let before: SliceRange
-        let after: SliceRange
-        switch mode {
-        case .constant: return []
-        case .edge: (before, after) = (range(0, b, step: 0), range(extent - 1, a, step: 0))
-        case .reflect: (before, after) = (range(b, b, step: -1), range(extent - 2, a, step: -1))
-        case .wrap: (before, after) = (range(extent - b, b), range(0, a))
+    }
+
+    /// The border of the modes that take it from the tensor, one dimension after the other.
+    private func products(_ shape: Shape, _ pads: [(before: Int, after: Int)], _ limits: Limits) throws
+        -> [SparseProduct]
+    {
+        try shape.dims.indices.filter { pads[$0] != (0, 0) }.map { axis in
+            let (extent, rows) = (shape.dims[axis], shape.dims[axis] + pads[axis].before + pads[axis].after)
+            try limits.memory.check(SparseMatrix.bytes(rows: rows, terms: rows))
+            return SparseProduct(
+                SparseMatrix(columns: extent, selecting: sources(extent, pads[axis])), axes: axis..<axis + 1,
+                extents: [rows])
         }
-        return [(range(0, b), before), (range(b + extent, a), after)].filter { $0.0.count > 0 }
+    }
+
+    private func padded(_ shape: Shape, _ pads: [(before: Int, after: Int)]) -> [Int] {
+        shape.dims.indices.map { pads[$0].before + shape.dims[$0] + pads[$0].after }
+    }
+    private func inside(_ shape: Shape, _ pads: [(before: Int, after: Int)]) -> [SliceRange] {
+        shape.dims.indices.map {
+            SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0])
+        }
+    }
+    private func number(_ inputs: [Operand?]) throws -> Float {
+        try constant(inputs, 2, "constant_value")?.floats().first ?? number
+    }
+
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
+        guard let first = inputs.first, var x = first else { return nil }
+        let operands = inputs.map { $0.map(Operand.host) }
+        let (kept, pads) = try pads(x.shape, operands)
+        try limits.memory.check(40 * x.shape.count)
+        let (indices, shape) = positions(x.shape, kept)
+        x = try x.picking(indices, shape: shape)
+        guard mode == .constant else {
+            for product in try products(shape, pads, limits) {
+                try limits.memory.check(16 * product.shape(of: x.shape).count)
+                x = try product(x)!
+            }
+            return [x]
+        }
+        let new = try Shape(checking: padded(shape, pads))
+        try limits.memory.check(32 * new.count)
+        let places = positions(new, inside(shape, pads)).indices
+        func filled<Number>(_ number: Number, _ numbers: [Number]) -> [Number] {
+            var all = [Number](repeating: number, count: new.count)
+            for (place, number) in zip(places, numbers) { all[place] = number }
+            return all
+        }
+        if x.isInteger {
+            let whole =
+                try constant(operands, 2, "constant_value")?.ints().first
+                ?? HostTensor([], .floats([self.number])).ints()[0]
+            return [HostTensor(new, .ints(filled(whole, try x.ints())))]
+        }
+        return [HostTensor(new, .floats(filled(try number(operands), try x.floats())))]
     }
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         var x = try tape.value(required(inputs, 0, "data"))
-        let pads = try pads(tape.shape(x), inputs)
-        if mode == .constant {
-            let number = try constant(inputs, 2, "constant_value")?.floats().first ?? self.number
-            let shape = tape.shape(x)
-            let padded = try Shape(
-                shape.dims.indices.map { pads[$0].before + shape.dims[$0] + pads[$0].after }
-            ).checked()
-            let y = tape.fill(padded, with: number)
-            tape.place(
-                x, into: y,
-                shape.dims.indices.map {
-                    SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0])
-                })
-            return [.value(y)]
+        let (kept, pads) = try pads(tape.shape(x), inputs)
+        if !kept.isEmpty { x = tape.slice(x, kept) }
+        let shape = tape.shape(x)
+        let new = try Shape(padded(shape, pads)).checked()
+        guard mode == .constant else {
+            for product in try products(shape, pads, tape.limits) { x = tape.product(product, x) }
+            return [.value(x)]
         }
-        for (axis, pad) in pads.enumerated() where pad.before + pad.after > 0 {
-            let shape = tape.shape(x)
-            let extent = shape.dims[axis]
-            var dims = shape.dims
-            dims[axis] += pad.before + pad.after
-            let y = tape.value(try Shape(dims).checked())
-            tape.place(x, into: y, [SliceRange(axis: axis, start: pad.before, step: 1, count: extent)])
-            for (to, from) in borders(extent, pad, axis: axis) {
-                tape.place(tape.slice(x, [from]), into: y, [to])
-            }
-            x = y
-        }
-        return [.value(x)]
+        let y = tape.fill(new, with: try number(inputs))
+        tape.place(x, into: y, inside(shape, pads))
+        return [.value(y)]
     }
 
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
-        let shape = tape.shape(try required(node.inputs, 0, "data"))
-        let pads = try pads(shape, node.inputs)
-        var dy = dy
+        let whole = tape.shape(try required(node.inputs, 0, "data"))
+        let (kept, pads) = try pads(whole, node.inputs)
+        var dims = whole.dims
+        for range in kept { dims[range.axis] = range.count }
+        let shape = Shape(dims)
+        var dx = dy
         if mode == .constant {
-            return tape.slice(
-                dy,
-                shape.dims.indices.map {
-                    SliceRange(axis: $0, start: pads[$0].before, step: 1, count: shape.dims[$0])
-                })
-        }
-        for (axis, pad) in pads.enumerated().reversed() where pad.before + pad.after > 0 {
-            let extent = shape.dims[axis]
-            var dx = tape.slice(dy, [SliceRange(axis: axis, start: pad.before, step: 1, count: extent)])
-            for (to, from) in borders(extent, pad, axis: axis) {
-                var part = tape.slice(dy, [to])
-                var from = from
-                if from.step == 0 {
-                    // Every element of the border came from the one on the edge.
-                    part = tape.reduce(part, axes: [axis])
-                    (from.step, from.count) = (1, 1)
-                }
-                dx = tape.map(WB_MAP_add, dx, tape.unslice(part, into: tape.shape(dx), [from]))
+            dx = tape.slice(dy, inside(shape, pads))
+        } else {
+            var before = shape
+            var back: [SparseProduct] = []
+            for product in try products(shape, pads, tape.limits) {
+                back.append(product.transposed(for: before))
+                before = product.shape(of: before)
             }
-            dy = dx
+            for product in back.reversed() { dx = tape.product(product, dx) }
         }
-        return dy
+        return kept.isEmpty ? dx : tape.unslice(dx, into: whole, kept)
+    }
+}
+
+/// The middle of a tensor, or the tensor in the middle of zeros, axis by axis.
+package struct CenterCropPad: SparseOperator {
+    package static let name = "CenterCropPad"
+    package static let accepts = Meaning.all
+    package static let formula =
+        "the middle of the tensor, or the tensor in the middle of zeros, of a constant shape"
+    package static let opsets = 18...24
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
+    package let role: Role = .rearranges
+    package let dependence: Dependence = .selects
+    private let axes: [Int]?
+    package init(_ attributes: Attributes) throws { axes = try attributes.ints("axes") }
+
+    func products(_ shape: Shape, _ inputs: [Operand?], within limits: Limits) throws -> [SparseProduct] {
+        guard let extents = try constant(inputs, 1, "shape")?.ints() else {
+            throw OperatorError("lacks its shape")
+        }
+        let axes = try (axes ?? Array(0..<shape.rank)).map { try normalised($0, rank: shape.rank) }
+        guard axes.count == extents.count, Set(axes).count == axes.count, extents.allSatisfy({ $0 > 0 })
+        else {
+            throw OperatorError("gives the axes \(axes) the extents \(extents)")
+        }
+        _ = try Shape(checking: extents)
+        return try zip(axes, extents).filter { shape.dims[$0] != $1 }.map { axis, rows in
+            let extent = shape.dims[axis]
+            try limits.memory.check(SparseMatrix.bytes(rows: rows, terms: rows))
+            let start = rows < extent ? (extent - rows) / 2 : -((rows - extent) / 2)
+            return SparseProduct(
+                SparseMatrix(
+                    columns: extent,
+                    selecting: (start..<start + rows).map { (0..<extent).contains($0) ? $0 : -1 }),
+                axes: axis..<axis + 1, extents: [rows])
+        }
     }
 }
