@@ -719,7 +719,11 @@ enum Cases {
         }
         let final = full
         return OperatorCase("Pad", mode, opset: opset, attributes, inputs) {
-            [Reference.pad($0[0]!, final, mode: mode, value: Double(value ?? 0))]
+            [
+                Reference.pad(
+                    $0[0]!, final, mode: mode,
+                    value: ($0.count > 2 ? $0[2]?.values[0] : nil) ?? Double(value ?? 0))
+            ]
         }
     }
 

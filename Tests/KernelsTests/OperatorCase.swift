@@ -19,6 +19,8 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
         case activation([Int], Fill = .uniform())
         case constant([Int], Fill = .uniform())
         case ints([Int])
+        /// Integers of a shape.
+        case table([Int], [Int])
         case scalar(Int)
         case absent
     }
@@ -70,6 +72,7 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
             case .activation(let dims, _): dims.isEmpty ? "scalar" : Shape(dims).description
             case .constant(let dims, _): "constant " + Shape(dims).description
             case .ints(let ints): "\(ints)"
+            case .table(let dims, let ints): "\(Shape(dims)): \(ints)"
             case .scalar(let int): "\(int)"
             case .absent: "nothing"
             }
@@ -146,6 +149,9 @@ struct PreparedCase {
             case .ints(let ints):
                 operands.append(.host(HostTensor(ints: ints)))
                 constants.append(Tensor([ints.count], ints.map(Double.init)))
+            case .table(let dims, let ints):
+                operands.append(.host(HostTensor(Shape(dims), .ints(ints))))
+                constants.append(Tensor(dims, ints.map(Double.init)))
             case .scalar(let int):
                 operands.append(.host(HostTensor([], .ints([int]))))
                 constants.append(Tensor([], [Double(int)]))

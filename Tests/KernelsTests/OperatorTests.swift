@@ -39,7 +39,7 @@ import Testing
         }
     }
 
-    private func check(_ test: OperatorCase, on devices: [TestDevice]) throws {
+    func check(_ test: OperatorCase, on devices: [TestDevice]) throws {
         let prepared = try PreparedCase(test)
         let sets = Numbers.allCases.map { prepared.numbers($0, seed: "\(test.testDescription) \($0)") }
         let first = devices[0]
@@ -145,6 +145,7 @@ import Testing
                                     }))
                             : HostTensor(Shape(dims), .floats(numbers))
                     case .ints(let ints): return HostTensor(ints: ints)
+                    case .table(let dims, let ints): return HostTensor(Shape(dims), .ints(ints))
                     case .scalar(let int): return HostTensor([], .ints([int]))
                     case .absent: return nil
                     }
