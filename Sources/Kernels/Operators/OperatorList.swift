@@ -32,19 +32,14 @@ package enum OperatorList {
         LayerNormalization.self, RMSNormalization.self, SimplifiedLayerNormalization.self,
         SkipLayerNormalization.self, SkipSimplifiedLayerNormalization.self, InstanceNormalization.self,
         GroupNormalization.self, MeanVarianceNormalization.self, LpNormalization.self,
-        // Reshaping.swift
-        Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Identity.self, Dropout.self,
-        Cast.self, CastLike.self,
-        // Slicing.swift
-        Concat.self, Slice.self, Split.self, Gather.self, Pad.self,
         // Quantisation.swift, QuantisedForms.swift
         QuantizeLinear.self, DequantizeLinear.self, DynamicQuantizeLinear.self, ConvInteger.self,
         MatMulInteger.self, QLinearConv.self, QLinearMatMul.self, QGemm.self, QLinearAdd.self,
         QLinearMul.self, QLinearGlobalAveragePool.self, QLinearAveragePool.self, QLinearLeakyRelu.self,
         QLinearSigmoid.self, QLinearConcat.self,
+        // Reshaping.swift
         Flatten.self, Reshape.self, Squeeze.self, Unsqueeze.self, Transpose.self, Expand.self,
-        DepthToSpace.self, SpaceToDepth.self, Identity.self, Dropout.self,
-        Cast.self,
+        DepthToSpace.self, SpaceToDepth.self, Identity.self, Dropout.self, Cast.self, CastLike.self,
         // Slicing.swift
         Concat.self, Slice.self, Split.self, Pad.self, CenterCropPad.self,
         // Gathering.swift

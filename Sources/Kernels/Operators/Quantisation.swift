@@ -321,7 +321,7 @@ package struct DynamicQuantizeLinear: Operator {
         let x = try tape.value(required(inputs, 0, "x"))
         let all = Array(0..<tape.shape(x).rank)
         func extreme(_ x: Value) -> Value {
-            let most = tape.reduce(x, axes: all, maximum: true)
+            let most = tape.reduce(x, axes: all, WB_REDUCE_MAX)
             return tape.map(WB_MAP_clip, tape.reshape(most, to: []), a: 0, b: .infinity)
         }
         let high = extreme(x)

@@ -126,17 +126,12 @@ package struct Concat: Operator {
         let operands = try inputs.indices.map { try required(inputs, $0, "input") }
         let shapes = shapes(tape, operands)
         let (axis, starts, shape) = try layout(shapes)
-        let y = tape.value(shape)
-        // An empty constant adds nothing.
-        for ((operand, own), start) in zip(zip(operands, shapes), starts) where own.count > 0 {
-            let value = try tape.value(operand)
-            let part = tape.view(
-                value, as: own, strides: tape.strides(value, broadcastTo: own), offset: tape.offset(value))
-        let (axis, starts, shape) = try layout(operands.map { tape.shape($0) })
         let y = tape.value(try shape.checked())
         // An empty constant adds nothing.
-        for (operand, start) in zip(operands, starts) where tape.shape(operand).count > 0 {
-            let part = try tape.wholeValue(operand)
+        for ((operand, own), start) in zip(zip(operands, shapes), starts) where own.count > 0 {
+            let value = try tape.wholeValue(operand)
+            let part = tape.view(
+                value, as: own, strides: tape.strides(value, broadcastTo: own), offset: tape.offset(value))
             tape.place(
                 part, into: y,
                 [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
