@@ -57,6 +57,8 @@ package struct Planner {
     let readers: [String: [Int]]
     /// The shapes at the batch that the file fixes, if this plan is for another one.
     private(set) var ownShapes: [String: Shape] = [:]
+    /// Values in which the pictures share an axis with something that lies around them.
+    var innerBatches: Set<String> = []
 
     /// Lays out the forward pass.
     /// - Parameters:
@@ -194,7 +196,10 @@ package struct Planner {
             }
         }
         let inputs = node.inputs.map(operand)
-        if try Rewrite.lower(node, inputs, on: &self) { return }
+        if try Rewrite.lower(node, inputs, on: &self) {
+            noteInnerBatches(node)
+            return
+        }
         let accepted = type(of: node.operation).accepts
         for case .value(let value)? in inputs where !accepted.contains(tape.meaning(value)) {
             throw OperatorError(
@@ -203,6 +208,7 @@ package struct Planner {
             )
         }
         try record(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
+        noteInnerBatches(node)
     }
 
     /// Notes what a node's outputs are.

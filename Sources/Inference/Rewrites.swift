@@ -305,16 +305,23 @@ extension Planner {
         func around(_ shape: Shape, _ axis: Int) -> Int { shape.dims[..<axis].reduce(1, *) }
 
         let axis = before.dims.indices.first { scaled(before, $0) == shape }
-        var result: Shape?
-        if axis == 0 {
-            result = scaled(after, 0)
-        } else if let axis, let literal = try? written(shape, inputs),
-            after.dims.indices.contains(where: {
-                around(after, $0) == around(before, axis) && scaled(after, $0) == literal
-            })
-        {
-            result = literal
+        // The elements around all pictures: of an axis that they share with something else, that may lie around them or within.
+        let outer = axis.map {
+            innerBatches.contains(node.inputs[0]) ? around(before, $0 + 1) / own : around(before, $0)
         }
+        let places = after.dims.indices.filter { around(after, $0) == outer && scaled(after, $0) != nil }
+        let literal = try? written(shape, inputs)
+        var place =
+            places.first { scaled(after, $0) == literal } ?? places.first { after.dims[$0] == own }
+            ?? places.first
+        // The last axis is that of features, whose number the next product fixes. So the pictures join what lies around them.
+        var isInner = false
+        if let last = place, last > 0, last == after.rank - 1, after.dims[last] != own,
+            scaled(after, last) != literal
+        {
+            (place, isInner) = (last - 1, true)
+        }
+        let result = place.flatMap { scaled(after, $0) }
         guard let result else {
             throw OperatorError(
                 unsupported:
@@ -322,6 +329,19 @@ extension Planner {
             )
         }
         try record(node, [.value(tape.reshape(x, to: result))])
+        if isInner { innerBatches.insert(node.outputs[0]) }
         return true
+    }
+
+    /// What is made of a value in which pictures share an axis with something that lies around them, and keeps that axis, is the same.
+    mutating func noteInnerBatches(_ node: NetworkNode) {
+        if case .reshapes = node.operation.role { return }
+        guard !innerBatches.isEmpty, let from = node.inputs.first(where: innerBatches.contains),
+            let before = ownShapes[from]
+        else { return }
+        for name in node.makes
+        where ownShapes[name]?.rank == before.rank && ownShapes[name]?.dims.first == before.dims.first {
+            innerBatches.insert(name)
+        }
     }
 }
