@@ -211,9 +211,10 @@ extension Network {
 }
 
 extension NetworkNode {
-    /// The modules that it belongs to, from the outermost, by the exporter's names in dots: of `/layer4/layer4.2/conv3/Conv` these are `layer4`,
-    /// `layer4.2` and `layer4.2.conv3`.
+    /// The modules that it belongs to, from the outermost, by the exporter's names in dots: as the file says beside the node, or by its name: of
+    /// `/layer4/layer4.2/conv3/Conv` these are `layer4`, `layer4.2` and `layer4.2.conv3`.
     var modules: [String] {
+        guard statedModules.isEmpty else { return statedModules }
         guard name.hasPrefix("/") else { return [] }
         var modules: [String] = []
         for part in name.split(separator: "/").dropLast() {

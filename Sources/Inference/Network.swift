@@ -19,6 +19,8 @@ package struct NetworkNode: Sendable {
     package let parameters: Int
     /// Of a convolution that only runs when its own output is asked for: what it became one with.
     var merged: Merged?
+    /// The modules that it belongs to as the exporter wrote them beside the node, if it did.
+    var statedModules: [String] = []
 
     struct Merged {
         /// The node that does the work of both.
@@ -31,7 +33,7 @@ package struct NetworkNode: Sendable {
     func replacing(_ operation: any Operator, inputs: [String]) -> NetworkNode {
         NetworkNode(
             name: name, type: type, operation: operation, inputs: inputs, outputs: outputs,
-            parameters: parameters)
+            parameters: parameters, statedModules: statedModules)
     }
 
     /// The same node, which reads another value in the place of one.
@@ -75,9 +77,16 @@ package struct Network: Sendable {
     package init(
         _ model: ONNXModel, limits: Limits = Limits(), interface: NetworkInterface = NetworkInterface()
     ) throws {
+        try self.init(model, limits: limits, interface: interface, decided: [:])
+    }
+
+    /// - Parameter decided: what is left of nodes `If` that were decided, by what they make.
+    init(
+        _ model: ONNXModel, limits: Limits, interface: NetworkInterface, decided: [String: TakenBranch]
+    ) throws {
         self.model = model
         self.limits = limits
-        let graph = model.graph
+        var graph = model.graph
         func fail(_ kind: NetworkError.Kind, _ reason: String) -> NetworkError {
             NetworkError(kind, "\(model.path): \(reason)")
         }
@@ -102,6 +111,8 @@ package struct Network: Sendable {
             throw fail(.invalid, "The input “\(shortened(input.name))” has a dimension of \(bad).")
         }
         outputName = try interface.scores(of: graph, path: model.path).name
+        let branches = try DecidedGraph(model, output: outputName, interface: interface, limits: limits)
+        graph = branches.graph
         // What the scores do not depend on may need what is not there: other inputs, operators that are not supported.
         let (needed, reads) = NetworkInterface.ancestors(of: outputName, in: graph)
         let unfed = Set(graph.inputs.map(\.name)).subtracting(interface.given.keys).subtracting([input.name])
@@ -146,6 +157,14 @@ package struct Network: Sendable {
                 continue
             }
             do {
+                if let branch = branches.branch(node) ?? (node.opType == "If" ? node.outputs.first.flatMap { decided[$0] } : nil) {
+                    nodes.append(
+                        NetworkNode(
+                            name: node.name, type: node.opType, operation: branch, inputs: node.inputs,
+                            outputs: node.outputs, parameters: 0, statedModules: node.modules))
+                    continue
+                }
+                if let problem = branches.problem(node) { throw OperatorError(unsupported: problem) }
                 guard let operatorType = OperatorList[node.opType, domain: node.domain] else {
                     throw OperatorError(unsupported: "is not supported")
                 }
@@ -185,7 +204,7 @@ package struct Network: Sendable {
                         name: node.name, type: node.opType, operation: operation,
                         inputs: inputs, outputs: outputs,
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
-                            0, +)))
+                            0, +), statedModules: node.modules))
             } catch let error as OperatorError where error.isUnsupported {
                 if needed.contains(place) {
                     problems.append((node, "\(error)"))

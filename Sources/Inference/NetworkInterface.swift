@@ -97,7 +97,7 @@ package struct NetworkInterface: Sendable {
         for (i, node) in graph.nodes.enumerated().reversed()
         where node.outputs.contains(where: needed.contains) {
             nodes.insert(i)
-            needed.formUnion(node.inputs)
+            needed.formUnion(node.inputs + node.captures)
         }
         return (nodes, needed)
     }

@@ -146,7 +146,8 @@ struct NetworkDraft {
             else { continue }
             nodes[i] = NetworkNode(
                 name: node.name, type: node.type, operation: followedBy(affine),
-                inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters)
+                inputs: nodes[from].inputs, outputs: node.outputs, parameters: node.parameters,
+                statedModules: node.statedModules)
             nodes[from].merged = NetworkNode.Merged(
                 into: i, normalisation: node.operation, inputs: node.inputs)
         }

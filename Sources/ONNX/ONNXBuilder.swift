@@ -77,11 +77,53 @@ package struct ONNXBuilder: Sendable {
         _ attributes: [String: ONNXAttribute] = [:],
         name: String = "", domain: String = ""
     ) {
-        graph.node.append(
-            ONNXNode(
-                name: name, opType: opType, domain: domain, inputs: inputs, outputs: outputs,
-                attributes: attributes, file: ""
-            ).wire)
+        graph.node.append(Self.node(opType, inputs, outputs, attributes, name: name, domain: domain))
+    }
+
+    /// A node, for functions and for graphs inside nodes.
+    package static func node(
+        _ opType: String, _ inputs: [String], _ outputs: [String],
+        _ attributes: [String: ONNXAttribute] = [:],
+        name: String = "", domain: String = "", metadata: [String: String] = [:]
+    ) -> WireNode {
+        var wire = ONNXNode(
+            name: name, opType: opType, domain: domain, inputs: inputs, outputs: outputs, attributes: attributes, file: ""
+        ).wire
+        wire.metadataProps = metadata.sorted { $0.key < $1.key }.map { pair in
+            .with { ($0.key, $0.value) = pair }
+        }
+        return wire
+    }
+
+    /// Defines a function of the operators of ai.onnx in the builder's first opset.
+    package mutating func function(
+        _ name: String, _ inputs: [String], _ outputs: [String], _ nodes: [WireNode], domain: String = "mine",
+        attributes: [String] = [], overload: String = ""
+    ) {
+        var function = WireFunction()
+        (function.name, function.domain, function.overload) = (name, domain, overload)
+        (function.input, function.output, function.attribute) = (inputs, outputs, attributes)
+        function.node = nodes
+        function.opsetImport = Array(wire.opsetImport.prefix(1))
+        wire.functions.append(function)
+    }
+
+    /// A node `If`. Its branches read the values around it.
+    package mutating func branch(
+        if condition: String, then: ([WireNode], [String]), else other: ([WireNode], [String]), _ outputs: [String],
+        name: String = ""
+    ) {
+        func attribute(_ name: String, _ branch: ([WireNode], [String])) -> WireAttribute {
+            .with {
+                ($0.name, $0.type) = (name, .graph)
+                $0.g.name = name
+                $0.g.node = branch.0
+                $0.g.output = branch.1.map { output in .with { $0.name = output } }
+            }
+        }
+        var node = Self.node("If", [condition], outputs, name: name)
+        node.attribute = [attribute("then_branch", then), attribute("else_branch", other)]
+        graph.node.append(node)
     }
 
     /// The bytes of the file; the same for the same calls.

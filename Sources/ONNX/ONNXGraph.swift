@@ -73,7 +73,7 @@ extension ONNXGraph {
     init(
         _ wire: WireGraph, nodes wireNodes: [WireNode], initializers wireInitializers: [ONNXTensor],
         file: String,
-        externalData: inout ExternalData
+        functions: inout FunctionInliner, externalData: inout ExternalData
     ) throws(ONNXError) {
         func failure(_ kind: ONNXError.Kind, _ reason: String) -> ONNXError {
             ONNXError(kind, file: file, reason)
@@ -111,6 +111,8 @@ extension ONNXGraph {
         for (index, node) in wireNodes.enumerated() {
             nodes.append(try ONNXNode(node, index: index, file: file, externalData: &externalData))
         }
+        nodes = try functions.inlined(
+            nodes, among: inputNames.union(initializers.keys), externalData: &externalData)
         var producers: [String: Int] = [:]
         for (index, node) in nodes.enumerated() {
             for output in node.outputs where !output.isEmpty {
@@ -131,7 +133,7 @@ extension ONNXGraph {
             }
         }
         for node in nodes {
-            for input in node.inputs
+            for input in node.inputs + node.captures
             where !input.isEmpty && producers[input] == nil && initializers[input] == nil
                 && !inputNames.contains(input)
             {
@@ -174,10 +176,10 @@ extension ONNXGraph {
 
     /// The nodes in an order in which each comes after those that it reads from: the given order where it is one,
     /// else each node right after the last of its sources that is not yet there.
-    private static func sorted(
+    static func sorted(
         _ nodes: [ONNXNode], producers: [String: Int], file: String
     ) throws(ONNXError) -> [ONNXNode] {
-        let sources = nodes.map { node in node.inputs.compactMap { producers[$0] } }
+        let sources = nodes.map { node in (node.inputs + node.captures).compactMap { producers[$0] } }
         if sources.enumerated().allSatisfy({ index, sources in sources.allSatisfy { $0 < index } }) {
             return nodes
         }

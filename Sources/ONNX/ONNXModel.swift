@@ -62,7 +62,6 @@ package struct ONNXModel: Sendable {
         }
         guard bytes.count > 0 else { throw failure(.empty, "The file is empty.") }
         let parts = try Parts(bytes, file: name, memory: memory)
-        self.memory = parts.memory
         guard parts.hasGraph else {
             throw failure(
                 .noGraph, "The file has no graph in it; it is not an ONNX model, or it is truncated.")
@@ -118,21 +117,41 @@ package struct ONNXModel: Sendable {
                     tensor, raw: raw, label: "the initializer \(quoted(tensor.name))", file: name,
                     externalData: &externalData))
         }
+        var functions = try FunctionInliner(
+            wire.functions, opset: opset, file: name, memory: memory, used: parts.memory)
         graph = try ONNXGraph(
             parts.graph, nodes: parts.nodes, initializers: initializers, file: name,
-            externalData: &externalData)
+            functions: &functions, externalData: &externalData)
         externalFiles = externalData.files
-
-        if !wire.functions.isEmpty {
-            let functions = Set(wire.functions.map { [$0.domain, $0.name] })
-            if let node = graph.nodes.first(where: { functions.contains([$0.domain, $0.opType]) }) {
-                throw failure(
-                    .unsupportedFeature,
-                    "The operator of \(node.label) is a function that the model defines itself, which is not "
-                        + "supported; inline it with onnx.inliner.")
-            }
-        }
+        self.memory = functions.memory
     }
+
+    /// The same model with another graph, whose memory is that of this one.
+    private init(_ model: ONNXModel, graph: ONNXGraph) {
+        path = model.path
+        irVersion = model.irVersion
+        opset = model.opset
+        otherOpsets = model.otherOpsets
+        producerName = model.producerName
+        producerVersion = model.producerVersion
+        metadata = model.metadata
+        self.graph = graph
+        bytes = model.bytes
+        externalFiles = model.externalFiles
+        memory = 0
+    }
+
+    /// Some nodes of a graph that this model became, with the initializers that they read. What it says takes no memory of its own.
+    /// - Parameters:
+    ///   - reading: other values whose initializers are kept.
+    ///   - output: the only one.
+    package func part(of graph: ONNXGraph, nodes: [ONNXNode], reading: [String], output: ONNXValueInfo) -> ONNXModel {
+        let reads = Set(reading + nodes.flatMap { $0.inputs + $0.captures })
+        return ONNXModel(
+            self,
+            graph: ONNXGraph(
+                name: graph.name, inputs: graph.inputs, outputs: [output], nodes: nodes,
+                initializers: graph.initializers.filter { reads.contains($0.key) }, valueInfo: [:]))    }
 }
 
 /// The messages of a file, each parsed by itself; see `WireLayout`.

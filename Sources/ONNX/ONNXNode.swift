@@ -7,13 +7,29 @@ package struct ONNXNode: Sendable {
     package let opType: String
     /// The operator's domain; "" is ai.onnx.
     package let domain: String
+    /// Which of several functions of that name it calls.
+    let overload: String
     /// The names of the values that it reads; "" for an optional input that is left out.
     package let inputs: [String]
     /// The names of the values that it makes; "" for an optional output that is left out.
     package let outputs: [String]
     package let attributes: [String: ONNXAttribute]
+    /// Values around the node that graphs inside it read by their names.
+    package let captures: [String]
+    /// The modules of the program that the network was exported from to which it belongs, from the outermost, where the exporter says so:
+    /// `layer4`, `layer4.2`, `layer4.2.conv3`.
+    package let modules: [String]
     /// The model's file, for sentences.
     package let file: String
+
+    init(
+        name: String, opType: String, domain: String = "", overload: String = "", inputs: [String], outputs: [String],
+        attributes: [String: ONNXAttribute] = [:], captures: [String] = [], modules: [String] = [], file: String
+    ) {
+        (self.name, self.opType, self.domain, self.overload) = (name, opType, domain, overload)
+        (self.inputs, self.outputs, self.attributes, self.captures) = (inputs, outputs, attributes, captures)
+        (self.modules, self.file) = (modules, file)
+    }
 
     /// How sentences call this node.
     package var label: String { "the node \(quoted(name)) (\(domain.isEmpty ? "" : domain + ".")\(opType))" }
@@ -28,8 +44,10 @@ package enum ONNXAttribute: Sendable {
     case floats([Float])
     case ints([Int])
     case strings([String])
-    /// A graph inside the node, as `If` and `Loop` have it. Its content is not read.
-    case graph
+    /// A graph inside the node, as `If` and `Loop` have it.
+    case graph(ONNXSubgraph)
+    /// In a function: the value is that of the call's attribute of this name. Graphs have none.
+    case reference(String)
     /// A kind that is not read, by the format's name for it.
     case unsupported(String)
 
@@ -44,6 +62,7 @@ package enum ONNXAttribute: Sendable {
         case .ints: "a list of integers"
         case .strings: "a list of strings"
         case .graph: "a graph"
+        case .reference: "a reference"
         case .unsupported(let name): "of the kind \(name)"
         }
     }
@@ -162,6 +181,7 @@ extension ONNXNode {
         }
         opType = wire.opType
         domain = wire.domain == "ai.onnx" ? "" : wire.domain
+        overload = wire.overload
         inputs = wire.input
         outputs = wire.output
         self.file = file
@@ -174,6 +194,32 @@ extension ONNXNode {
             }
         }
         self.attributes = attributes
+        captures = Self.captures(attributes)
+        modules = Self.modules(wire.metadataProps)
+    }
+
+    /// What the graphs among attributes read from around them.
+    static func captures(_ attributes: [String: ONNXAttribute]) -> [String] {
+        var names: Set<String> = []
+        for case .graph(let graph) in attributes.values { names.formUnion(graph.captures) }
+        return names.sorted()
+    }
+
+    /// The modules, as PyTorch's exporter writes them: the list of their names as Python writes it, or their names and classes between
+    /// slashes. The first is the network itself, and the last the operation within the innermost module.
+    private static func modules(_ metadata: [WireStringPair]) -> [String] {
+        let (scopes, namespace) = ("pkg.torch.onnx.name_scopes", "namespace")
+        var names: [String] = []
+        if let text = metadata.first(where: { $0.key == scopes })?.value, text.hasPrefix("["), text.hasSuffix("]") {
+            names = text.dropFirst().dropLast().split(separator: ",").map { part in
+                String(part.drop { $0 == " " }).trimming(quotes: "'\"")
+            }
+        } else if let text = metadata.first(where: { $0.key == namespace })?.value, text.contains(": ") {
+            names = text.split(separator: "/", omittingEmptySubsequences: false).map { part in
+                String(part.prefix { $0 != ":" })
+            }
+        }
+        return names.dropLast().filter { !$0.isEmpty }
     }
 
     var wire: WireNode {
@@ -181,6 +227,7 @@ extension ONNXNode {
         wire.name = name
         wire.opType = opType
         wire.domain = domain
+        wire.overload = overload
         wire.input = inputs
         wire.output = outputs
         wire.attribute = attributes.sorted { $0.key < $1.key }.map { name, value in value.wire(named: name) }
@@ -188,10 +235,21 @@ extension ONNXNode {
     }
 }
 
+extension String {
+    fileprivate func trimming(quotes: String) -> String {
+        guard count > 1, let first, quotes.contains(first), last == first else { return self }
+        return String(dropFirst().dropLast())
+    }
+}
+
 extension ONNXAttribute {
-    fileprivate init(
+    init(
         _ wire: WireAttribute, label: String, file: String, externalData: inout ExternalData
     ) throws(ONNXError) {
+        if !wire.refAttrName.isEmpty {
+            self = .reference(wire.refAttrName)
+            return
+        }
         switch wire.type {
         case .float: self = .float(wire.f)
         case .int: self = .int(Int(wire.i))
@@ -202,7 +260,8 @@ extension ONNXAttribute {
         case .tensor:
             self = .tensor(
                 try ONNXTensor(wire.t, raw: nil, label: label, file: file, externalData: &externalData))
-        case .graph: self = .graph
+        case .graph:
+            self = .graph(try ONNXSubgraph(wire.g, label: label, file: file, externalData: &externalData))
         case .graphs: self = .unsupported("GRAPHS")
         case .tensors: self = .unsupported("TENSORS")
         case .sparseTensor: self = .unsupported("SPARSE_TENSOR")
@@ -225,7 +284,8 @@ extension ONNXAttribute {
         case .floats(let value): (wire.type, wire.floats) = (.floats, value)
         case .ints(let value): (wire.type, wire.ints) = (.ints, value.map(Int64.init))
         case .strings(let value): (wire.type, wire.strings) = (.strings, value.map { .init($0.utf8) })
-        case .graph: wire.type = .graph
+        case .graph(let graph): (wire.type, wire.g) = (.graph, graph.wire)
+        case .reference(let name): wire.refAttrName = name
         case .unsupported: wire.type = .sparseTensor
         }
         return wire

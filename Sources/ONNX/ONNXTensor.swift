@@ -154,6 +154,15 @@ package struct ONNXTensor: Sendable {
         file = "(model in memory)"
     }
 
+    private init(_ tensor: ONNXTensor, name: String) {
+        self.name = name
+        (dims, type, elementCount) = (tensor.dims, tensor.type, tensor.elementCount)
+        (file, storage) = (tensor.file, tensor.storage)
+    }
+
+    /// The same tensor under another name.
+    func named(_ name: String) -> ONNXTensor { ONNXTensor(self, name: name) }
+
     /// Whether `withFloatBytes` needs neither a conversion nor a copy.
     package var isFloat32: Bool { type == .float32 }
 

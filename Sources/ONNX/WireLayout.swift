@@ -106,24 +106,29 @@ struct WireLayout {
 
     /// Counts a message, and its place in the file, which is copied before it is parsed.
     private mutating func count(
-        _ file: ByteReader, _ range: Range<Int>, _ message: WireMessage, _ part: @autoclosure () -> String
+        _ file: ByteReader, _ range: Range<Int>, _ message: WireMessage, _ part: @autoclosure () -> String,
+        depth: Int = 0
     ) throws(Failure) {
         try add(message.own, part())
         var fields = WireFields(of: file, in: range)
-        while let field = try fields.next() { try count(file, field, of: message, part()) }
+        while let field = try fields.next() { try count(file, field, of: message, part(), depth: depth) }
     }
 
     /// Counts a field of a message.
     private mutating func count(
         _ file: ByteReader, _ field: WireFields.Field, of message: WireMessage,
-        _ part: @autoclosure () -> String
+        _ part: @autoclosure () -> String, depth: Int = 0
     ) throws(Failure) {
         guard let kind = message.fields[field.number] else { return }
+        // Graphs lie in nodes of graphs; no network comes near the depth at which messages are refused.
+        guard depth < 100 else { throw .malformed(at: field.range.lowerBound) }
         // A single number of a list that grows: twice what it takes, and what it took before.
         let alone = 3
         switch kind {
         case .message(let inner):
-            try count(file, try field.message(), inner, part())
+            try count(file, try field.message(), inner, part(), depth: depth + 1)
+        case .graph:
+            try count(file, try field.message(), .subgraph, part(), depth: depth + 1)
         case .text:
             try add(WireMessage.text + 3 * (field.body?.count ?? 0), part())
         case .fixed(let size):

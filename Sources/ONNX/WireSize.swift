@@ -12,6 +12,8 @@ indirect enum WireKind: Sendable {
     /// Text, or bytes.
     case text
     case message(WireMessage)
+    /// A graph inside a node.
+    case graph
 }
 
 /// What a message becomes.
@@ -34,9 +36,14 @@ struct WireMessage: Sendable {
     private static let tensor = WireMessage(own: 2048, fields: numbers.merging([9: .text]) { $1 })
     private static let attribute = WireMessage(
         own: 1024,
-        fields: [1: .text, 4: .text, 5: .message(tensor), 7: .fixed(4), 8: .numbers(16), 9: .text])
+        fields: [
+            1: .text, 4: .text, 5: .message(tensor), 6: .graph, 7: .fixed(4), 8: .numbers(16), 9: .text, 21: .text,
+        ])
     static let node = WireMessage(
-        own: 8192, fields: [1: .text, 2: .text, 3: .text, 4: .text, 5: .message(attribute), 7: .text])
+        own: 8192,
+        fields: [
+            1: .text, 2: .text, 3: .text, 4: .text, 5: .message(attribute), 7: .text, 8: .text, 9: .message(pair),
+        ])
 
     private static let dimension = WireMessage(own: 128, fields: [2: .text])
     private static let shape = WireMessage(own: 128, fields: [1: .message(dimension)])
@@ -52,8 +59,24 @@ struct WireMessage: Sendable {
         own: 512,
         fields: [2: .text, 11: .message(value), 12: .message(value), 13: .message(value), 15: .text])
 
-    private static let named = WireMessage(own: 128, fields: [1: .text, 10: .text])
+    /// With its nodes and initializers.
+    static let subgraph = WireMessage(
+        own: 512, fields: graph.fields.merging([1: .message(node), 5: .message(tensor)]) { $1 })
+
+    private static let named = WireMessage(own: 128, fields: [1: .text])
+    private static let function = WireMessage(
+        own: 512,
+        fields: [
+            1: .text, 4: .text, 5: .text, 6: .text, 7: .message(node), 9: .message(named), 10: .text,
+            11: .message(attribute), 13: .text,
+        ])
+
+    /// What a node becomes that is made of a function's, with names as long as these.
+    static func copy(_ node: ONNXNode) -> Int {
+        let names = [node.name] + node.inputs + node.outputs + node.captures
+        return names.reduce(WireMessage.node.own + 1024 * node.attributes.count) { $0 + text + 3 * $1.utf8.count }
+    }
     /// The model without its graph.
     static let model = WireMessage(
-        own: 512, fields: [2: .text, 3: .text, 8: .message(named), 14: .message(pair), 25: .message(named)])
+        own: 512, fields: [2: .text, 3: .text, 8: .message(named), 14: .message(pair), 25: .message(function)])
 }
