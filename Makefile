@@ -192,9 +192,17 @@ endif
 crosscheck: build models photos .venv-bench/torch ## each method beside its reference from PyPI, run live on the same weights and pixels
 	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --documents
 
-.PHONY: conformance
-conformance: build .venv-bench/ready ## run ONNX's own test data through the program
-	.venv-bench/bin/python Tools/conformance.py --device cpu --device opencl:0
+.PHONY: onnx-tests
+onnx-tests: build .venv/ready ## run ONNX's own test data through the program, on the CPU and on an OpenCL device
+	@WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" $(python) Tools/onnx_tests.py --device cpu --device opencl:0 $(ONNX_TESTS)
+
+.PHONY: zoo
+zoo: build .venv-bench/zoo ## every classifier of torchvision and the families of timm, exported and compared (ZOO="resnet18 vit_b_16": these only)
+	.venv-bench/bin/python Tools/zoo/zoo.py --documents $(if $(ZOO),--only $(ZOO))
+
+.venv-bench/zoo: Tools/zoo/requirements.txt .venv-bench/torch
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement Tools/zoo/requirements.txt
+	touch $@
 
 .PHONY: winograd-error
 winograd-error: build .venv-bench/ready ## the errors of 3x3 convolutions, by Winograd's way and direct, against double precision
