@@ -95,6 +95,8 @@ package struct PassPlan: Sendable {
     package let seed: Value?
     /// Of `spec.stored`, those that are computed at all: a value that is known before any picture has no steps.
     package let stored: [String: Value]
+    /// The others: values that are known once the shapes are, by name.
+    package let known: [String: HostTensor]
     /// By the values with respect to which they are.
     package let gradients: [String: Value]
     /// What each of `spec.additions` returned.
@@ -120,6 +122,11 @@ package struct PassPlan: Sendable {
         stored = Dictionary(
             uniqueKeysWithValues: spec.stored.sorted().compactMap { name in
                 (try? plan.value(name)).map { (name, plan.tape.dense($0)) }
+            })
+
+        known = Dictionary(
+            uniqueKeysWithValues: spec.stored.sorted().compactMap { name in
+                if case .host(let tensor)? = plan.operand(name) { (name, tensor) } else { nil }
             })
 
         // First what needs no score, with the forward pass; then, once for each score, what does.

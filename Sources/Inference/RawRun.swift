@@ -76,7 +76,7 @@ extension Network {
         if gradient != nil { try pass.backward(cotangent) }
         var (folded, results): ([NamedTensor], [NamedTensor]) = ([], [])
         for (name, own) in zip(wanted, asked) {
-            if let constant = constants[name] {
+            if let constant = constants[name] ?? plan.known[name] {
                 folded.append(NamedTensor(name: own, shape: constant.shape, values: try constant.floats()))
             } else if let shape = plan.shape(name), let values = try pass.stored(name) {
                 results.append(NamedTensor(name: own, shape: shape, values: values))

@@ -331,6 +331,15 @@ package struct Dropout: Passing {
         }
         return shape
     }
+    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
+        index == 1 ? .boolean : (inputs.first ?? nil) ?? .real
+    }
+    /// The mask, if it is asked for, keeps everything.
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        let x = try tape.value(required(inputs, 0, "data"))
+        let shape = try shape(tape.shape(x), inputs)
+        return [.value(x)] + (outputs > 1 ? [.value(tape.fill(shape, with: 1))] : [])
+    }
 }
 
 package struct Cast: UnaryOperator {
