@@ -334,14 +334,11 @@ package struct Pow: Operator {
     }
 
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
-        guard inputs.count == 2, let x = inputs[0], let e = inputs[1], x.isInteger, e.isInteger else {
-            return nil
-        }
+        guard inputs.count == 2, let exponents = inputs[1], exponents.isInteger,
+            try exponents.ints().allSatisfy({ $0 >= 0 })
+        else { return nil }
         return try HostTensor.combine(inputs, within: limits) { numbers in
             let (x, e) = (numbers[0], numbers[1])
-            guard e >= 0 else {
-                throw OperatorError(unsupported: "raises whole numbers of a shape to the power \(e)")
-            }
             if x == 0 || x == 1 { return e == 0 ? 1 : x }
             if x == -1 { return e % 2 == 0 ? 1 : -1 }
             var power = 1

@@ -464,10 +464,10 @@ package struct CastLike: UnaryOperator {
     }
     private func conversion(_ tape: Tape, _ inputs: [Operand?]) throws -> Conversion {
         let target = try required(inputs, 1, "target_type")
-        if case .host(let tensor) = target, tensor.isInteger {
+        // What its type is, is not known any more.
+        if case .host = target {
             throw OperatorError(
-                unsupported:
-                    "takes the type of a constant that is no real number, which is not supported; take Cast")
+                unsupported: "takes the type of a constant, which is not supported; take Cast instead")
         }
         switch tape.meaning(target) {
         case .real: return .real
