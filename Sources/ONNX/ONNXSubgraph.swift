@@ -11,6 +11,9 @@ package struct ONNXSubgraph: Sendable {
     /// What it reads from around it.
     let captures: [String]
 
+    /// An empty one.
+    package init() { self.init(inputs: [], outputs: [], nodes: [], initializers: []) }
+
     init(inputs: [String], outputs: [String], nodes: [ONNXNode], initializers: [ONNXTensor]) {
         (self.inputs, self.outputs, self.nodes, self.initializers) = (inputs, outputs, nodes, initializers)
         let own = Set(inputs + initializers.map(\.name) + nodes.flatMap(\.outputs))

@@ -23,7 +23,7 @@ import Testing
             "Thing", ["y", "half"], ["z"],
             [
                 "s": "text", "ints": [1, 2], "floats": .floats([0.5]), "strings": .strings(["a"]),
-                "g": .graph,
+                "g": .graph(ONNXSubgraph()),
                 "t": .tensor(ONNXTensor(dims: [2], floats: [7, 8])),
             ])
         precondition((try? builder.model()) != nil)

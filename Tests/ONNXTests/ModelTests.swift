@@ -30,7 +30,7 @@ import Testing
             [
                 "i": 3, "f": 1.5, "s": "text", "ints": [1, 2], "floats": .floats([0.5]),
                 "strings": .strings(["a", "b"]), "t": .tensor(ONNXTensor(name: "c", dims: [], floats: [7])),
-                "g": .graph, "n": .int(-1), "odd": .unsupported("x"),
+                "g": .graph(ONNXSubgraph()), "n": .int(-1), "odd": .unsupported("x"),
             ], domain: "my.domain")
         builder.output("y", nil)
         let model = try builder.model()

@@ -199,11 +199,6 @@ import Testing
         var builder = smallModel()
         builder.graph.sparseInitializer = [Data()]
         expect(failure(builder), .unsupportedFeature, "sparse")
-        builder = smallModel()
-        builder.wire.functions = [.with { ($0.name, $0.domain) = ("Relu", "mine") }]
-        #expect(failure(builder) == nil)
-        builder.node("Relu", ["y"], ["z"], domain: "mine")
-        expect(failure(builder), .unsupportedFeature, "mine.Relu", "inliner")
     }
 
     @Test func namesFitOneLine() {
