@@ -22,7 +22,7 @@ private struct Transformer {
         builder.input("image", [1, 3, 6, 4])
         var x = node(
             "Conv", ["image", weights([channels, 3, 2, 2])], ["kernel_shape": [2, 2], "strides": [2, 2]])
-        x = node("Transpose", [reshape(x, [1, channels, 6])], ["perm": [0, 2, 1]])
+        x = node("Transpose", [reshape(x, [1, Int64(channels), 6])], ["perm": [0, 2, 1]])
         if classToken { x = node("Concat", [weights([1, 1, channels]), x], ["axis": 1]) }
         for _ in 0..<2 { x = node("Add", [x, attention(x)]) }
         x =

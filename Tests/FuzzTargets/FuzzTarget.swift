@@ -89,7 +89,9 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
             let sides =
                 switch preprocessing.resize {
                 case .shortSide(let side): side * side
-                case .exact(let width, let height): width * height
+                case .exact(let width, let height), .fit(let width, let height),
+                    .cover(let width, let height):
+                    width * height
                 case .none: 63
                 }
             // What is merely large takes its time.
