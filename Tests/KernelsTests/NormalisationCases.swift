@@ -16,6 +16,7 @@ extension Cases {
     ///   - outputs: 1, or more with the statistics.
     static func layer(
         _ name: String = "LayerNormalization", _ x: [Int], axis: Int? = nil, scale: [Int]? = nil,
+        _ x: [Int], name: String = "LayerNormalization", axis: Int? = nil, scale: [Int]? = nil,
         bias: Bool = true,
         epsilon: Float? = nil, opset: Int = 17, outputs: Int = 1, fill: OperatorCase.Fill = .uniform(2)
     ) -> OperatorCase {
@@ -66,12 +67,12 @@ extension Cases {
         ]
         for name in ["RMSNormalization", "SimplifiedLayerNormalization"] {
             cases += [
-                layer(name, [5, 33], opset: 23), layer(name, [2, 5, 3, 4], axis: 1, opset: 23),
-                layer(name, [3, 7, 64], axis: -1, epsilon: 1e-3, opset: 24),
-                layer(name, [2, 3, 4, 17], axis: 2, opset: 23),
+                layer([5, 33], name: name, opset: 23), layer([2, 5, 3, 4], name: name, axis: 1, opset: 23),
+                layer([3, 7, 64], name: name, axis: -1, epsilon: 1e-3, opset: 24),
+                layer([2, 3, 4, 17], name: name, axis: 2, opset: 23),
             ]
         }
-        cases.append(layer("SimplifiedLayerNormalization", [3, 20], opset: 13, outputs: 2))
+        cases.append(layer([3, 20], name: "SimplifiedLayerNormalization", opset: 13, outputs: 2))
         for (simplified, outputs, term) in [
             (false, 1, false), (false, 4, true), (true, 1, true), (true, 1, false), (false, 1, true),
         ] {
@@ -81,7 +82,7 @@ extension Cases {
             ]
             if !simplified { inputs.append(.constant([c])) }
             if term { inputs.append(.constant([c])) }
-            cases.append(
+            var test =
                 OperatorCase(
                     simplified ? "SkipSimplifiedLayerNormalization" : "SkipLayerNormalization",
                     "\(outputs) outputs" + (term ? ", bias" : ""), ["epsilon": .float(1e-5)], inputs,
@@ -98,7 +99,9 @@ extension Cases {
                     // The sum's own rounding.
                     for i in all[0].magnitudes.indices { all[0].magnitudes[i] *= 2 }
                     return Array(all.prefix(outputs))
-                })
+                }
+            test.domain = "com.microsoft"
+            cases.append(test)
         }
         return cases
     }()
@@ -121,7 +124,7 @@ extension Cases {
 
     static func group(_ x: [Int], _ groups: Int, opset: Int = 21) -> OperatorCase {
         let (count, size) = (opset < 21 ? groups : x[1], x[1] / groups)
-        func place(_ index: [Int]) -> Int { opset < 21 ? index[1] / size : index[1] }
+        @Sendable func place(_ index: [Int]) -> Int { opset < 21 ? index[1] / size : index[1] }
         var test = OperatorCase(
             "GroupNormalization", "\(groups) groups", opset: opset, ["num_groups": .int(groups)],
             [.activation(x, .uniform(2)), .constant([count], .between(0.5, 2)), .constant([count])]
@@ -403,7 +406,7 @@ extension Cases {
         switch int(0...5) {
         case 0, 1:
             return layer(
-                ["LayerNormalization", "RMSNormalization"][int(0...1)], x, axis: int(-rank...rank - 1),
+                x, name: ["LayerNormalization", "RMSNormalization"][int(0...1)], axis: int(-rank...rank - 1),
                 bias: int(0...1) == 0, epsilon: 1e-3, opset: 23)
         case 2: return instance(rank == 2 ? x + [int(2...40)] : x, epsilon: 1e-3)
         case 3:

@@ -213,8 +213,13 @@ enum Reference {
             forEachIndex(reduced) { at in
                 var index = index
                 for (axis, i) in zip(axes, at) { index[axis] = i }
-                add(x[index] / (mean ? Double(reduced.reduce(1, *)) : 1))
+                add(x[index])
             }
+        }
+        if mean {
+            let count = Double(reduced.reduce(1, *))
+            y.values = y.values.map { $0 / count }
+            y.magnitudes = y.magnitudes.map { $0 / count }
         }
         if !keep { y.dims = x.dims.indices.filter { !axes.contains($0) }.map { x.dims[$0] } }
         return y

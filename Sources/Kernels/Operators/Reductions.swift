@@ -207,7 +207,13 @@ package struct ReduceProd: ReductionOperator {
         _ tape: inout Tape, _ node: LoweredNode, _ dy: Value, _ shape: Shape, _ axes: [Int]
     ) throws -> Value { tape.factorsVJP(try whole(node, &tape), dy, axes: axes) }
     package func onInts(_ terms: [Int]) throws -> Int? {
-        try terms.reduce(1) { try checked($0.multipliedReportingOverflow(by: $1)) }
+        var product = 1
+        for term in terms {
+            let next = product.multipliedReportingOverflow(by: term)
+            if next.overflow { return nil }
+            product = next.partialValue
+        }
+        return product
     }
 }
 
