@@ -224,8 +224,9 @@ private struct SkippedRows: Sendable {
             means: false, inverse: false)
         if outputs == 1 { return [.value(found.y)] }
         let statistics = try layer.statistics(&tape, sum)
-        // Without means there are none to give out; nobody can ask for them.
-        let all = [found.y, statistics.means ?? statistics.inverse, statistics.inverse, sum]
+        // Where no mean is taken off, it is 0.
+        let means = statistics.means ?? tape.fill(tape.shape(statistics.inverse), with: 0)
+        let all = [found.y, means, statistics.inverse, sum]
         return all.prefix(outputs).map { .value($0) }
     }
 
