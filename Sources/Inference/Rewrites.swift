@@ -30,6 +30,9 @@ package struct Rewrite: Sendable {
             "unfold quantised forms",
             "An operator between quantised tensors becomes the one of real numbers between what they stand for.",
             .network { try $0.unfoldQuantisedForms() }),
+            "take apart",
+            "An operator that an optimiser made of several becomes those again.",
+            .network { $0.takeApart() }),
         Rewrite(
             "fold constants", "Nodes that depend on constants only are computed once.",
             .network { try $0.foldConstants() }),
@@ -96,6 +99,31 @@ struct NetworkDraft {
     var constants: [String: HostTensor]
     /// The memory of the constants.
     var shares: [MemoryBudget.Share]
+
+    /// The values between them have names of their own.
+    fileprivate mutating func takeApart() {
+        var known = Set(nodes.flatMap(\.outputs)).union(constants.keys)
+        nodes = nodes.flatMap { node -> [NetworkNode] in
+            guard let whole = node.operation as? any CompositeOperator, let output = node.outputs.first else {
+                return [node]
+            }
+            let parts = whole.parts(of: node.inputs.map { !$0.isEmpty })
+            var made = ""
+            return parts.enumerated().map { i, part in
+                let inputs = part.inputs.map { index in
+                    index.map { $0 < node.inputs.count ? node.inputs[$0] : "" } ?? made
+                }
+                let isLast = i == parts.count - 1
+                made = isLast ? output : "\(output)/\(part.type)"
+                while !isLast, !known.insert(made).inserted { made += "/" }
+                return NetworkNode(
+                    name: isLast ? node.name : "\(node.name)/\(part.type)", type: part.type,
+                    operation: part.operation,
+                    inputs: Array(inputs.reversed().drop(while: \.isEmpty).reversed()),
+                    outputs: [made], parameters: i == 0 ? node.parameters : 0)
+            }
+        }
+    }
 
     fileprivate mutating func foldConstants() throws {
         var left: [NetworkNode] = []

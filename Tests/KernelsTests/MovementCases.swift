@@ -7,7 +7,9 @@ import Testing
 
 extension Cases {
     static let movementCases: [OperatorCase] = [
-        expansions, gathers, scatters, paddings, blocks, resizes, transposedConvolutions, hostCases,
+        expansions, gathers, scatters, paddings, blocks, resizes, transposedConvolutions, equations,
+        fusedConvolutions,
+        hostCases,
     ].flatMap { $0 }
 
     private static func places(_ count: Int, below limit: Int, _ seed: String, negative: Bool = true) -> [Int]
@@ -703,6 +705,100 @@ extension Cases {
             "three axes", [1, 3, 2, 3, 4], 4, [3, 2, 3], strides: [2, 1, 2], pads: [1, 0, 1, 1, 0, 1]),
         convTranspose("three axes, stride 1", [1, 3, 2, 3, 4], 5, [2, 2, 3]),
         convTranspose("wide", [1, 64, 7, 7], 33, [2, 2], strides: [2, 2]),
+    ]
+
+    static let fusedConvolutions: [OperatorCase] = {
+        let window = Reference.Window(kernel: [3, 3], strides: [1, 2], pads: [1, 1, 1, 1])
+        let x = OperatorCase.Input.activation([2, 5, 4, 7])
+        let weights = OperatorCase.Input.constant([6, 5, 3, 3])
+        func fused(
+            _ activation: String?, numbers: [Float] = [], _ inputs: [OperatorCase.Input],
+            _ f: @escaping @Sendable (Double) -> Double
+        ) -> OperatorCase {
+            var attributes: [String: Attribute] = [
+                "kernel_shape": .ints([3, 3]), "strides": .ints([1, 2]), "pads": .ints([1, 1, 1, 1]),
+            ]
+            attributes["activation"] = activation.map { .string($0) }
+            if !numbers.isEmpty { attributes["activation_params"] = .floats(numbers) }
+            var test = OperatorCase("FusedConv", activation ?? "", attributes, inputs) {
+                var y = Reference.conv($0[0]!, $0[1]!, $0.count > 2 ? $0[2] : nil, window, groups: 1)
+                if $0.count > 3, let z = $0[3] {
+                    for i in y.values.indices {
+                        y.values[i] += z.values[i]
+                        y.magnitudes[i] += abs(z.values[i])
+                    }
+                }
+                y.values = y.values.map(f)
+                return [y]
+            }
+            test.domain = "com.microsoft"
+            return test
+        }
+        return [
+            fused("Relu", [x, weights, .constant([6])]) { max($0, 0) },
+            fused("Relu", [x, weights, .absent, .activation([2, 6, 4, 4])]) { max($0, 0) },
+            fused("LeakyRelu", numbers: [0.125], [x, weights]) { $0 < 0 ? 0.125 * $0 : $0 },
+            fused("Clip", numbers: [-0.5, 0.75], [x, weights, .constant([6])]) { min(max($0, -0.5), 0.75) },
+            fused(nil, [x, weights, .constant([6]), .activation([2, 6, 4, 4])]) { $0 },
+        ]
+    }()
+
+    // MARK: Equations
+
+    static func einsum(_ equation: String, _ operands: [OperatorCase.Input]) -> OperatorCase {
+        let sides = equation.filter { $0 != " " }.split(separator: "-").map(String.init)
+        let terms = sides[0].split(separator: ",").map { $0.map(String.init) }
+        // The letters that stand once, if there is no other side.
+        let output =
+            sides.count > 1
+            ? sides[1].dropFirst().map(String.init)
+            : Set(terms.joined()).filter { name in terms.joined().count { $0 == name } == 1 }.sorted()
+        return OperatorCase("Einsum", equation, ["equation": .string(equation)], operands) {
+            var extents: [String: Int] = [:]
+            let tensors = $0.map { $0! }
+            for (term, tensor) in zip(terms, tensors) {
+                for (name, extent) in zip(term, tensor.dims) { extents[name] = extent }
+            }
+            let summed = extents.keys.filter { !output.contains($0) }.sorted()
+            return [
+                Tensor(sums: output.map { extents[$0]! }) { i, add in
+                    forEachIndex(summed.map { extents[$0]! }) { k in
+                        func at(_ name: String) -> Int {
+                            output.firstIndex(of: name).map { i[$0] } ?? k[summed.firstIndex(of: name)!]
+                        }
+                        add(zip(terms, tensors).reduce(1) { $0 * $1.1[$1.0.map(at)] })
+                    }
+                }
+            ]
+        }
+    }
+
+    static let equations: [OperatorCase] = [
+        einsum("ij,jk->ik", [.activation([3, 17]), .activation([17, 5])]),
+        einsum("ij,jk->ik", [.activation([3, 17]), .constant([17, 33])]),
+        einsum("bhwc,hkc->bhwk", [.activation([2, 3, 4, 5]), .activation([3, 6, 5])]),
+        einsum("bhqd, bhkd -> bhqk", [.activation([2, 3, 4, 5]), .activation([2, 3, 7, 5])]),
+        einsum("bchw,oc->bohw", [.activation([2, 5, 3, 4]), .constant([7, 5])]),
+        einsum("bij,kjl->bikl", [.activation([2, 3, 5]), .constant([4, 5, 2])]),
+        einsum("bchw,bkc->bkhw", [.activation([2, 5, 3, 4]), .constant([2, 6, 5])]),
+        einsum("bij,bjk", [.activation([1, 3, 5]), .activation([1, 5, 2])]),
+        einsum("i,j->ji", [.activation([3]), .activation([4])]),
+        einsum("i,i->", [.activation([19]), .activation([19])]),
+        einsum("abc,cd->d", [.activation([2, 3, 4]), .activation([4, 5])]),
+        einsum("abcd->dbca", [.activation([2, 3, 4, 5])]), einsum("abcd->ca", [.activation([2, 3, 4, 5])]),
+        einsum("ba", [.activation([2, 3])]),
+        einsum("ab,ab->ab", [.activation([3, 4]), .activation([3, 4])]),
+        OperatorCase(
+            "Einsum", "ellipsis", ["equation": .string("...ij,...jk->...ik")],
+            [.activation([2, 3, 4, 5]), .activation([2, 3, 5, 6])]
+        ) {
+            let (a, b) = ($0[0]!, $0[1]!)
+            return [
+                Tensor(sums: [2, 3, 4, 6]) { i, add in
+                    for j in 0..<5 { add(a[[i[0], i[1], i[2], j]] * b[[i[0], i[1], j, i[3]]]) }
+                }
+            ]
+        },
     ]
 
     // MARK: Constants

@@ -3,7 +3,9 @@
 package enum OperatorList {
     package static let all: [any Operator.Type] = [
         // Conv.swift, BatchNormalization.swift, MatrixProducts.swift
-        Conv.self, BatchNormalization.self, Gemm.self, MatMul.self,
+        Conv.self, BatchNormalization.self, Gemm.self, MatMul.self, Einsum.self,
+        // FusedConv.swift
+        FusedConv.self,
         // ConvTranspose.swift, Resize.swift
         ConvTranspose.self, Resize.self, Upsample.self,
         // Activation.swift
