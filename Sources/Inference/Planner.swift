@@ -79,7 +79,9 @@ package struct Planner {
         self.batch = batch
         self.rules = rules
         self.isPaired = isPaired
-        tape = Tape(sketch: sketch, limits: network.limits)
+        tape = Tape(
+            sketch: sketch, limits: network.limits,
+            writtenBatch: network.inputDims[0].flatMap { $0 == batch ? nil : $0 })
         var shape = try network.inputShape(batch: batch, height: height, width: width)
         var nodes = network.nodes
         if let feed {

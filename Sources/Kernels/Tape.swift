@@ -95,8 +95,11 @@ package struct Tape: Sendable {
     /// What it may take of the machine that loads and runs it.
     package let limits: Limits
 
-    package init(sketch: Bool = false, limits: Limits = Limits()) {
-        (isSketch, self.limits) = (sketch, limits)
+    /// The batch that a file fixes, where another one is computed: its constants may still speak of that one.
+    package let writtenBatch: Int?
+
+    package init(sketch: Bool = false, limits: Limits = Limits(), writtenBatch: Int? = nil) {
+        (isSketch, self.limits, self.writtenBatch) = (sketch, limits, writtenBatch)
     }
 
     package func shape(_ value: Value) -> Shape { entries[value.id].shape }

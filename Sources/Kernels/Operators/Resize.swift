@@ -262,9 +262,28 @@ package struct Resize: SparseOperator {
     /// Constants that are resampled are computed as activations are.
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? { nil }
 
+    /// The inputs with sizes of this batch, where they are written for the one that the file fixes.
+    private func corrected(_ tape: Tape, _ inputs: [Operand?]) throws -> [Operand?] {
+        guard let written = tape.writtenBatch, listedAxes == nil, inputs.count > 3, let x = inputs[0],
+            var sizes = try constant(inputs, 3, "sizes")?.ints(), sizes.first == written
+        else { return inputs }
+        sizes[0] = tape.shape(x).dims[0]
+        return inputs[..<3] + [.host(HostTensor(ints: sizes))]
+    }
+
+    package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        var shape = tape.shape(try required(node.inputs, 0, "X"))
+        var back: [SparseProduct] = []
+        for product in try products(shape, corrected(tape, node.inputs), within: tape.limits) {
+            back.append(product.transposed(for: shape))
+            shape = product.shape(of: shape)
+        }
+        return back.reversed().reduce(dy) { tape.product($1, $0) }
+    }
+
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         var x = try tape.value(required(inputs, 0, "X"))
-        let lines = try lines(tape.shape(x), inputs)
+        let lines = try lines(tape.shape(x), corrected(tape, inputs))
         for product in try Kernels.products(tape.shape(x), lines, resampling, tape.limits) {
             x = tape.product(product, x)
         }

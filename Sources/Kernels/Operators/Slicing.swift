@@ -95,6 +95,16 @@ package struct Concat: Operator {
         return zip(operands, shapes).map { operand, shape in
             guard case .host = operand, shape.rank > 0, shape.dims[0] == 1 else { return shape }
             return Shape([pictures] + shape.dims.dropFirst())
+    /// The shapes of the inputs. In a file that is made for single pictures, a constant that is joined to a picture is joined to each
+    /// of a batch.
+    private func shapes(_ tape: Tape, _ inputs: [Operand?]) throws -> [Shape] {
+        let operands = try inputs.indices.map { try required(inputs, $0, "input") }
+        let shapes = operands.map { tape.shape($0) }
+        let batch = zip(operands, shapes).first { if case .host = $0.0 { false } else { true } }?.1.dims.first
+        guard tape.writtenBatch == 1, let batch, axis != 0 else { return shapes }
+        return zip(operands, shapes).map { operand, shape in
+            guard case .host = operand, shape.dims.first == 1, axis != -shape.rank else { return shape }
+            return Shape([batch] + shape.dims.dropFirst())
         }
     }
 
@@ -132,6 +142,17 @@ package struct Concat: Operator {
             let value = try tape.wholeValue(operand)
             let part = tape.view(
                 value, as: own, strides: tape.strides(value, broadcastTo: own), offset: tape.offset(value))
+        let shapes = try shapes(tape, inputs)
+        let (axis, starts, shape) = try layout(shapes)
+        let y = tape.value(try shape.checked())
+        // An empty constant adds nothing.
+        for (i, start) in starts.enumerated() where shapes[i].count > 0 {
+            var part = try tape.wholeValue(operands[i])
+            if tape.shape(part) != shapes[i] {
+                part = tape.view(
+                    part, as: shapes[i], strides: tape.strides(part, broadcastTo: shapes[i]),
+                    offset: tape.offset(part))
+            }
             tape.place(
                 part, into: y,
                 [SliceRange(axis: axis, start: start, step: 1, count: tape.shape(part).dims[axis])])
@@ -142,6 +163,7 @@ package struct Concat: Operator {
         _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
     ) throws -> [Value?] {
         let shapes = shapes(tape, try node.inputs.indices.map { try required(node.inputs, $0, "input") })
+        let shapes = try shapes(tape, node.inputs)
         let (axis, starts, _) = try layout(shapes)
         return node.each(wanted) { input in
             let part = SliceRange(
