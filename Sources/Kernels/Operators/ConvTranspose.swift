@@ -76,6 +76,9 @@ package struct ConvTranspose: UnaryOperator, LinearOperator {
         let axes = try (0..<count).map { d -> Axis in
             let reach = dilations[d] * (taps[d] - 1) + 1
             let whole = strides[d] * (x[d + 2] - 1) + padding[d] + reach
+            guard reach < 1 << 24, whole < 1 << 30 else {
+                throw OperatorError("makes \(whole) elements of \(x[d + 2]), which are too many")
+            }
             var (before, output) = (pads[d], whole - pads[d] - pads[d + count])
             func share(_ total: Int) -> Int {
                 autoPad == "SAME_UPPER" ? total / 2 : total - total / 2

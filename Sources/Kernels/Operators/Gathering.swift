@@ -583,6 +583,7 @@ package struct Col2Im: SparseOperator {
         }
         let (places, columns) = (try Shape(checking: image).count, taps * blocks.count)
         let channels = shape.dims[1] / taps
+        _ = try Shape(checking: [channels] + image)
         try limits.memory.check(SparseMatrix.bytes(rows: channels * places, terms: channels * columns))
         /// Along one axis: for each tap and block the place in the picture; nil beside it.
         func place(_ axis: Axis, _ tap: Int, _ cut: Int) -> Int? {

@@ -247,7 +247,9 @@ package struct Resize: SparseOperator {
             }
         }
         if resampling.coordinates == "tf_crop_and_resize" {
-            guard let roi = try given(1, "roi")?.floats(), roi.count == 2 * axes.count else {
+            guard let roi = try given(1, "roi")?.floats(), roi.count == 2 * axes.count,
+                roi.allSatisfy(\.isFinite)
+            else {
                 throw OperatorError("lacks the region to crop for the axes \(axes)")
             }
             for i in axes.indices { lines[i].roi = (Double(roi[i]), Double(roi[i + axes.count])) }

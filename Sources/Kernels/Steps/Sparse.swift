@@ -71,8 +71,10 @@ package struct SparseMatrix: Hashable, Sendable {
         return SparseMatrix(columns: rows, starts: starts, places: turned, weights: numbers)
     }
 
-    /// The bytes of one with so many rows and terms, while it is made and used.
-    static func bytes(rows: Int, terms: Int) -> Int { 32 * (rows + terms) }
+    /// The bytes of one with so many rows and terms, while it is made and used; more than there are where 32 bits do not count them.
+    static func bytes(rows: Int, terms: Int) -> Int {
+        max(rows, terms) < Int32.max ? 32 * (rows + terms) : Int.max / 4
+    }
 }
 
 /// Such a product over neighbouring axes of a tensor: their places, counted in row-major order, are the matrix's columns, and its rows, in
