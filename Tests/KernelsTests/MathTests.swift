@@ -37,6 +37,27 @@ struct MathTests {
             exact: { $0 < 0 ? exp($0) / (1 + exp($0)) : 1 / (1 + exp(-$0)) }, host: wb_host_sigmoid),
         Unary(name: "tanh", number: WB_MATH_TANH, bound: 0.9, exact: { tanh($0) }, host: wb_host_tanh),
         Unary(name: "erf", number: WB_MATH_ERF, bound: 1.1, exact: { erf($0) }, host: wb_host_erf),
+        Unary(name: "sin", number: WB_MATH_SIN, bound: 0.75, exact: { sin($0) }, host: wb_host_sin),
+        Unary(name: "cos", number: WB_MATH_COS, bound: 0.75, exact: { cos($0) }, host: wb_host_cos),
+        Unary(name: "tan", number: WB_MATH_TAN, bound: 2.2, exact: { tan($0) }, host: wb_host_tan),
+        Unary(name: "asin", number: WB_MATH_ASIN, bound: 2.4, exact: { asin($0) }, host: wb_host_asin),
+        Unary(name: "acos", number: WB_MATH_ACOS, bound: 1.2, exact: { acos($0) }, host: wb_host_acos),
+        Unary(name: "atan", number: WB_MATH_ATAN, bound: 1.9, exact: { atan($0) }, host: wb_host_atan),
+        Unary(name: "sinh", number: WB_MATH_SINH, bound: 2.6, exact: { sinh($0) }, host: wb_host_sinh),
+        Unary(name: "cosh", number: WB_MATH_COSH, bound: 2.6, exact: { cosh($0) }, host: wb_host_cosh),
+        Unary(name: "asinh", number: WB_MATH_ASINH, bound: 1.75, exact: { asinh($0) }, host: wb_host_asinh),
+        Unary(name: "acosh", number: WB_MATH_ACOSH, bound: 1.9, exact: { acosh($0) }, host: wb_host_acosh),
+        Unary(name: "atanh", number: WB_MATH_ATANH, bound: 2.15, exact: { atanh($0) }, host: wb_host_atanh),
+        Unary(
+            name: "round", number: WB_MATH_ROUND, bound: 0, exact: { $0.rounded(.toNearestOrEven) },
+            host: wb_host_round),
+        Unary(name: "floor", number: WB_MATH_FLOOR, bound: 0, exact: { floor($0) }, host: wb_host_floor),
+        Unary(name: "ceil", number: WB_MATH_CEIL, bound: 0, exact: { ceil($0) }, host: wb_host_ceil),
+        Unary(name: "trunc", number: WB_MATH_TRUNC, bound: 0, exact: { trunc($0) + 0 }, host: wb_host_trunc),
+        Unary(
+            name: "half", number: WB_MATH_HALF, bound: 0, exact: { Double(Float16($0)) }, host: wb_host_half),
+        Unary(
+            name: "bfloat", number: WB_MATH_BFLOAT, bound: 0, exact: MathTests.bfloat16, host: wb_host_bfloat),
     ]
 
     static let binary: [Binary] = [
@@ -45,7 +66,16 @@ struct MathTests {
         Binary(name: "div_integer", number: WB_MATH_DIV_INTEGER, host: wb_host_div_integer),
         Binary(name: "min", number: WB_MATH_MIN, host: wb_host_min),
         Binary(name: "max", number: WB_MATH_MAX, host: wb_host_max),
+        Binary(name: "fmod", number: WB_MATH_FMOD, host: wb_host_fmod),
     ]
+
+    /// The nearest number with eight bits and the exponents of binary32.
+    static let bfloat16: @Sendable (Double) -> Double = { x in
+        guard x.isFinite, x != 0 else { return x }
+        let step = Double(sign: .plus, exponent: max(Int(x.exponent), -126) - 7, significand: 1)
+        let nearest = (x / step).rounded(.toNearestOrEven) * step
+        return abs(nearest) >= 0x1p128 ? (x < 0 ? -Double.infinity : .infinity) : nearest
+    }
 
     static let canonicalNaN: UInt32 = 0x7fc0_0000
 
@@ -245,6 +275,45 @@ struct MathTests {
             if z[i].bitPattern != (quotient.isNaN ? Self.canonicalNaN : quotient.bitPattern) { wrong += 1 }
         }
         #expect(wrong == 0)
+    }
+
+    @Test func remainderIsExact() {
+        let (x, y) = Self.pairs(seed: 6, count: 200_000)
+        let z = Self.map(WB_MATH_FMOD, x, y)
+        var wrong = 0
+        for i in x.indices {
+            let rest = fmodf(x[i], y[i])
+            if z[i].bitPattern != (rest.isNaN ? Self.canonicalNaN : rest.bitPattern) { wrong += 1 }
+        }
+        #expect(wrong == 0)
+    }
+
+    /// Their errors are small beside the argument, not beside the result where that is nearly 0.
+    @Test(arguments: ["gelu", "gelu_tanh", "mish"])
+    func gatesStayWithinTheirBounds(_ name: String) {
+        let functions: [String: (wb_math_function, Double, (Double) -> Double)] = [
+            "gelu": (WB_MATH_GELU, 1, { 0.5 * $0 * erfc(-$0 * 0.5.squareRoot()) }),
+            "gelu_tanh": (
+                WB_MATH_GELU_TANH, 2,
+                { 0.5 * $0 * (1 + tanh((2 / Double.pi).squareRoot() * ($0 + 0.044715 * $0 * $0 * $0))) }
+            ),
+            "mish": (WB_MATH_MISH, 2, { $0 * tanh(max($0, 0) + log1p(exp(-abs($0)))) }),
+        ]
+        let (number, bound, exact) = functions[name]!
+        var worst = 0.0
+        var worstAt: Float = 0
+        Self.forEachBlock(step: Self.step) { x in
+            let y = Self.map(number, x)
+            for i in x.indices where x[i].isFinite && abs(x[i]) > 1e-30 {
+                let error = abs(Double(y[i]) - exact(Double(x[i]))) / Double(x[i].magnitude) * 0x1p23
+                if !(error <= worst) { (worst, worstAt) = (error, x[i]) }
+            }
+        }
+        #expect(worst <= bound, "\(name)(\(worstAt)) is off by \(worst) · 2⁻²³ |x|")
+        for x: Float in [.nan, -.infinity] {
+            #expect(Self.map(number, [x])[0].bitPattern == Self.canonicalNaN)
+        }
+        #expect(Self.map(number, [.infinity])[0] == .infinity)
     }
 
     @Test func powerStaysWithinItsBound() {

@@ -14,6 +14,8 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
         case away(from: [Float], low: Float = -2, high: Float = 2)
         case between(Float, Float)
         case exactly([Float])
+        /// Whole numbers between the bounds, which stay as they are.
+        case whole(Int, Int)
     }
     enum Input: Sendable {
         case activation([Int], Fill = .uniform())
@@ -34,6 +36,8 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
     var opset = 17
     var attributes: [String: Attribute] = [:]
     var inputs: [Input]
+    /// What activations stand for that are no real numbers.
+    var meanings: [Int: Meaning] = [:]
     var outputs = 1
     /// Of an operator that can also add and clip.
     var adds = false
@@ -139,7 +143,7 @@ struct PreparedCase {
             case .activation(var dims, let fill):
                 if let images { dims[0] = images }
                 let value = tape.input(Shape(dims))
-                operands.append(.value(value))
+                operands.append(.value(tape.stating(value, test.meanings[i] ?? .real)))
                 written.append(value)
                 fills.append(fill)
                 activations.append(i)
@@ -184,10 +188,11 @@ struct PreparedCase {
         guard !cotangents.isEmpty else { return }
         let node = LoweredNode(inputs: operands, outputs: outputs)
         // Of one output and one input at a time, and of all at once.
+        let real = activations.filter { test.meanings[$0] == nil }
         var ways = cotangents.indices.flatMap { output in
-            activations.map { (output: Int?(output), wanted: Set([$0])) }
+            real.map { (output: Int?(output), wanted: Set([$0])) }
         }
-        if ways.count > 1 { ways.append((nil, Set(activations))) }
+        if ways.count > 1 { ways.append((nil, Set(real))) }
         for (output, wanted) in ways {
             let arrived = cotangents.indices.map { output ?? $0 == $0 ? cotangents[$0] : nil }
             let found = try op.vjp(&tape, node, cotangents: arrived, wanted: wanted)
@@ -211,6 +216,7 @@ struct PreparedCase {
         var random = SeededRandom(seed)
         return zip(written, fills).map { value, fill in
             var values = fill.numbers(tape.shape(value).count, &random)
+            if case .whole = fill { return values }
             numbers.change(&values, &random)
             return values
         }
@@ -242,6 +248,8 @@ extension OperatorCase.Fill {
             return (0..<count).shuffled(using: &random).map { (Float($0) + 0.5) / Float(count) * 8 - 4 }
         case .between(let low, let high): return (0..<count).map { _ in random.float(low, high) }
         case .exactly(let values): return values
+        case .whole(let low, let high):
+            return (0..<count).map { _ in Float(low + random.index(below: high - low + 1)) }
         case .away(let kinks, let low, let high):
             return (0..<count).map { _ in
                 while true {
