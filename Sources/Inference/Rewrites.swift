@@ -30,6 +30,7 @@ package struct Rewrite: Sendable {
             "unfold quantised forms",
             "An operator between quantised tensors becomes the one of real numbers between what they stand for.",
             .network { try $0.unfoldQuantisedForms() }),
+        Rewrite(
             "take apart",
             "An operator that an optimiser made of several becomes those again.",
             .network { $0.takeApart() }),

@@ -84,17 +84,6 @@ package struct Concat: Operator {
         return (axis, starts, try Shape(checking: dims))
     }
 
-    /// The shapes of the operands. A constant of one picture beside activations of several, as a class token in a file that was made for one
-    /// picture, belongs to each of them.
-    private func shapes(_ tape: Tape, _ operands: [Operand]) -> [Shape] {
-        let shapes = operands.map { tape.shape($0) }
-        let pictures = zip(operands, shapes).compactMap { operand, shape -> Int? in
-            if case .host = operand { nil } else { shape.dims.first }
-        }.max()
-        guard let pictures, axis != 0 else { return shapes }
-        return zip(operands, shapes).map { operand, shape in
-            guard case .host = operand, shape.rank > 0, shape.dims[0] == 1 else { return shape }
-            return Shape([pictures] + shape.dims.dropFirst())
     /// The shapes of the inputs. In a file that is made for single pictures, a constant that is joined to a picture is joined to each
     /// of a batch.
     private func shapes(_ tape: Tape, _ inputs: [Operand?]) throws -> [Shape] {
@@ -134,14 +123,6 @@ package struct Concat: Operator {
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let operands = try inputs.indices.map { try required(inputs, $0, "input") }
-        let shapes = shapes(tape, operands)
-        let (axis, starts, shape) = try layout(shapes)
-        let y = tape.value(try shape.checked())
-        // An empty constant adds nothing.
-        for ((operand, own), start) in zip(zip(operands, shapes), starts) where own.count > 0 {
-            let value = try tape.wholeValue(operand)
-            let part = tape.view(
-                value, as: own, strides: tape.strides(value, broadcastTo: own), offset: tape.offset(value))
         let shapes = try shapes(tape, inputs)
         let (axis, starts, shape) = try layout(shapes)
         let y = tape.value(try shape.checked())
@@ -162,7 +143,6 @@ package struct Concat: Operator {
     package func vjp(
         _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
     ) throws -> [Value?] {
-        let shapes = shapes(tape, try node.inputs.indices.map { try required(node.inputs, $0, "input") })
         let shapes = try shapes(tape, node.inputs)
         let (axis, starts, _) = try layout(shapes)
         return node.each(wanted) { input in
