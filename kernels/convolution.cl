@@ -49,14 +49,14 @@ kernel void convolution(
     const int panel = group * group_panels + inside_panel;
 
     const int inside = inside_panel * WB_PANEL, columns = min(group_columns - inside, WB_PANEL);
-    const int column = group * s.y_group + inside;
+    const int column = wb_group_at(&s, group, s.y_outer, s.y_group) + inside;
     const bool half_panel = columns <= WB_PANEL / 2; // the other half is zeros
 
     // Rows past the last are the last once more.
     const int last = min(WB_TILE_ROWS, rows - row0) - 1;
 
     // Rows whose windows lie in a line and clear of padding read at equal distances. Those of others are found tap by tap.
-    global const float *origin = x + group * s.x_group;
+    global const float *origin = x + s.x0 + wb_group_at(&s, group, s.x_outer, s.x_group);
     int distance = s.stride_w * s.x_pixel, front[WB_TILE_ROWS], top[WB_TILE_ROWS], left[WB_TILE_ROWS];
     global const float *base[WB_TILE_ROWS];
     // (A gradient's phase may have a single tap and pads.)
@@ -279,9 +279,11 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
 #endif
 
     // The pixel that each row's window starts at.
+    const int x_group = s.x0 + wb_group_at(&s, group, s.x_outer, s.x_group);
+    const int y_group = wb_group_at(&s, group, s.y_outer, s.y_group);
     for (int r = item; r < WB_ROWS; r += ITEMS) {
         const wb_window window = wb_window_of(&s, row0 + r);
-        base[r] = window.image * s.d * s.h * s.w * s.x_pixel + group * s.x_group;
+        base[r] = window.image * s.d * s.h * s.w * s.x_pixel + x_group;
         if (WB_AXES == 3) FRONT(r) = window.front;
         top[r] = row0 + r < rows ? window.top : -0x40000000;
         left[r] = window.left;
@@ -300,8 +302,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
     global const float4 *b =
         (global const float4 *)(weights + (group * group_panels + my_panel) * terms * WB_PANEL + my_column * 4 % WB_PANEL);
     // Four channels lie in one tap and at an address that is a multiple of 16 bytes; so do four outputs.
-    const bool whole_inputs = channels % 4 == 0 && s.x_pixel % 4 == 0 && s.x_group % 4 == 0;
-    const bool whole_outputs = group_columns % 4 == 0 && s.y_pixel % 4 == 0 && s.y_group % 4 == 0;
+    const bool whole_inputs = channels % 4 == 0 && s.x_pixel % 4 == 0 && s.x_group % 4 == 0 && (s.x0 | s.x_outer) % 4 == 0;
+    const bool whole_outputs = group_columns % 4 == 0 && s.y_pixel % 4 == 0 && s.y_group % 4 == 0 && s.y_outer % 4 == 0;
 
     float4 next_a[A_LOADS], next_b[B_LOADS];
     float4 sum[8][2];
@@ -352,7 +354,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void convolution(
 #ifdef WB_SPLIT
                         const int at = row * s.oc + group * group_columns + inside;
 #else
-                        const int at = row * s.y_pixel + group * s.y_group + inside;
+                        const int at = row * s.y_pixel + y_group + inside;
 #endif
                         const int at_bias = group * group_panels * WB_PANEL + inside;
                         conv_keep(
@@ -393,7 +395,7 @@ kernel void join_chunks(
     for (int k = WB_CHUNK, from = i + outputs; k < terms; k += WB_CHUNK, from += outputs) total = total + chunks[from];
     const int group_columns = s.oc / s.groups, group_panels = (group_columns + WB_PANEL - 1) / WB_PANEL;
     const int row = i / s.oc, column = i - row * s.oc, group = column / group_columns;
-    const int inside = column - group * group_columns, at = row * s.y_pixel + group * s.y_group + inside;
+    const int inside = column - group * group_columns, at = row * s.y_pixel + wb_group_at(&s, group, s.y_outer, s.y_group) + inside;
     y[at] = wb_conv_finish(&s, total, bias + group * group_panels * WB_PANEL + inside, residual + at);
 }
 #endif

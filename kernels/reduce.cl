@@ -98,14 +98,6 @@ kernel void lrn_vjp(global const float *x, global const float *dy, global float 
 }
 #endif
 
-#ifdef WB_KERNEL_product
-kernel void product(global const float *a, global const float *b, global float *y, wb_product s)
-{
-    const int i = (int)get_global_id(0), row = i / s.n;
-    if (row < s.batch * s.m) y[i] = wb_product_value(&s, a, b, row, i - row * s.n);
-}
-#endif
-
 // Work: WB_CELLS cells an item.
 #ifdef WB_KERNEL_cam
 kernel void cam(global const float *activation, global const float *weights, global float *map, wb_maps s)

@@ -54,6 +54,12 @@ static const char pool[] = {
 static const char probe[] = {
 #embed "../../kernels/probe.cl"
     , 0};
+static const char product_formulas[] = {
+#embed "../../kernels/product.clh"
+    , 0};
+static const char product[] = {
+#embed "../../kernels/product.cl"
+    , 0};
 static const char quantise_formulas[] = {
 #embed "../../kernels/quantise.clh"
     , 0};
@@ -102,6 +108,8 @@ static const struct {
     {"pool.clh", pool_formulas},
     {"pool.cl", pool},
     {"probe.cl", probe},
+    {"product.clh", product_formulas},
+    {"product.cl", product},
     {"quantise.clh", quantise_formulas},
     {"quantise.cl", quantise},
     {"reduce.clh", reduce_formulas},

@@ -151,7 +151,9 @@ extension Network {
     package var mayJoinPictures: Bool {
         path(from: [inputName]).contains { i in
             if case .passes = nodes[i].operation.role { return false }
-            return !nodes[i].operation.keepsPicturesApart
+            // A matrix that is computed may be made of several pictures.
+            let multiplies = nodes[i].operation is Gemm && constants[nodes[i].inputs[1]] == nil
+            return multiplies || !nodes[i].operation.keepsPicturesApart
         }
     }
 
@@ -162,7 +164,7 @@ extension Network {
             path.allSatisfy({ node in
                 // What is linear needs no numbers of its inputs to go back, but for the product with a matrix that is a constant.
                 node.operation.gradientNeeds.isEmpty
-                    || (node.operation is MatMul && node.reads.contains { constants[$0] != nil })
+                    || (node.operation is any LinearOperator && node.reads.contains { constants[$0] != nil })
             })
         else { return false }
         return path.contains { if case .pools = $0.operation.role { true } else { false } }

@@ -41,7 +41,8 @@ package struct Planner {
     var operands: [String: Operand] = [:]
     /// A product that waits: its reader may become part of its last step.
     struct WaitingProduct {
-        let operation: any FusingOperator, inputs: [Operand?]
+        var operation: any FusingOperator
+        let inputs: [Operand?]
         var residual: Value?
         let shape: Shape
         /// The node that made it, by which errors call it.

@@ -48,6 +48,9 @@ package struct Rewrite: Sendable {
             "join sums", "So does the sum with a tensor of the same shape that is there already.",
             .joining { try $0.joinSum($1) }),
         Rewrite(
+            "join biases",
+            "So does a constant with one number for each column of a product that has no bias.",
+            .joining { try $0.joinBias($1) }),
             "compute in whole numbers",
             "Between quantised tensors, an operator of real numbers and the rounding of what it makes are computed as one.",
             .lowering { try $0.computeInWholes($1, $2) }),
@@ -270,6 +273,26 @@ extension Planner {
         return false
     }
 
+    fileprivate mutating func joinBias(_ node: NetworkNode) throws -> Bool {
+        guard case .adds = node.operation.role, node.inputs.count == 2 else { return false }
+        for side in [0, 1] {
+            guard var product = waiting[node.inputs[side]], product.residual == nil,
+                case .host(let term)? = operand(node.inputs[1 - side]),
+                Shape.broadcast(product.shape, term.shape) == product.shape,
+                let biased = try product.operation.adding(term, to: product.shape, product.inputs)
+            else { continue }
+            product.operation = biased
+            join(node.inputs[side])
+            if mayBeJoined(node, asProduct: true) {
+                waiting[node.outputs[0]] = product
+            } else {
+                try record(node, [.value(try layOut(product))])
+            }
+            return true
+        }
+        return false
+    }
+
     fileprivate mutating func wait(_ node: NetworkNode, _ inputs: [Operand?]) throws -> Bool {
         guard let operation = node.operation as? any FusingOperator, mayBeJoined(node) else { return false }
         waiting[node.outputs[0]] = WaitingProduct(
@@ -279,13 +302,14 @@ extension Planner {
     }
 
     /// Whether the node's only reader may become part of its last step.
-    private func mayBeJoined(_ node: NetworkNode) -> Bool {
+    /// - Parameter asProduct: whether it is, with what joined it, a product that has no second term yet.
+    private func mayBeJoined(_ node: NetworkNode, asProduct: Bool = false) -> Bool {
         guard node.outputs.count == 1, !stored.contains(node.outputs[0]), let all = readers[node.outputs[0]],
             all.count == 1
         else { return false }
         return switch (node.operation.role, network.nodes[all[0]].operation.role) {
         // One term is all that a product takes.
-        case (.adds, .adds): false
+        case (.adds, .adds): asProduct
         case (_, .adds), (_, .clips): true
         default: false
         }

@@ -127,6 +127,7 @@ nonisolated(unsafe) private let sets: [wb_functions] = CPU.instructionSets.indic
         (s.dilation_d, s.dilation_h, s.dilation_w) = (
             int(axes.dilations[0]), int(axes.dilations[1]), int(axes.dilations[2])
         )
+        s.inner = s.groups
         (s.x_pixel, s.x_group, s.y_pixel, s.y_group) = (int(c), int(channels), int(oc), int(columns))
         (s.bias, s.residual, s.clip, s.lo, s.hi) = (1, int(seed % 2), int(seed / 2 % 2), -0.5, 1)
 

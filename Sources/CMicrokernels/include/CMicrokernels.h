@@ -76,7 +76,7 @@ typedef struct {
         int64_t begin, int64_t end);
     void (*lrn)(const wb_lrn *, const float *x, float *y, int64_t begin, int64_t end);
     void (*lrn_vjp)(const wb_lrn *, const float *x, const float *dy, float *dx, int64_t begin, int64_t end);
-    void (*product)(const wb_product *, const float *a, const float *b, float *y, int64_t begin, int64_t end);
+    void (*pack_panels)(const wb_panels *, const float *b, float *packed, int panel0, int panel1);
     void (*reverse_product)(const wb_reverse *, const float *x, const float *weights, float *y, int64_t block0,
         int64_t block1); // blocks of 32 terms
     void (*cam)(const wb_maps *, const float *activation, const float *weights, float *map, int64_t begin,

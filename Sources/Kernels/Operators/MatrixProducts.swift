@@ -53,16 +53,35 @@ struct RowProduct {
             tape.reshape(dy, to: back.input), back, weights(for: back, asStored: !isTransposed))
         return tape.reshape(dx, to: [rows, terms])
     }
+
+    /// The same for values of any rank: each of their last dimensions is a row, in whatever order the rows lie.
+    func forward(
+        ofLast tape: inout Tape, _ x: Value, bias: [Float]? = nil, residual: Value? = nil,
+        clip: Bounds? = nil
+    ) -> Value {
+        let all = Tape.Rows(&tape, ofLast: x)
+        let term = residual.map { tape.reshape(all.same(&tape, $0), to: shape.output) }
+        let y = forward(
+            &tape, tape.reshape(all.value, to: [rows, terms]),
+            Epilogue(bias: bias, residual: term, clip: clip))
+        return all.restored(&tape, tape.reshape(y, to: [rows, columns, 1]))
+    }
+    func gradient(ofLast tape: inout Tape, _ dy: Value) -> Value {
+        let all = Tape.Rows(&tape, ofLast: dy)
+        let dx = gradient(&tape, tape.reshape(all.value, to: [rows, columns]))
+        return all.restored(&tape, tape.reshape(dx, to: [rows, terms, 1]))
+    }
 }
 
 /// y = α A B + β C, with A and B transposed if asked.
 package struct Gemm: FusingOperator, LinearOperator {
     package var keepsPicturesApart: Bool { !transA }
     package static let name = "Gemm"
-    package static let formula = "y = alpha A B + beta C; B is constant"
+    package static let formula = "y = alpha A B + beta C"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
     package let dependence: Dependence = .products
     package let slides = false
+    package let gradientNeeds: GradientNeeds = .inputs
     let alpha: Float, beta: Float, transA: Bool, transB: Bool
 
     package init(_ attributes: Attributes) throws {
@@ -100,6 +119,9 @@ package struct Gemm: FusingOperator, LinearOperator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
         -> Value
     {
+        if case .value(let b)? = inputs.count > 1 ? inputs[1] : nil {
+            return try forward(&tape, inputs, b, residual: residual, clip: clip)
+        }
         let product = try product(tape, inputs)
         var a = try tape.value(required(inputs, 0, "A"))
         if transA { a = tape.transpose(a, [1, 0]) }
@@ -129,6 +151,41 @@ package struct Gemm: FusingOperator, LinearOperator {
         return product.forward(&tape, a, Epilogue(bias: bias, residual: residual, clip: clip))
     }
 
+    /// The operands as they are multiplied.
+    private func matrices(_ tape: inout Tape, _ inputs: [Operand?], _ b: Value) throws -> (Value, Value) {
+        let a = try tape.value(required(inputs, 0, "A"))
+        guard tape.shape(a).rank == 2, tape.shape(b).rank == 2 else {
+            throw OperatorError(
+                "multiplies matrices, and has inputs of shape \(tape.shape(a)) and \(tape.shape(b))")
+        }
+        let (p, q) = (transA ? tape.transposed(a) : a, transB ? tape.transposed(b) : b)
+        guard tape.shape(p).dims[1] == tape.shape(q).dims[0] else {
+            throw OperatorError("multiplies \(tape.shape(p)) by \(tape.shape(q))")
+        }
+        return (p, q)
+    }
+
+    /// With a computed B, whose product is what alpha multiplies.
+    private func forward(
+        _ tape: inout Tape, _ inputs: [Operand?], _ b: Value, residual: Value?, clip: Bounds?
+    ) throws -> Value {
+        let (p, q) = try matrices(&tape, inputs, b)
+        var y = try tape.product(p, q)
+        if alpha != 1 { y = tape.map(WB_MAP_scale, y, a: alpha) }
+        if inputs.count > 2, let c = inputs[2], beta != 0 {
+            var term = try tape.value(c)
+            guard Shape.broadcast(tape.shape(term), tape.shape(y)) == tape.shape(y) else {
+                throw OperatorError(
+                    "adds C of shape \(tape.shape(term)) to a product of \(tape.shape(y))")
+            }
+            if beta != 1 { term = tape.map(WB_MAP_scale, term, a: beta) }
+            y = tape.map(WB_MAP_add, y, term)
+        }
+        if let residual { y = tape.map(WB_MAP_add, y, residual) }
+        if let clip { y = tape.map(WB_MAP_clip, y, a: clip.low, b: clip.high) }
+        return y
+    }
+
     package func bias(_ inputs: [Operand?], of output: Shape) throws -> HostTensor? {
         guard beta != 0, inputs.count > 2, case .host(let c)? = inputs[2] else { return nil }
         return HostTensor(c.shape, .floats(try c.floats().map { $0 * beta }))
@@ -137,14 +194,24 @@ package struct Gemm: FusingOperator, LinearOperator {
     package func vjp(
         _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
     ) throws -> [Value?] {
-        guard !wanted.contains(1) else {
-            throw OperatorError(unsupported: "has no gradient with respect to its weights")
-        }
         let dy = cotangents[0]!
         return try node.each(wanted) { input in
             if input == 2 {
                 let term = beta == 1 ? dy : tape.map(WB_MAP_scale, dy, a: beta)
                 return tape.sum(term, to: tape.shape(try required(node.inputs, 2, "C")))
+            }
+            if case .value(let b)? = node.inputs[1] {
+                let (p, q) = try matrices(&tape, node.inputs, b)
+                let scaled = alpha == 1 ? dy : tape.map(WB_MAP_scale, dy, a: alpha)
+                if input == 0 {
+                    let da = try tape.product(scaled, tape.transposed(q))
+                    return transA ? tape.transposed(da) : da
+                }
+                let db = try tape.product(tape.transposed(p), scaled)
+                return transB ? tape.transposed(db) : db
+            }
+            guard input == 0 else {
+                throw OperatorError(unsupported: "has no gradient with respect to its weights")
             }
             let da = try product(tape, node.inputs).gradient(&tape, dy)
             return transA ? tape.transpose(da, [1, 0]) : da
@@ -152,6 +219,7 @@ package struct Gemm: FusingOperator, LinearOperator {
     }
 
     package func isLinear(_ inputs: [Operand?]) -> Bool {
+        guard inputs.count > 1, case .host? = inputs[1] else { return false }
         guard inputs.count > 2, let c = inputs[2], beta != 0 else { return true }
         if case .host = c { return true } else { return false }
     }
@@ -175,7 +243,7 @@ package struct Gemm: FusingOperator, LinearOperator {
 }
 
 /// y = A B over the last two dimensions, the others broadcast.
-package struct MatMul: LinearOperator {
+package struct MatMul: FusingOperator, LinearOperator {
     package let dependence: Dependence = .multiplies
     package let slides = false
     package static let name = "MatMul"
@@ -183,6 +251,8 @@ package struct MatMul: LinearOperator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package init(_ attributes: Attributes) throws {}
     package let gradientNeeds: GradientNeeds = .inputs
+    /// One number a column, which a sum after it added.
+    private var bias: [Float]?
 
     private struct Plan {
         var a: Shape, b: Shape  // of rank 2 at least
@@ -203,35 +273,6 @@ package struct MatMul: LinearOperator {
         return Plan(a: p, b: q, batch: batch.dims, m: m, k: k, n: n, output: try Shape(output).checked())
     }
 
-    /// op(a) · op(b) with strides; `a` and `b` have rank 2 at least, and either can be read transposed.
-    private func product(
-        _ tape: inout Tape, _ a: Value, _ b: Value, transA: Bool, transB: Bool, batch: [Int], m: Int, k: Int,
-        n: Int
-    ) -> Value {
-        func strides(_ value: Value, _ transposed: Bool) -> (batch: [Int], row: Int, column: Int) {
-            let all = Shape(batch + tape.shape(value).dims.suffix(2))
-            let s = tape.strides(value, broadcastTo: all)
-            let (r, c) = (s[all.rank - 2], s[all.rank - 1])
-            return (Array(s.dropLast(2)), transposed ? c : r, transposed ? r : c)
-        }
-        let (p, q) = (strides(a, transA), strides(b, transB))
-        let count = batch.reduce(1, *)
-        let y = tape.value([count, m, n])
-        func four(_ values: [Int], pad: Int) -> (Int32, Int32, Int32, Int32) {
-            let all = (Array(repeating: pad, count: 4 - values.count) + values).map { Int32($0) }
-            return (all[0], all[1], all[2], all[3])
-        }
-        tape.add(
-            MatrixProduct(
-                product: wb_product(
-                    batch: Int32(count), m: Int32(m), n: Int32(n), k: Int32(k),
-                    a0: Int32(tape.offset(a)), b0: Int32(tape.offset(b)), a_m: Int32(p.row),
-                    a_k: Int32(p.column), b_k: Int32(q.row), b_n: Int32(q.column),
-                    batch_dims: four(batch, pad: 1), a_batches: four(p.batch, pad: 0),
-                    b_batches: four(q.batch, pad: 0)), a: a, b: b, y: y))
-        return y
-    }
-
     /// Products with a constant matrix go the way of convolutions.
     private func rows(_ tape: Tape, _ inputs: [Operand?]) throws -> RowProduct? {
         let a = tape.shape(try required(inputs, 0, "A"))
@@ -243,18 +284,36 @@ package struct MatMul: LinearOperator {
             rows: a.count / plan.k, terms: plan.k, columns: plan.n, matrix: b, isTransposed: false)
     }
 
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+    package func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape {
+        try plan(tape.shape(required(inputs, 0, "A")), tape.shape(required(inputs, 1, "B"))).output
+    }
+
+    package func adding(_ bias: HostTensor, to output: Shape, _ inputs: [Operand?]) throws -> MatMul? {
+        guard self.bias == nil, case .host(let b)? = inputs[1], b.shape.rank == 2, let n = output.dims.last,
+            case .value? = inputs[0], bias.shape.count == n || bias.shape.count == 1,
+            bias.shape.dims.last == bias.shape.count, !bias.isInteger
+        else { return nil }
+        let numbers = try bias.floats()
+        var biased = self
+        biased.bias = numbers.count == n ? numbers : Array(repeating: numbers[0], count: n)
+        return biased
+    }
+
+    package func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws
+        -> Value
+    {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
         if let rows = try rows(tape, inputs) {
-            let y = rows.forward(&tape, tape.reshape(try tape.value(a), to: [rows.rows, rows.terms]))
-            return [.value(tape.reshape(y, to: plan.output))]
+            return rows.forward(
+                ofLast: &tape, try tape.value(a), bias: bias, residual: residual, clip: clip)
         }
         let x = tape.reshape(try tape.value(a), to: plan.a)
         let z = tape.reshape(try tape.value(b), to: plan.b)
-        let y = product(
-            &tape, x, z, transA: false, transB: false, batch: plan.batch, m: plan.m, k: plan.k, n: plan.n)
-        return [.value(tape.reshape(y, to: plan.output))]
+        var y = tape.reshape(try tape.product(x, z), to: plan.output)
+        if let residual { y = tape.map(WB_MAP_add, y, residual) }
+        if let clip { y = tape.map(WB_MAP_clip, y, a: clip.low, b: clip.high) }
+        return y
     }
 
     package func vjp(
@@ -262,22 +321,19 @@ package struct MatMul: LinearOperator {
     ) throws -> [Value?] {
         let (a, b) = (try required(node.inputs, 0, "A"), try required(node.inputs, 1, "B"))
         let plan = try plan(tape.shape(a), tape.shape(b))
-        let (batch, m, k, n) = (plan.batch, plan.m, plan.k, plan.n)
+        let (batch, m, n) = (plan.batch, plan.m, plan.n)
         return try node.each(wanted) { input in
             if input == 0, let rows = try rows(tape, node.inputs) {
-                let dx = rows.gradient(&tape, tape.reshape(cotangents[0]!, to: [rows.rows, rows.columns]))
-                return tape.reshape(dx, to: tape.shape(a))
+                return rows.gradient(ofLast: &tape, cotangents[0]!)
             }
             let dy = tape.reshape(cotangents[0]!, to: Shape(batch + [m, n]))
             if input == 0 {
                 let z = tape.reshape(try tape.value(b), to: plan.b)
-                let da = product(&tape, dy, z, transA: false, transB: true, batch: batch, m: m, k: n, n: k)
-                let sum = tape.sum(tape.reshape(da, to: Shape(batch + [m, k])), to: plan.a)
+                let sum = tape.sum(try tape.product(dy, tape.transposed(z)), to: plan.a)
                 return tape.reshape(sum, to: tape.shape(a))
             }
             let x = tape.reshape(try tape.value(a), to: plan.a)
-            let db = product(&tape, x, dy, transA: true, transB: false, batch: batch, m: k, k: m, n: n)
-            let sum = tape.sum(tape.reshape(db, to: Shape(batch + [k, n])), to: plan.b)
+            let sum = tape.sum(try tape.product(tape.transposed(x), dy), to: plan.b)
             return tape.reshape(sum, to: tape.shape(b))
         }
     }
@@ -299,16 +355,12 @@ package struct MatMul: LinearOperator {
     package func product(
         _ tape: inout Tape, _ inputs: [Operand?], of x: Value, weights: WeightChange?, bias: BiasChange?
     ) throws -> Value {
-        let rows = try rows(tape, [.value(x)] + inputs.dropFirst(), weights)
-        let y = rows.forward(&tape, tape.reshape(x, to: [rows.rows, rows.terms]))
-        return tape.reshape(y, to: Shape(tape.shape(x).dims.dropLast() + [rows.columns]))
+        try rows(tape, [.value(x)] + inputs.dropFirst(), weights).forward(ofLast: &tape, x)
     }
 
     package func reverseProduct(
         _ tape: inout Tape, _ inputs: [Operand?], _ dy: Value, weights: WeightChange?
     ) throws -> Value {
-        let rows = try rows(tape, inputs, weights)
-        let dx = rows.gradient(&tape, tape.reshape(dy, to: [rows.rows, rows.columns]))
-        return tape.reshape(dx, to: tape.shape(try required(inputs, 0, "A")))
+        try rows(tape, inputs, weights).gradient(ofLast: &tape, dy)
     }
 }

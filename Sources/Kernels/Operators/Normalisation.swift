@@ -64,18 +64,19 @@ private struct SoftmaxRows: Sendable {
     func apply(_ tape: inout Tape, _ inputs: [Value], logarithm: Bool) throws -> Value {
         let shape = tape.shape(inputs[0])
         let (working, axis) = try form(of: shape)
-        let inputs = inputs.map { tape.dense(tape.reshape($0, to: working)) }
-        let y = tape.value(working)
-        let inner = working.strides[axis]
-        let length = working.dims.isEmpty ? 1 : working.dims[axis]
+        // In the order in which the last one lies: the input, or the cotangent of the output.
+        let rows = Tape.Rows(&tape, tape.reshape(inputs.last!, to: working), axis: axis)
+        let others = inputs.dropLast().map { rows.same(&tape, tape.reshape($0, to: working)) }
+        let y = tape.value(tape.shape(rows.value))
+        let (inner, length) = (tape.shape(rows.value).dims[2], working.dims[axis])
         tape.add(
             Softmax(
                 logarithm: logarithm,
                 rows: wb_rows(
                     outer: Int32(working.count / max(1, inner * length)), length: Int32(length),
                     inner: Int32(inner)),
-                inputs: inputs, output: y))
-        return tape.reshape(y, to: shape)
+                inputs: others + [rows.value], output: y))
+        return tape.reshape(rows.restored(&tape, y), to: shape)
     }
 }
 

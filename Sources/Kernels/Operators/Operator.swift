@@ -402,9 +402,13 @@ extension UnaryOperator {
 package protocol FusingOperator: Operator {
     func forward(_ tape: inout Tape, _ inputs: [Operand?], residual: Value?, clip: Bounds?) throws -> Value
     func outputShape(_ tape: Tape, _ inputs: [Operand?]) throws -> Shape
+    /// The operator that also adds a constant before any residual; nil if the constant is not one number for each of its channels, or it
+    /// has one already.
+    func adding(_ bias: HostTensor, to output: Shape, _ inputs: [Operand?]) throws -> Self?
 }
 
 extension FusingOperator {
+    package func adding(_ bias: HostTensor, to output: Shape, _ inputs: [Operand?]) throws -> Self? { nil }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         [.value(try forward(&tape, inputs, residual: nil, clip: nil))]
     }

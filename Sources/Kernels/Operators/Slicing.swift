@@ -36,7 +36,7 @@ extension Tape {
     }
 
     mutating func place(_ part: Value, into whole: Value, _ ranges: [SliceRange]) {
-        let (strides, start) = place(shape(whole).strides, ranges)
+        let (strides, start) = place(strides(whole), ranges)
         copy(part, into: whole, strides: strides, start: start)
     }
 }
@@ -125,7 +125,12 @@ package struct Concat: Operator {
         let operands = try inputs.indices.map { try required(inputs, $0, "input") }
         let shapes = try shapes(tape, inputs)
         let (axis, starts, shape) = try layout(shapes)
-        let y = tape.value(try shape.checked())
+        // As the first part lies that is no dense one.
+        let order = operands.compactMap { operand -> [Int]? in
+            guard case .value(let part) = operand, !tape.isDense(part) else { return nil }
+            return tape.order(part)
+        }.first
+        let y = try order.map { tape.value(try shape.checked(), order: $0) } ?? tape.value(shape.checked())
         // An empty constant adds nothing.
         for (i, start) in starts.enumerated() where shapes[i].count > 0 {
             var part = try tape.wholeValue(operands[i])

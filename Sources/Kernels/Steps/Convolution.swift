@@ -133,8 +133,9 @@ package struct Convolution: Step {
         return wb_conv(
             n: int(shape.images), d: int(d.input), h: int(h.input), w: int(w.input), c: int(c),
             od: int(d.output), oh: int(h.output), ow: int(w.output), oc: int(oc),
-            groups: int(shape.groups), x_pixel: int(c), x_group: int(c / shape.groups),
-            y_pixel: int(oc), y_group: int(oc / shape.groups),
+            groups: int(shape.groups), inner: int(shape.groups), x_pixel: int(c),
+            x_group: int(c / shape.groups), y_pixel: int(oc), y_group: int(oc / shape.groups),
+            x0: 0, x_outer: 0, y_outer: 0,
             kd: int(d.kernel), kh: int(h.kernel), kw: int(w.kernel),
             stride_d: int(d.stride), stride_h: int(h.stride), stride_w: int(w.stride),
             pad_d: int(d.pad), pad_h: int(h.pad), pad_w: int(w.pad),

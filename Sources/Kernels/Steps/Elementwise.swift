@@ -72,10 +72,7 @@ extension Tape {
         _ operation: MapOperation, _ x: Value, _ z: Value? = nil, a: Float = 0, b: Float = 0
     ) -> Value {
         let shape = z.flatMap { Shape.broadcast(self.shape(x), self.shape($0)) } ?? self.shape(x)
-        // What convolutions of other ranks pass on stays in their order.
-        let y =
-            !isDense(x) && self.shape(x) == shape && hasChannelsLast(x)
-            ? channelsLastValue(shape) : value(shape)
+        let y = value(shape, like: [x] + (z.map { [$0] } ?? []))
         add(
             Elementwise(
                 operation: operation, x: x, z: z, y: y,

@@ -141,38 +141,6 @@ package struct LocalResponse: Step {
     }
 }
 
-/// Products of batches of matrices, neither of them constant.
-package struct MatrixProduct: Step {
-    let product: wb_product
-    let a: Value, b: Value, y: Value
-
-    package var kernel: String { "product" }
-    package var readsViews: Bool { true }
-    package var reads: [Value] { [a, b] }
-    package var writes: [Value] { [y] }
-    private var rows: Int { Int(product.batch) * Int(product.m) }
-    package var operations: Int { 2 * rows * Int(product.n) * Int(product.k) }
-    package var weight: Double { 4 }
-
-    package func run(_ cpu: CPUFrame) {
-        let (pa, pb, py) = (cpu.pointer(a), cpu.pointer(b), cpu.pointer(y))
-        withUnsafePointer(to: product) { product in
-            cpu.split(rows) { begin, end, _ in
-                cpu.functions.product(product, pa, pb, py, Int64(begin), Int64(end))
-            }
-        }
-    }
-
-    package func launches(_ frame: OpenCLFrame) throws -> [OpenCLLaunch] {
-        [
-            try frame.launch(
-                "product", in: "reduce",
-                [frame.buffer(a), frame.buffer(b), frame.buffer(y), .structure(product)],
-                count: rows * Int(product.n))
-        ]
-    }
-}
-
 /// A map over cells from activations and one weight per channel.
 package struct ChannelMap: Step {
     enum Kind: String {

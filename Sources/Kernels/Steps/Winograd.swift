@@ -180,9 +180,10 @@ package struct Winograd: Step {
         let positions = Int32(tiling.positions)
         return wb_conv(
             n: 1, d: 1, h: 1, w: raw.rows, c: positions * raw.c, od: 1, oh: 1, ow: raw.rows,
-            oc: positions * raw.oc, groups: positions,
+            oc: positions * raw.oc, groups: positions, inner: positions,
             x_pixel: raw.c, x_group: raw.rows * raw.c, y_pixel: raw.m_pixel,
-            y_group: raw.rows * raw.m_pixel, kd: 1, kh: 1, kw: 1, stride_d: 1, stride_h: 1, stride_w: 1,
+            y_group: raw.rows * raw.m_pixel, x0: 0, x_outer: 0, y_outer: 0, kd: 1, kh: 1, kw: 1, stride_d: 1,
+            stride_h: 1, stride_w: 1,
             pad_d: 0, pad_h: 0, pad_w: 0, dilation_d: 1, dilation_h: 1, dilation_w: 1, bias: 0, residual: 0,
             clip: 0, lo: 0, hi: 0)
     }
