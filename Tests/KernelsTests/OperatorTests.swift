@@ -28,7 +28,13 @@ import Testing
         #expect(names.filter { $1.count > 1 }.keys.sorted() == [], "Cases have names of their own.")
     }
 
-    @Test(arguments: Cases.all)
+    /// `WHITEBOX_OPERATORS=Gemm,MatMul swift test …`: these alone.
+    private static let chosen: [OperatorCase] = {
+        guard let names = ProcessInfo.processInfo.environment["WHITEBOX_OPERATORS"] else { return Cases.all }
+        return Cases.all.filter { names.split(separator: ",").contains(Substring($0.name)) }
+    }()
+
+    @Test(arguments: chosen)
     func agrees(_ test: OperatorCase) throws { try check(test, on: Devices.all) }
 
     /// Uses that nobody thought of, on the devices that offer little and with all forms of the GPU shape too.

@@ -38,7 +38,7 @@ struct RandomCases {
         case 0...9: conv()
         case 10, 11: pool()
         case 12: reduction()
-        case 13: matMul()
+        case 13: chance(50) ? Cases.randomAttention(&random) : matMul()
         case 14: gemm()
         case 15: slice()
         case 16: split()

@@ -22,13 +22,15 @@ extension Tape {
     }
 
     /// A value that a step writes, whose dimensions lie in an order.
-    package mutating func value(_ shape: Shape, order: [Int]) -> Value {
+    package mutating func value(_ shape: Shape, order: [Int], of element: Element = .float32)
+        -> Value
+    {
         var (strides, next) = (shape.dims, 1)
         for d in order.reversed() {
             strides[d] = next
             next *= shape.dims[d]
         }
-        return view(value([shape.count]), as: shape, strides: strides, offset: 0)
+        return view(value([shape.count], of: element), as: shape, strides: strides, offset: 0)
     }
 
     /// A value of the shape of one of the operands that a step writes in the order in which that lies: the first such.
@@ -48,7 +50,7 @@ extension Tape {
             next *= shape.dims[d]
         }
         if offset(x) == 0, shape.strides(self.strides(x), equal: strides) { return x }
-        let copy = value(shape, order: order)
+        let copy = value(shape, order: order, of: element(x))
         self.copy(x, into: copy, strides: strides)
         return copy
     }
