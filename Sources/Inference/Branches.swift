@@ -64,7 +64,7 @@ struct DecidedGraph {
     private(set) var problems: [String: String] = [:]
 
     /// Nodes that are looked at, over all rounds, at most: each reads the graph once, and decides what depends on no other `If`.
-    private static let mostWork = 50_000_000
+    private static let mostWork = 2_000_000
 
     /// - Parameters:
     ///   - output: what is computed; what it does not depend on stays as it is.

@@ -188,7 +188,27 @@ package enum ModelAttack {
             return blindly(bytes)
         }
         var (graph, opset) = (model.graph, model.opsetImport.first?.version ?? 17)
-        for _ in 0...random.index(below: 3) { _ = change(&graph, &opset, &random) }
+        for _ in 0...random.index(below: 3) {
+            // What a function holds, or a graph inside a node, is changed as a graph of its own.
+            let inside = graph.node.indices.filter { n in graph.node[n].attribute.contains { $0.hasG } }
+            if !model.functions.isEmpty, random.index(below: 2) == 0 {
+                let k = random.index(below: model.functions.count)
+                var body = WireGraph()
+                body.node = model.functions[k].node
+                _ = change(&body, &opset, &random)
+                model.functions[k].node = body.node
+                if random.index(below: 4) == 0 {
+                    _ = random.index(below: 2) == 0 ? model.functions[k].input.popLast() : model.functions[k].output.popLast()
+                }
+            } else if !inside.isEmpty, random.index(below: 2) == 0 {
+                let n = inside[random.index(below: inside.count)]
+                for a in graph.node[n].attribute.indices where graph.node[n].attribute[a].hasG {
+                    _ = change(&graph.node[n].attribute[a].g, &opset, &random)
+                }
+            } else {
+                _ = change(&graph, &opset, &random)
+            }
+        }
         model.graph = graph
         if model.opsetImport.isEmpty { model.opsetImport = [WireOperatorSet()] }
         model.opsetImport[0].version = opset
