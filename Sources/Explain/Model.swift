@@ -11,7 +11,8 @@ import Text
 /// A trained image classifier, read from an ONNX file.
 ///
 /// One of its inputs is the picture, and one of its outputs, the first unless another is named, is one row of scores per picture. To take pictures, the input must be
-/// [N, 3, H, W] or [N, 1, H, W] (binary32; half and double precision are converted). Height and width that the
+/// [N, C, H, W] or [N, H, W, C], where C is 3, 1 (greys) or 4 (with opacity), and hold binary32 numbers (half and double precision are
+/// converted) or bytes. Height and width that the
 /// file leaves open are those of the preprocessing's crop, else 224. A value of this type can be used by any
 /// number of sessions and threads.
 ///
@@ -30,6 +31,8 @@ public struct Model: Sendable {
     public let preprocessingSource: String
     /// Whether neither the model nor anybody else says how its pictures are prepared.
     package let preprocessingIsAssumed: Bool
+    /// What people should know of it: what was assumed, and why, or what speaks against what was asked for; nil if nothing.
+    package let preprocessingNote: String?
     /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
     /// them. Those of a binary classifier, which has one score, are two: first what it does not look for. A session checks
     /// that there is one for each class.
@@ -49,8 +52,10 @@ public struct Model: Sendable {
     /// Reads a model.
     /// - Parameters:
     ///   - path: an ONNX file (operator sets 7 to 22).
-    ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file; nil for what the model carries
-    ///     with it, else `imagenet`.
+    ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file (ours, timm's `config.json`, or Hugging Face's
+    ///     `preprocessor_config.json`); nil for what the model carries with it, else `imagenet`, without what the network's first nodes do
+    ///     themselves.
+    ///   - size: height and width that pictures are to have, of a network that leaves them open; nil for those of the preprocessing.
     ///   - labels: a file, UTF-8, with one class name per line in the order of the logits (WordNet numbers in front are
     ///     dropped), or a JSON list of them, or a JSON object with the classes' indices for keys; nil for what the model
     ///     carries. Without either, classes have no names: that a network has 1000 classes does not make them ImageNet's.
@@ -63,8 +68,9 @@ public struct Model: Sendable {
     /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
     ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
     public init(
-        path: String, preprocessing: String? = nil, labels: String? = nil, memoryLimit: Int? = nil,
-        workLimit: Double? = nil, input: String? = nil, otherInputs: [String: String] = [:],
+        path: String, preprocessing: String? = nil, labels: String? = nil,
+        size: (height: Int, width: Int)? = nil, memoryLimit: Int? = nil, workLimit: Double? = nil,
+        input: String? = nil, otherInputs: [String: String] = [:],
         scoreOutput: String? = nil
     ) throws {
         let network: Network
@@ -81,10 +87,13 @@ public struct Model: Sendable {
         } catch {
             throw ExplainError(error, .model)
         }
-        try self.init(network, preprocessing: preprocessing, labels: labels)
+        try self.init(network, preprocessing: preprocessing, labels: labels, size: size)
     }
 
-    package init(_ network: Network, preprocessing: String? = nil, labels: String? = nil) throws {
+    package init(
+        _ network: Network, preprocessing: String? = nil, labels: String? = nil,
+        size: (height: Int, width: Int)? = nil
+    ) throws {
         self.network = network
         decoding = PictureMemory(network.limits.memory)
         writing = PictureMemory(network.limits.memory)
@@ -98,6 +107,8 @@ public struct Model: Sendable {
         var (chosen, origin, isPreset): (Preprocessing, String, Bool)
         // How sentences call a preprocessing that is somebody's own.
         var whose = ""
+        // What pictures are to become, if that is known before a preprocessing is.
+        let target = try Model.target(of: network, asked: size)
         do {
             if let name = preprocessing {
                 origin = "as asked: \(name)"
@@ -105,7 +116,7 @@ public struct Model: Sendable {
                     (chosen, isPreset) = (preset, true)
                 } else if FileKind(name) != .missing {
                     (chosen, isPreset, whose) = (
-                        try Preprocessing.load(path: name), false, "\(name): The preprocessing"
+                        try Preprocessing.load(path: name, size: target), false, "\(name): The preprocessing"
                     )
                 } else if let preset = Preprocessing.preset(named: name.lowercased()) {
                     (chosen, isPreset, origin) = (preset, true, "as asked: \(name.lowercased())")
@@ -116,18 +127,25 @@ public struct Model: Sendable {
                 }
             } else if let carried = metadata[Preprocessing.metadataKey] {
                 chosen = try Preprocessing(
-                    json: Array(carried.utf8), name: "the preprocessing that \(network.model.path) carries")
+                    json: Array(carried.utf8), name: "the preprocessing that \(network.model.path) carries",
+                    size: target)
                 origin = "carried by the model"
                 (isPreset, whose) = (false, "\(network.model.path): The preprocessing that the model carries")
             } else {
-                (chosen, origin, isPreset) = (.imagenet, "the default, imagenet", true)
+                (chosen, origin) = Model.standard(network)
+                isPreset = true
             }
         } catch {
             throw ExplainError(error, .settings)
         }
+        chosen = chosen.fitting(channels: network.inputDims.count == 4 ? network.inputDims[1] ?? 3 : 3)
+        if size != nil, let target, chosen.outputSize.map({ $0 != target }) ?? false {
+            chosen = chosen.fitting(width: target.width, height: target.height)
+            origin += ", fitted to \(target.width)×\(target.height)"
+        }
         let shape: Shape
         do {
-            let size = chosen.outputSize
+            let size = target ?? chosen.outputSize
             shape = try network.inputShape(batch: 1, height: size?.height, width: size?.width)
         } catch {
             throw ExplainError(error, .model)
@@ -155,6 +173,14 @@ public struct Model: Sendable {
         } else {
             (inputHeight, inputWidth) = (1, shape.dims.last ?? 1)
         }
+        if network.takesBytes, !chosen.givesBytes, Model.whyNoPictures(network) == nil {
+            throw ExplainError(
+                .settings,
+                "\(network.model.path): The network takes bytes, 0 to 255, and the preprocessing that is \(origin) makes other numbers; take one without "
+                    + "a divisor, mean and std, such as --preprocess none.")
+        }
+        preprocessingNote = Model.note(
+            network, chosen, isAssumed: preprocessingIsAssumed, source: origin)
         self.preprocessing = chosen
         preprocessingSource = origin
         hasOwnLabels = labels != nil
@@ -162,6 +188,101 @@ public struct Model: Sendable {
             try labels.map(ClassNames.init(file:))
             ?? metadata["whitebox.labels"].map { try ClassNames(carried: $0, by: network.model.path) }
             ?? ClassNames()
+    }
+
+    /// The size that is asked for, or else that of the file; nil if neither says it.
+    private static func target(of network: Network, asked: (height: Int, width: Int)?) throws
+        -> Preprocessing.Size?
+    {
+        let dims = network.inputDims
+        let (height, width) = dims.count == 4 ? (dims[2], dims[3]) : (nil, nil)
+        guard let asked else {
+            guard let height, let width else { return nil }
+            return Preprocessing.Size(width: width, height: height)
+        }
+        func fail(_ reason: String) -> ExplainError {
+            ExplainError(.settings, "\(network.model.path): \(reason)")
+        }
+        guard dims.count == 4 else {
+            throw fail(
+                "The input is \(network.describedInput), which is no picture whose size could be chosen (--size)."
+            )
+        }
+        guard (1...16384).contains(asked.height), (1...16384).contains(asked.width) else {
+            throw fail("A height and a width (--size) must be between 1 and 16384.")
+        }
+        guard height ?? asked.height == asked.height, width ?? asked.width == asked.width else {
+            throw fail(
+                "The file fixes the input to \(network.describedInput), so pictures cannot be \(asked.width)×\(asked.height) (--size; width × height); "
+                    + "export the network with an open height and width.")
+        }
+        return Preprocessing.Size(width: asked.width, height: asked.height)
+    }
+
+    /// How pictures are prepared if nobody says it.
+    private static func standard(_ network: Network) -> (Preprocessing, source: String) {
+        let imagenet = Preprocessing.imagenet
+        func sized(_ divisor: Float, _ colours: Preprocessing.ColourOrder = .rgb) -> Preprocessing {
+            Preprocessing(
+                resize: imagenet.resize, interpolation: imagenet.interpolation, crop: imagenet.crop,
+                colours: colours, divisor: divisor)
+        }
+        let normalisation = network.inputNormalisation
+        let first = normalisation.map { "its first nodes are \($0.description)" } ?? ""
+        if network.takesBytes {
+            let blueFirst = normalisation?.range == .bytesBlueFirst
+            return (
+                sized(1, blueFirst ? .bgr : .rgb),
+                "the default, imagenet's sizes with pixels 0…255\(blueFirst ? " in the order B, G, R" : ""), as the network takes bytes"
+            )
+        }
+        switch normalisation?.range {
+        case .bytes:
+            return (
+                sized(1),
+                "the default, imagenet's sizes with pixels 0…255, as the network normalises them itself (\(first))"
+            )
+        case .bytesBlueFirst:
+            return (
+                sized(1, .bgr),
+                "the default, imagenet's sizes with pixels 0…255 in the order B, G, R, as the network normalises them itself (\(first))"
+            )
+        case .unit:
+            return (
+                sized(255),
+                "the default, imagenet's sizes with pixels 0…1, as the network normalises them itself (\(first))"
+            )
+        case .normalised, .unknown, nil: return (imagenet, "the default, imagenet")
+        }
+    }
+
+    /// What people should know of how pictures are prepared.
+    private static func note(
+        _ network: Network, _ chosen: Preprocessing, isAssumed: Bool, source: String
+    ) -> String? {
+        let normalisation = network.inputNormalisation
+        if isAssumed {
+            let doubt =
+                normalisation?.range == .unknown
+                ? "; its first nodes (\(normalisation!.description)) fit neither that, nor pixels 0…255, nor 0…1, so this is probably wrong"
+                : ""
+            return source == "the default, imagenet" || source.hasPrefix("the default, imagenet, ")
+                ? "the model does not say how its pictures are prepared, so imagenet is assumed\(doubt); --preprocess names another way"
+                : "the model does not say how its pictures are prepared, so it is \(source); --preprocess names another way"
+        }
+        guard let normalisation, whyNoPictures(network) == nil else { return nil }
+        let most: ClosedRange<Float>
+        switch normalisation.range {
+        case .bytes, .bytesBlueFirst: most = 32...1024
+        case .unit: most = 0.5...1.5
+        case .normalised, .unknown: return nil
+        }
+        let largest = max(
+            abs(chosen.number(0, channel: 0, of: 3)), abs(chosen.number(255, channel: 0, of: 3)))
+        guard !most.contains(largest) else { return nil }
+        return
+            "the network normalises its input itself (\(normalisation.description)), and is fed numbers up to \(largest), as if it did not; "
+            + "--preprocess names another way"
     }
 
     /// Refuses class names that are not one for each class.
@@ -255,16 +376,10 @@ public struct Model: Sendable {
             return
                 "The input “\(name)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it."
         }
-        func isColours(_ extent: Int?) -> Bool { extent == 3 || extent == 1 }
-        if isColours(dims[3]) && !isColours(dims[1]) {
+        guard dims[1].map([1, 3, 4].contains) ?? true else {
             return
-                "The input “\(name)” is \(network.describedInput), with the channels last (NHWC), and pictures are given with the channels first, "
-                + "N×\(dims[3]!)×height×width (NCHW); convert the model again with a transposed input, which tf2onnx does with "
-                + "`--inputs-as-nchw \(name)`. As it is, only `app run` can feed it."
-        }
-        guard dims[1] == nil || isColours(dims[1]) else {
-            return
-                "The input “\(name)” has \(dims[1]!) channels, and pictures have 3 (or 1, if grey); only `app run` can feed it."
+                "The input “\(name)” is \(network.describedInput), with \(dims[1]!) channels, and pictures have 3 (or 1, if grey, or 4, with opacity); "
+                + "only `app run` can feed it."
         }
         return nil
     }

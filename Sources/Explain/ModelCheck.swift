@@ -211,6 +211,7 @@ package struct ModelCheck: Sendable {
             "pictures", isAssumed ? .warning : .fact,
             "prepared in the way that is \(model.preprocessingSource)"
                 + (isAssumed ? "; the model does not say how (--preprocess names another way)" : ""))
+        if !isAssumed, let note = model.preprocessingNote { add("pictures", .warning, note) }
     }
 
     /// Which methods cannot be applied.
@@ -253,6 +254,9 @@ package struct ModelCheck: Sendable {
             }
             add("run", "\(picture.name): \(top.joined(separator: ", "))")
             blank += image.explanations.compactMap(\.blank)
+        }
+        for warning in try PreprocessingCheck(model, pictures, on: options.openDevice().device).warnings {
+            add("pictures", .warning, warning)
         }
         let median = Benchmark.median(seconds.count > 1 ? Array(seconds.dropFirst()) : seconds)
         add(

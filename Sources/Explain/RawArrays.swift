@@ -112,14 +112,18 @@ extension Model {
     package func pictures(inFile path: String) throws -> [Picture] {
         let file = try Model.arrayFile(path)
         let shape = file.shape
-        guard shape == [shape.first ?? 0, channels, inputHeight, inputWidth], shape[0] > 0 else {
+        let one = Shape([1, channels, inputHeight, inputWidth])
+        let expected = network.asInFile(one.dims).dropFirst()
+        guard shape.first ?? 0 > 0, shape.dropFirst() == expected else {
             throw ExplainError(
                 .input,
-                "\(path): The array has the shape \(Shape(shape)); the network takes N×\(channels)×\(inputHeight)×\(inputWidth)."
+                "\(path): The array has the shape \(Shape(shape)); the network takes N×\(Shape(Array(expected)))."
             )
         }
         do {
-            return try file.slices().enumerated().map { .array($1, name: "\(path), picture \($0 + 1)") }
+            return try file.slices().enumerated().map {
+                .array(network.channelsFirst($1, one), name: "\(path), picture \($0 + 1)")
+            }
         } catch {
             throw ExplainError(error, .input)
         }

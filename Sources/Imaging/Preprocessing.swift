@@ -310,6 +310,11 @@ package struct Preprocessing: Equatable, Sendable {
         return channels == 1 ? (number(0) + number(1) + number(2)) / 3 : number(channel)
     }
 
+    /// Whether its numbers are the bytes of pixels.
+    package var givesBytes: Bool {
+        divisor == 1 && mean.allSatisfy { $0 == 0 } && std.allSatisfy { $0 == 1 }
+    }
+
     /// Turns the pixels of a view into the network's numbers, for a network of 1, 3 or 4 channels.
     package func write(
         _ view: PreparedView, into buffer: UnsafeMutableBufferPointer<Float>, order: ChannelOrder

@@ -56,8 +56,13 @@ package struct NetworkNode: Sendable {
 package struct Network: Sendable {
     package let model: ONNXModel
     package let inputName: String
-    /// Extents of the input as the file gives them; nil where they are open.
+    /// Extents of the input, of pictures [N, C, H, W]; nil where the file leaves them open.
     package let inputDims: [Int?]
+    /// Whether the file's input is [N, H, W, C], and which of its values are.
+    package let isChannelsLast: Bool
+    let turned: Set<String>
+    /// Whether the input is bytes, 0 … 255, in the file.
+    package let takesBytes: Bool
     package let outputName: String
     /// The value whose elements are the scores of the classes, before a final softmax.
     package let logitsName: String
@@ -92,13 +97,15 @@ package struct Network: Sendable {
         }
 
         let input = try interface.picture(of: graph, path: model.path)
-        guard case .tensor(let type) = input.type, type.isFloatingPoint, let dims = input.dims, !dims.isEmpty
+        guard case .tensor(let type) = input.type, type.isFloatingPoint || type == .uint8,
+            let dims = input.dims, !dims.isEmpty
         else {
             throw fail(
                 .unsupported,
-                "The input “\(shortened(input.name))” must be a tensor of floating-point numbers with a stated rank."
+                "The input “\(shortened(input.name))” must be a tensor of floating-point numbers, or of bytes (uint8), with a stated rank."
             )
         }
+        takesBytes = !type.isFloatingPoint
         inputName = input.name
         guard dims.count <= Shape.maximumRank else {
             throw fail(
@@ -106,8 +113,8 @@ package struct Network: Sendable {
                 "The input “\(shortened(input.name))” has \(dims.count) dimensions; the limit is \(Shape.maximumRank)."
             )
         }
-        inputDims = dims.map(\.size)
-        if let bad = inputDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
+        let fileDims = dims.map(\.size)
+        if let bad = fileDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
             throw fail(.invalid, "The input “\(shortened(input.name))” has a dimension of \(bad).")
         }
         outputName = try interface.scores(of: graph, path: model.path).name
@@ -243,6 +250,17 @@ package struct Network: Sendable {
                 sentence(naming: few) + (details == nil ? "" : " All nodes are named with --verbose."),
                 details: details)
         }
+
+        if takesBytes {
+            do {
+                try InputLayout.checkBytes(input.name, nodes)
+            } catch let error as NetworkError {
+                throw fail(error.kind, error.description)
+            }
+        }
+        let layout = try InputLayout(of: input.name, fileDims, nodes, opset: model.opset)
+        (inputDims, isChannelsLast, turned) = (layout.dims, layout.isChannelsLast, layout.turned)
+        nodes = layout.nodes
 
         var draft = NetworkDraft(
             path: model.path, outputs: Set(graph.outputs.map(\.name)).subtracting(absent), limits: limits,

@@ -19,9 +19,11 @@ extension Network {
                 "The input array \(dims.isEmpty ? "is a single number" : "has the shape \(Shape(dims))") and so holds no pictures; the network takes \(describedInput)."
             )
         }
+        let ordered = channelsFirst(dims)
         let shape = try inputShape(
-            batch: batch, height: dims.count == 4 ? dims[2] : nil, width: dims.count == 4 ? dims[3] : nil)
-        guard shape.dims == dims else {
+            batch: batch, height: dims.count == 4 ? ordered[2] : nil,
+            width: dims.count == 4 ? ordered[3] : nil)
+        guard shape.dims == ordered else {
             throw NetworkError(
                 .input, "The input array has the shape \(Shape(dims)); the network takes \(describedInput).")
         }
@@ -39,10 +41,16 @@ extension Network {
         on device: Device
     ) throws -> [NamedTensor] {
         try checkInput(dims)
-        let shape = Shape(dims)
-        guard values.count == shape.count else {
-            throw NetworkError(.input, "The input array of shape \(shape) holds \(values.count) numbers.")
+        guard values.count == Shape(dims).count else {
+            throw NetworkError(
+                .input, "The input array of shape \(Shape(dims)) holds \(values.count) numbers.")
         }
+        if takesBytes, let bad = values.first(where: { !((0...255).contains($0) && $0 == $0.rounded()) }) {
+            throw NetworkError(
+                .input, "The input array holds \(bad), and the network takes bytes, 0 to 255.")
+        }
+        let dims = channelsFirst(dims)
+        let shape = Shape(dims)
         let batch = dims[0]
         let height = dims.count == 4 ? dims[2] : nil
         let width = dims.count == 4 ? dims[3] : nil
@@ -71,7 +79,7 @@ extension Network {
         } catch {
             throw LimitError("\(model.path): Giving back what it computes \(error).")
         }
-        try pass.feed(values)
+        try pass.feed(channelsFirst(values, shape))
         try pass.forward()
         if gradient != nil { try pass.backward(cotangent) }
         var (folded, results): ([NamedTensor], [NamedTensor]) = ([], [])
@@ -79,11 +87,12 @@ extension Network {
             if let constant = constants[name] ?? plan.known[name] {
                 folded.append(NamedTensor(name: own, shape: constant.shape, values: try constant.floats()))
             } else if let shape = plan.shape(name), let values = try pass.stored(name) {
-                results.append(NamedTensor(name: own, shape: shape, values: values))
+                results.append(asInFile(NamedTensor(name: own, shape: shape, values: values), of: name))
             }
         }
         if let value = plan.gradients[source], let values = try pass.gradient(source) {
-            results.append(NamedTensor(name: "gradient", shape: plan.tape.shape(value), values: values))
+            let found = NamedTensor(name: "gradient", shape: plan.tape.shape(value), values: values)
+            results.append(asInFile(found, of: source))
         }
         return folded + results
     }
@@ -100,6 +109,8 @@ extension Network {
 
     /// The input's shape in words, such as N×3×224×224.
     package var describedInput: String {
-        inputDims.enumerated().map { i, d in i == 0 ? "N" : d.map(String.init) ?? "?" }.joined(separator: "×")
+        let words = inputDims.enumerated().map { i, d in i == 0 ? "N" : d.map(String.init) ?? "?" }
+        let order = isChannelsLast ? [0, 2, 3, 1] : Array(words.indices)
+        return order.map { words[$0] }.joined(separator: "×")
     }
 }

@@ -287,11 +287,7 @@ enum Report {
             NoteHandler.logger.notice(
                 "no method that was asked for reads a layer, so --layer changes nothing")
         }
-        if session.model.preprocessingIsAssumed {
-            NoteHandler.logger.notice(
-                "the model does not say how its pictures are prepared, so imagenet is assumed; --preprocess names another way"
-            )
-        }
+        if let note = session.model.preprocessingNote { NoteHandler.logger.notice("\(note)") }
     }
 
     /// The complaint about a class, with what the network sees in the first picture.

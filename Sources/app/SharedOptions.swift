@@ -18,9 +18,16 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "How pictures are prepared: imagenet, lite, caffe, tf, none, or a JSON file; if left out, as the model says, else imagenet.",
+            "How pictures are prepared: imagenet, lite, caffe, tf, none, or a JSON file (timm's config.json and Hugging Face's preprocessor_config.json too); if left out, as the model says, else imagenet.",
             valueName: "preset|file"), completion: .file())
     var preprocess: String?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "The size that pictures get, of a network that leaves it open: 384, or a height and a width such as 256x384; if left out, the preprocessing's.",
+            valueName: "n|HxW"))
+    var size: String?
 
     @Option(
         help: ArgumentHelp(
@@ -56,9 +63,22 @@ struct ModelOptions: ParsableArguments {
             throw ValidationError(
                 "--memory-limit must be a size such as 8GiB or 500MiB, and is “\(memoryLimit!)”.")
         }
+        guard size.map({ ModelOptions.sides($0) != nil }) ?? true else {
+            throw ValidationError(
+                "--size must be one number, such as 384, or a height and a width, such as 256x384, and is “\(size!)”."
+            )
+        }
         guard workLimit.map({ $0 > 0 }) ?? true else {
             throw ValidationError("--work-limit must be above 0, and is \(workLimit!).")
         }
+    }
+
+    /// One number, or a height and a width.
+    private static func sides(_ text: String) -> (height: Int, width: Int)? {
+        let parts = text.lowercased().split(omittingEmptySubsequences: false) { "x×".contains($0) }
+        let sides = parts.compactMap { Int($0) }.filter { (1...16384).contains($0) }
+        guard sides.count == parts.count, (1...2).contains(sides.count) else { return nil }
+        return (sides[0], sides[sides.count - 1])
     }
 
     /// A number of bytes, KiB, MiB or GiB.
@@ -81,7 +101,8 @@ struct ModelOptions: ParsableArguments {
         let parts = inputs.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
         return try Model(
             path: try path, preprocessing: preprocess, labels: labels,
-            memoryLimit: memoryLimit.flatMap(ModelOptions.bytes), workLimit: workLimit.map { $0 * 1e9 },
+            size: size.flatMap(ModelOptions.sides), memoryLimit: memoryLimit.flatMap(ModelOptions.bytes),
+            workLimit: workLimit.map { $0 * 1e9 },
             input: parts.first { $0.count == 1 }?[0],
             otherInputs: Dictionary(parts.filter { $0.count == 2 }.map { ($0[0], $0[1]) }) { $1 },
             scoreOutput: scoreOutput)

@@ -29,9 +29,11 @@ import Testing
         Case("one.png --model text.png", 4, "text.png", "not an ONNX"),
         Case("one.png --model folder", 4, "folder", "directory"),
         Case("one.png --model strange.onnx", 5, "strange.onnx", "Frobnicate", "Twist", "“one”", "“two”"),
-        Case("one.png --model last.onnx", 5, "N×32×32×3", "NHWC", "--inputs-as-nchw image"),
-        Case("classify one.png --model last.onnx", 5, "--inputs-as-nchw image"),
-        Case("classify one.png --model open.onnx --preprocess imagenet", 5, "--inputs-as-nchw image"),
+        Case("one.png --model last.onnx", 5, "N×32×32×5", "5 channels"),
+        Case("classify one.png --model last.onnx", 5, "5 channels"),
+        Case("classify one.png --model open.onnx --preprocess imagenet", 5, "5 channels"),
+        Case("one.png --model small.onnx --size 3x", 64, "--size"),
+        Case("one.png --model small.onnx --size 33", 11, "33×33", "open height and width"),
         Case("one.png --model small.onnx --layer relu3", 6, "“relu3”", "relu1", "relu2"),
         Case("one.png --model small.onnx --layer 99", 6, "“99”"),
         Case("one.png --model small.onnx --layer flatten", 6, "flatten", "no grid"),
@@ -127,12 +129,12 @@ import Testing
         overflowing.output("sum", [1, 4])
         for (name, side) in [("last", ONNXDimension.fixed(32)), ("open", .unknown)] {
             var last = ONNXBuilder()
-            last.input("image", ["N", side, side, 3])
+            last.input("image", ["N", side, side, 5])
             last.node("Transpose", ["image"], ["x"], ["perm": [0, 3, 1, 2]], name: "transpose")
             last.node("Relu", ["x"], ["r"], name: "relu")
             last.node("GlobalAveragePool", ["r"], ["p"], name: "pool")
             last.node("Flatten", ["p"], ["y"], name: "flatten")
-            last.output("y", ["N", 3])
+            last.output("y", ["N", 5])
             last.metadata(
                 "whitebox.preprocessing",
                 #"{"resize": {"shortSide": 32}, "crop": {"width": 32, "height": 32}}"#)

@@ -151,7 +151,7 @@ package struct Transpose: UnaryOperator {
     package static let formula = "the dimensions in another order"
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
-    private let order: [Int]?
+    package let order: [Int]?
     package init(_ attributes: Attributes) throws { order = try attributes.ints("perm") }
     private func order(_ rank: Int) throws -> [Int] {
         let order = self.order ?? Array((0..<rank).reversed())
