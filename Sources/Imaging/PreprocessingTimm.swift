@@ -15,7 +15,7 @@ extension Preprocessing {
         "url", "file", "hf_hub_id", "hf_hub_filename", "source", "architecture", "tag", "custom_load",
         "min_input_size", "num_classes", "label_offset", "label_names", "label_descriptions", "pool_size",
         "test_pool_size", "first_conv", "classifier", "license", "description", "origin_url", "paper_name",
-        "paper_ids", "notes", "state_dict", "num_features", "global_pool", "notes", "model_args",
+        "paper_ids", "notes", "state_dict", "num_features", "global_pool", "model_args",
         "has_pretrained", "in_chans", "sha256",
     ]
 

@@ -42,7 +42,7 @@ package struct InputNormalisation: Sendable {
         // A deviation or an extent of numbers 0 … 1 around their middle; or they become bytes first.
         if (0.1...1.05).contains(width), (0.2...0.8).contains(middle) { return .unit }
         if abs(width * 255 - 1) < 0.05, (-0.01...1).contains(middle) { return .unit }
-        if (0.3...3).contains(width), abs(middle) < 0.2 { return .normalised }
+        if (0.3...3).contains(width), abs(middle) < 0.5 { return .normalised }
         return .unknown
     }
 

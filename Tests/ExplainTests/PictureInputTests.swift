@@ -71,7 +71,7 @@ import Testing
             $0.node("Transpose", ["f"], ["x"], ["perm": [0, 3, 1, 2]])
         }
         let model = try Model(network)
-        #expect(model.preprocessing.givesBytes && (model.inputHeight, model.inputWidth) == (20, 20))
+        #expect(model.preprocessing.givesBytes && [model.inputHeight, model.inputWidth] == [20, 20])
         #expect(try model.inputShape() == [3, 20, 20])
         #expect(model.preprocessingSource.contains("as the network takes bytes, fitted to 20×20"))
         #expect(throws: ExplainError.self) { try Model(network, preprocessing: "imagenet") }
@@ -89,12 +89,12 @@ import Testing
     @Test func sizesThatAreAskedFor() throws {
         let open = try Self.network(["N", 3, .unknown, .unknown])
         let model = try Model(open, size: (384, 384))
-        #expect((model.inputHeight, model.inputWidth) == (384, 384))
+        #expect([model.inputHeight, model.inputWidth] == [384, 384])
         #expect(model.preprocessing.resize == .shortSide(439))
         #expect(model.preprocessing.crop == .init(width: 384, height: 384))
         #expect(model.preprocessingSource == "the default, imagenet, fitted to 384×384")
         let wide = try Model(open, preprocessing: "tf", size: (30, 40))
-        #expect((wide.inputHeight, wide.inputWidth) == (30, 40))
+        #expect([wide.inputHeight, wide.inputWidth] == [30, 40])
         #expect(wide.preprocessing.resize == .exact(width: 40, height: 30))
         let fixed = try Self.network(["N", 3, 20, 24])
         #expect((try Model(fixed, size: (20, 24)).inputHeight) == 20)

@@ -13,7 +13,7 @@ import Text
             json: Array(reference.json.utf8), name: reference.name, size: asked)
         let (width, height) = reference.picture
         let view = try preprocessing.view(of: synthetic(width, height)).image
-        #expect((view.width, view.height) == reference.size, "\(reference.name)")
+        #expect([view.width, view.height] == [reference.size.0, reference.size.1], "\(reference.name)")
         #expect(checksum(view.pixels) == reference.checksum, "\(reference.name)")
         let channels = preprocessing.mean.count
         #expect(reference.numbers.count == channels * PreprocessingReference.levels.count)
@@ -124,7 +124,7 @@ import Text
         let text = #"{"resize": {"fit": {"width": 8, "height": 6}}, "padding": [114, 115, 116]}"#
         let letterbox = try Preprocessing(json: Array(text.utf8), name: "l")
         let view = try letterbox.view(of: RGBImage(width: 4, height: 2, colour: (9, 8, 7)))
-        #expect((view.image.width, view.image.height) == (8, 6))
+        #expect([view.image.width, view.image.height] == [8, 6])
         let padding = Array(repeating: [114, 115, 116] as [UInt8], count: 8).flatMap(\.self)
         let row = Array(repeating: [9, 8, 7] as [UInt8], count: 8).flatMap(\.self)
         #expect(view.image.pixels == padding + row + row + row + row + padding)

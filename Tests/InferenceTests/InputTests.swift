@@ -101,6 +101,14 @@ import Testing
             #expect(last.takesBytes == (reading == .cast))
             let (n, h, w) = Self.size
             let x = Self.picture(channels)
+            if reading == .transposed || reading == .cast {
+                // It costs nothing.
+                var spec = PassSpec(batch: n, height: h, width: w)
+                (spec.stored, spec.gradients) = ([first.outputName], ["image"])
+                let steps = try PassPlan(spec, of: first).tape.steps.count
+                spec.stored = [last.outputName]
+                #expect(try PassPlan(spec, of: last).tape.steps.count == steps)
+            }
             for device in Self.devices {
                 let a = try first.run(
                     x, dims: [n, channels, h, w], outputs: [first.outputName, "image"], gradient: 2,
