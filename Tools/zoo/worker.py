@@ -27,6 +27,7 @@ import torch
 from networks import entries, export, make, prepared
 
 DIRECTIONS = 2
+THREADS = 2
 # A float64 step this large crosses few kinks and loses few digits.
 STEP = 1e-5
 
@@ -72,7 +73,7 @@ def main() -> None:
     key, folder = sys.argv[1], Path(sys.argv[2])
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     out, said = sys.stdout, {}
     entry = next(entry for entry in entries() if entry.key == key)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -95,7 +96,7 @@ def main() -> None:
 
         import onnxruntime
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
+        options.intra_op_num_threads = THREADS
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
