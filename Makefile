@@ -46,6 +46,8 @@ test: test-tools models photos test-example .venv-opencl/ready ## run every test
 ifneq ($(SETUP),no)
 	@Tools/setup.sh oclgrind
 endif
+	@echo "ONNX's own tests, on the CPU and by OpenCL:"
+	$(onnx-tests)
 	@echo "A small network, by two more implementations of OpenCL:"
 	$(python) Tools/opencl_matrix.py --quick
 	@# The tests of the lab exercise that need the program, which may not have been there before.
@@ -192,9 +194,13 @@ endif
 crosscheck: build models photos .venv-bench/torch ## each method beside its reference from PyPI, run live on the same weights and pixels
 	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --documents
 
+define onnx-tests
+WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" $(python) Tools/onnx_tests.py --device cpu --device opencl:0
+endef
+
 .PHONY: onnx-tests
 onnx-tests: build .venv/ready ## run ONNX's own test data through the program, on the CPU and on an OpenCL device
-	@WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" $(python) Tools/onnx_tests.py --device cpu --device opencl:0 $(ONNX_TESTS)
+	@$(onnx-tests) $(ONNX_TESTS)
 
 .PHONY: zoo
 zoo: build .venv-bench/zoo ## every classifier of torchvision and the families of timm, exported and compared (ZOO="resnet18 vit_b_16": these only)

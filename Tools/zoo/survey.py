@@ -26,7 +26,7 @@ def operators(key: str) -> dict[str, object]:
     import onnx
     import torch
 
-    from networks import build, entries, export
+    from entries import build, entries, export
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     entry = next(entry for entry in entries() if entry.key == key)
@@ -46,7 +46,7 @@ def operators(key: str) -> dict[str, object]:
 
 
 def main() -> None:
-    from networks import entries
+    from entries import entries
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[])
@@ -63,11 +63,11 @@ def main() -> None:
                 rows[entry.key] = pool.apply(operators, (entry.key,))
             arguments.list.write_text(json.dumps(list(rows.values()), indent=0))
             print(entry.key, rows[entry.key].get("error", ""), flush=True)
-    known = {row["name"] for row in json.loads(subprocess.run([arguments.app, "operators", "--json"], capture_output=True, text=True, check=True).stdout)}
+    known = {(row["domain"] + "." if row.get("domain") else "") + row["name"].split(".")[-1] for row in json.loads(subprocess.run([arguments.app, "operators", "--json"], capture_output=True, text=True, check=True).stdout)}
     stopped: dict[str, set[str]] = collections.defaultdict(set)
     alone: collections.Counter[str] = collections.Counter()
     for key, row in rows.items():
-        missing = [name for name in row.get("operators", {}) if name.split(".")[-1] not in known]
+        missing = [name for name in row.get("operators", {}) if name not in known]
         for name in missing:
             stopped[name].add(key)
         if len(missing) == 1:

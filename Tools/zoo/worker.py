@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from networks import entries, export, make, prepared
+from entries import entries, export, make, prepared
 
 DIRECTIONS = 2
 THREADS = 2
