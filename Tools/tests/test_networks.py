@@ -84,7 +84,7 @@ class Ways(unittest.TestCase):
 
 class Zoo(unittest.TestCase):
     row = {"key": "timm/a", "exporter": "dynamo", "opset": 18, "outcome": "right", "logits": 1e-6, "gradient": 2e-4, "single": 1e-4, "layer": "l",
-           "recommended": True, "map": True, "same_bits": True, "ratio": 1.23}
+           "recommended": "yes", "map": True, "same_bits": True, "ratio": 1.23}
 
     def test_the_table_is_written_between_its_marks(self) -> None:
         refused = {"key": "timm/b", "exporter": "torchscript", "opset": 13, "outcome": "not exported", "reason": "a|b <c>"}
@@ -96,7 +96,7 @@ class Zoo(unittest.TestCase):
         self.assertNotIn("old", text)
         self.assertIn("1 are right in everything (100.0 %)", text)
         lines = text.splitlines()
-        self.assertIn("| timm/a | dynamo 18 | 1e-06 | 2e-04 | 1e-04 | `l` | ✓ | ✓ | ✓ | 1.2 | right |", lines)
+        self.assertIn("| timm/a | dynamo 18 | 1e-06 | 2e-04 | 1e-04 | `l` | yes | ✓ | ✓ | 1.2 | right |", lines)
         self.assertLess(text.index("timm/a"), text.index("timm/b"))
         self.assertIn("a\\|b &lt;c>", text)
 
@@ -104,12 +104,27 @@ class Zoo(unittest.TestCase):
         self.assertRegex((TOOLS.parent / "Documentation/Networks.md").read_text(), table.PLACE)
 
     def test_recommended_layers(self) -> None:
-        self.assertTrue(layers.chosen_is_recommended("torchvision/resnet50", "layer4/layer4.2/relu_2/Relu"))
-        self.assertFalse(layers.chosen_is_recommended("torchvision/resnet50", "layer3/layer3.2/relu_2/Relu"))
-        self.assertTrue(layers.chosen_is_recommended("timm/deit_tiny_patch16_224", "blocks/blocks.11/norm1/LayerNormalization"))
-        self.assertIsNone(layers.chosen_is_recommended("timm/xcit_nano_12_p8_224", "blocks.3"))
-        for network, module in layers.RULES:
-            self.assertIsNotNone(network and module)
+        def node(operator: str, inputs: list[str], name: str, scopes: list[str] | None = None) -> onnx.NodeProto:
+            made = helper.make_node(operator, inputs, [name + ".out"], name)
+            if scopes:
+                made.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=str(scopes))
+            return made
+
+        older = [node("Conv", ["x"], "/features/features.3/conv/Conv"), node("BatchNormalization", ["/features/features.3/conv/Conv.out"], "/features/features.3/norm/B"),
+                 node("Relu", ["/features/features.3/norm/B.out"], "/Relu"), node("Relu", ["/Relu.out"], "/other/Relu")]
+        newer = [node("Conv", ["x"], "node_1", ["", "features", "features.3", "features.3.conv", "conv"]), node("Relu", ["node_1.out"], "node_2", ["", "relu"])]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            for nodes, layer, expected in (
+                (older, "/features/features.3/norm/B", ("features.3.norm BatchNormalization", "yes")), (older, "/Relu", ("Relu", "its activation")),
+                (older, "/other/Relu", ("other Relu", "no")), (older, "/features/features.3/conv/Conv", ("features.3.conv Conv", "no")),
+                (newer, "node_1", ("features.3.conv Conv", "yes")), (newer, "node_2", ("Relu", "its activation")),
+            ):
+                onnx.save(helper.make_model(helper.make_graph(nodes, "g", [], [])), path)
+                self.assertEqual(layers.choice(path, layer, "features.3"), expected)
+                self.assertEqual(layers.choice(path, layer, None), (expected[0], None))
+        self.assertEqual(layers.recommended("torchvision/resnet50"), "layer4[-1]")
+        self.assertIsNone(layers.recommended("timm/xcit_nano_12_p8_224"))
 
     def test_no_network_is_listed_twice(self) -> None:
         names = [line for line in (TOOLS / "zoo/timm.txt").read_text().splitlines() if not line.startswith("#")]

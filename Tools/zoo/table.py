@@ -10,6 +10,11 @@ HEAD = ("| Network | Export | Logits | Gradient | PyTorch's | Layer chosen | As 
         "|---|---|---|---|---|---|---|---|---|---|---|\n")
 
 
+# PyTorch refuses to export it, or the numbers to compare with took too long.
+NOT_OURS = ("not exported", "no reference")
+ORDER = ("wrong", "refused", "right", *NOT_OURS)
+
+
 def number(value: object) -> str:
     return f"{value:.0e}" if isinstance(value, float) else "–"
 
@@ -24,24 +29,24 @@ def line(row: dict) -> str:
     reason = row.get("reason", "").replace("|", "\\|").replace("<", "&lt;")
     export = {"torchscript": "TorchScript", "dynamo": "dynamo"}[row["exporter"]] + f" {row['opset']}"
     return (f"| {row['key']} | {export} | {number(row.get('logits'))} | {number(row.get('gradient'))} | {number(row.get('single'))} | {layer} | "
-            f"{mark(row.get('recommended'))} | {mark(row.get('map'))} | {mark(row.get('same_bits'))} | {ratio} | {row['outcome']}{': ' + reason if reason else ''} |\n")
+            f"{row.get('recommended') or '–'} | {mark(row.get('map'))} | {mark(row.get('same_bits'))} | {ratio} | {row['outcome']}{': ' + reason if reason else ''} |\n")
 
 
 def summary(rows: list[dict]) -> str:
-    exported = [row for row in rows if row["outcome"] != "not exported"]
+    exported = [row for row in rows if row["outcome"] not in NOT_OURS]
     right = sum(row["outcome"] == "right" for row in rows)
-    named = [row["recommended"] for row in rows if isinstance(row.get("recommended"), bool)]
+    named = [row["recommended"] for row in rows if row.get("recommended")]
     share = 100 * right / len(exported) if exported else 0.0
     text = (f"{len(rows)} networks, of which {len(rows) - len(exported)} could not be exported or have no reference. Of the other {len(exported)}, "
             f"{right} are right in everything ({share:.1f} %).")
     if named:
-        text += f" Where pytorch-grad-cam recommends a layer, it is the one that `--layer auto` takes for {sum(named)} of {len(named)}."
+        text += (f" Where pytorch-grad-cam recommends a layer, `--layer auto` takes it for {named.count('yes')} of {len(named)}, "
+                 f"and the activation function on it for {named.count('its activation')}.")
     return text
 
 
 def table(rows: list[dict]) -> str:
-    order = {"wrong": 0, "refused": 0, "too slow": 0, "right": 1, "not exported": 2}
-    return HEAD + "".join(line(row) for row in sorted(rows, key=lambda row: (order[row["outcome"]], row["key"])))
+    return HEAD + "".join(line(row) for row in sorted(rows, key=lambda row: (ORDER.index(row["outcome"]), row["key"])))
 
 
 def write(document: Path, rows: list[dict]) -> None:

@@ -3,6 +3,7 @@
 It writes model.onnx, picture.png, input.npy and reference.npz, and says on stdout what it found, as JSON:
 
   exporter's refusal, if it has one                              {"error": "…"}
+  why there is nothing to compare with                           {"broken": "…"}
   the class (the largest logit of ONNX Runtime), its seconds     {"class": 3, "seconds": 0.1, …}
 
 reference.npz has `logits` of ONNX Runtime and `exact`, the module's own in float64; `gradient`, of the class's logit in float64 by PyTorch;
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import layers
 from entries import entries, export, make, prepared
 
 DIRECTIONS = 2
@@ -79,6 +81,8 @@ def main() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         module, image = make(entry)
         x = prepared(image[None])
+        rule = layers.recommended(key)
+        said["recommended"] = rule and layers.path(module, rule)
         said["weights"] = sum(p.numel() for p in module.parameters())
         path = folder / "model.onnx"
         start = time.monotonic()
@@ -103,7 +107,7 @@ def main() -> None:
             feed = {"input": x.numpy()}
             (logits,) = session.run(["logits"], feed)
         except Exception as error:
-            print(json.dumps(said | {"error": "ONNX Runtime: " + short(error)}), file=out)
+            print(json.dumps(said | {"broken": "ONNX Runtime: " + short(error)}), file=out)
             return
         times = []
         for _ in range(3):
@@ -113,7 +117,7 @@ def main() -> None:
         del session
         wanted = {"logits": logits}
         if logits.ndim != 2:
-            print(json.dumps(said | {"error": f"no classifier: its output has the shape {list(logits.shape)}"}), file=out)
+            print(json.dumps(said | {"broken": f"no classifier: its output has the shape {list(logits.shape)}"}), file=out)
             return
         chosen = int(logits[0].argmax())
         said |= {"class": chosen, "seconds": min(times)}
