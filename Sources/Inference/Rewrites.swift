@@ -51,6 +51,7 @@ package struct Rewrite: Sendable {
             "join biases",
             "So does a constant with one number for each column of a product that has no bias.",
             .joining { try $0.joinBias($1) }),
+        Rewrite(
             "compute in whole numbers",
             "Between quantised tensors, an operator of real numbers and the rounding of what it makes are computed as one.",
             .lowering { try $0.computeInWholes($1, $2) }),
