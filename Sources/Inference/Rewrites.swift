@@ -367,7 +367,7 @@ extension Planner {
         let places = after.dims.indices.filter { around(after, $0) == outer && scaled(after, $0) != nil }
         let literal = try? written(shape, inputs)
         var place =
-            places.first { scaled(after, $0) == literal } ?? places.first { after.dims[$0] == own }
+            places.first { after.dims[$0] == own } ?? places.first { scaled(after, $0) == literal }
             ?? places.first
         // The last axis is that of features, whose number the next product fixes. So the pictures join what lies around them.
         var isInner = false
