@@ -381,9 +381,10 @@ extension Cases {
             ([9, 8], [3, 3], [1, 2], [2, 2, 2, 2], [2, 2], 2), ([12], [4], [3], [1, 2], [1], 5),
         ] as [([Int], [Int], [Int], [Int], [Int], Int)] {
             let rank = image.count
-            let cuts = (0..<rank).map {
-                (image[$0] + pads[$0] + pads[$0 + rank] - dilations[$0] * (block[$0] - 1) - 1) / strides[$0]
-                    + 1
+            let cuts = (0..<rank).map { (d: Int) -> Int in
+                let reach: Int = dilations[d] * (block[d] - 1) + 1
+                let padded: Int = image[d] + pads[d] + pads[d + rank]
+                return (padded - reach) / strides[d] + 1
             }
             let taps = block.reduce(1, *)
             cases.append(

@@ -15,7 +15,6 @@ extension Cases {
     ///   - scale, bias: shapes.
     ///   - outputs: 1, or more with the statistics.
     static func layer(
-        _ name: String = "LayerNormalization", _ x: [Int], axis: Int? = nil, scale: [Int]? = nil,
         _ x: [Int], name: String = "LayerNormalization", axis: Int? = nil, scale: [Int]? = nil,
         bias: Bool = true,
         epsilon: Float? = nil, opset: Int = 17, outputs: Int = 1, fill: OperatorCase.Fill = .uniform(2)

@@ -31,8 +31,6 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
     /// "" is ai.onnx.
     var domain = ""
     var title = ""
-    /// "" is ai.onnx.
-    var domain = ""
     var opset = 17
     var attributes: [String: Attribute] = [:]
     var inputs: [Input]
