@@ -320,12 +320,10 @@ package struct DynamicQuantizeLinear: Operator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "x"))
         let all = Array(0..<tape.shape(x).rank)
-        func extreme(_ x: Value) -> Value {
-            let most = tape.reduce(x, axes: all, WB_REDUCE_MAX)
-            return tape.map(WB_MAP_clip, tape.reshape(most, to: []), a: 0, b: .infinity)
-        }
-        let high = extreme(x)
-        let low = tape.map(WB_MAP_scale, extreme(tape.map(WB_MAP_scale, x, a: -1)), a: -1)
+        let most = tape.reshape(tape.reduce(x, axes: all, WB_REDUCE_MAX), to: [])
+        let least = tape.reshape(tape.reduce(x, axes: all, WB_REDUCE_MIN), to: [])
+        let high = tape.map(WB_MAP_clip, most, a: 0, b: .infinity)
+        let low = tape.map(WB_MAP_clip, least, a: -.infinity, b: 0)
         let range = tape.map(WB_MAP_subtract, high, low)
         let levels = try tape.constant(HostTensor([], .floats([255])))
         let scale = tape.map(WB_MAP_divide, range, levels)

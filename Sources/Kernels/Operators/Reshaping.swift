@@ -433,6 +433,15 @@ enum Conversion {
 extension Tape {
     /// Numbers in another type. What no integer is, and what an integer of binary32 is not sure to be, becomes NaN as an integer.
     mutating func converted(_ operand: Operand, _ conversion: Conversion) throws -> Value {
+        if case .value(let sums) = operand, element(sums) == .int32 {
+            switch conversion {
+            case .real: return stating(asFloats(sums), .real)
+            case .whole: return sums
+            default:
+                throw OperatorError(
+                    unsupported: "casts integers of 32 bits to anything but real numbers, which is not supported")
+            }
+        }
         let (from, x) = (meaning(operand), try wholeValue(operand))
         switch conversion {
         case .real: return x
