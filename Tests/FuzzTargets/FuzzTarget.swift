@@ -98,7 +98,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
             guard sides <= 1 << 12, preprocessing.crop.map({ $0.width * $0.height <= 1 << 12 }) ?? true
             else { return nil }
             let prepared = try preprocessing.apply(image)
-            return prepared.tensor.count == 3 * prepared.width * prepared.height
+            return prepared.tensor.count == preprocessing.mean.count * prepared.width * prepared.height
                 ? nil : "numbers are missing"
         } catch {
             return check(error)
