@@ -22,7 +22,13 @@ package struct PreprocessingCheck: Sendable {
         let pass = try Engine(network, on: LoadedDevice(device)).pass(spec)
         var (activations, logits): ([[Float]], [[Float]]) = ([], [])
         for picture in pictures {
-            try pass.feed(try model.tensor(picture))
+            let numbers = try model.tensor(picture)
+            guard numbers.count == pass.tape.shape(pass.plan.input).count else {
+                throw ExplainError(
+                    .input,
+                    "\(picture.name): The picture has another size after preprocessing than the network takes.")
+            }
+            try pass.feed(numbers)
             try pass.forward()
             activations.append(try pass.stored(value) ?? [])
             logits.append(try pass.stored(network.logitsName) ?? [])
