@@ -4,17 +4,17 @@
     onnx_tests.py [--app PATH] [--device cpu --device opencl:0] [--only TEXT] [--jobs 2] [--verbose] [--json FILE]
 
 A case is a model with arrays for its inputs and outputs. A network that is explained has one input that is a picture, so a case runs in
-several *ways*, each with one process a device:
+several *ways*, all on the first device and the last of them on the others:
 
-  one        a float input is the network's input, and the other inputs are constants; each float input in turn (three at most)
+  alone      a float input is the network's input, and the other inputs are constants; each float input in turn (three at most)
   together   all float inputs are cut out of one network input, so that all are activations
-  cast       as `one`, for a truth or a whole number: the network's input is float32, and a Cast follows it
+  cast       as `alone`, for a truth or a whole number: the network's input is float32, and a Cast follows it
   constants  all inputs are constants, and outputs are folded when the network is loaded; where no way above is possible, or is taken
 
-A case passes if every way that the program takes gives the expected arrays on every device, and it takes one; it is *refused* if the program
+A case passes if every way that the program takes gives the expected arrays, and it takes one; it is *refused* if the program
 takes none and says so in a sentence; it fails if anything else happens. Float arrays are compared as ONNX's own runner does (rtol
 0.001, atol 1e-7), others must be equal. A case of float16 or float64 runs as float32, is compared
-by the same tolerances, and counted apart. Devices must give each other's bits.
+by the same tolerances, and counted apart. Devices must give the same bits.
 
 Cases that do not apply are counted by reason: operators that the program doesn't list, types that no network of pictures has, training.
 Exits 1 if a case fails or fewer pass than --least. Needs onnx 1.22.0, the last release that carries the data.
@@ -45,6 +45,7 @@ OPSETS = (7, 24)
 RTOL, ATOL = 1e-3, 1e-7
 # The program's exit codes for what is not supported, with a sentence on stderr: a model, its features, its layers.
 REFUSALS = (4, 5, 6)
+TIMEOUT = 300
 # Types of numbers that a network's activations can stand for: all are float32 where they are computed.
 FLOATS = {TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 WHOLE = {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
@@ -340,48 +341,66 @@ def difference(got: np.ndarray, want: np.ndarray) -> str | None:
     return f"differs in {int((got != want.astype(np.float32)).sum())} of {want.size}"
 
 
-def run(app: Path, case: Case, way: Way, devices: list[str], folder: Path) -> tuple[str, str]:
-    """("passed" | "refused" | "failed", why)"""
-    path, x = folder / "model.onnx", folder / "x.npy"
+class Refused(Exception):
+    """The program's sentence."""
+
+
+class Failed(Exception):
+    """What went wrong."""
+
+
+def run(app: Path, case: Case, way: Way, device: str, folder: Path) -> dict[str, bytes]:
+    """The case's outputs, as expected, as bytes."""
+    path, x, results = folder / "model.onnx", folder / "x.npy", folder / "results"
     onnx.save(way.model, path)
     np.save(x, way.input)
-    first: dict[str, bytes] = {}
-    for device in devices:
-        results = folder / "results"
+    try:
         done = subprocess.run([app, "run", "--model", path, "--input", x, "--output", results, "--outputs", ",".join(case.outputs),
-                               "--device", device, "--force", "--json"], capture_output=True, text=True, timeout=300)
-        if done.returncode in REFUSALS and done.stderr.strip():
-            if device != devices[0]:
-                return "failed", f"{way.name}: {device} refuses what {devices[0]} computes: {done.stderr.strip()}"
-            return "refused", done.stderr.strip().removeprefix("app: ").replace(str(path), "model")
-        if done.returncode != 0:
-            return "failed", f"{way.name}: {device}: exit {done.returncode}: {done.stderr.strip()[-300:]}"
-        files = {row["name"]: row["file"] for row in json.loads(done.stdout)["outputs"]}
-        for name, want in case.outputs.items():
-            if name not in files:
-                return "failed", f"{way.name}: {device}: {name} is not written"
-            got = np.load(results / files[name])
-            if (wrong := difference(got, want)) is not None:
-                return "failed", f"{way.name}: {device}: {name} {wrong}"
-            if first.setdefault(name, got.tobytes()) != got.tobytes():
-                return "failed", f"{way.name}: {name} has other bits on {device} than on {devices[0]}"
-    return "passed", ""
+                               "--device", device, "--force", "--json"], capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{way.name}: {device}: takes more than {TIMEOUT} s") from None
+    sentence = done.stderr.strip().removeprefix("app: ").replace(str(path), "model")
+    if done.returncode in REFUSALS and sentence:
+        raise Refused(sentence)
+    if done.returncode != 0:
+        raise Failed(f"{way.name}: {device}: exit {done.returncode}: {sentence[-300:]}")
+    files = {row["name"]: row["file"] for row in json.loads(done.stdout)["outputs"]}
+    found = {}
+    for name, want in case.outputs.items():
+        if name not in files:
+            raise Failed(f"{way.name}: {device}: {name} is not written")
+        got = np.load(results / files[name])
+        if (wrong := difference(got, want)) is not None:
+            raise Failed(f"{way.name}: {device}: {name} {wrong}")
+        found[name] = got.tobytes()
+    return found
 
 
 def check(app: Path, case: Case, devices: list[str], scratch: Path) -> Result:
+    """All ways on the first device, and the last that it takes, which has the most activations, on the others."""
     passed: list[str] = []
     refused: list[str] = []
+    taken: tuple[Way, dict[str, bytes]] | None = None
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        for way in ways(case):
-            if way.name == "constants" and passed:
-                break
-            outcome, why = run(app, case, way, devices, Path(folder))
-            if outcome == "failed":
-                return Result(case.name, "failed", why, case.narrowed)
-            if outcome == "passed":
-                passed.append(way.name)
-            else:
-                refused.append(f"{way.name}: {why}")
+        try:
+            for way in ways(case):
+                if way.name == "constants" and taken:
+                    break
+                try:
+                    taken = way, run(app, case, way, devices[0], Path(folder))
+                    passed.append(way.name)
+                except Refused as sentence:
+                    refused.append(f"{way.name}: {sentence}")
+            for device in devices[1:] if taken else []:
+                way, expected = taken
+                try:
+                    found = run(app, case, way, device, Path(folder))
+                except Refused as sentence:
+                    raise Failed(f"{way.name}: {device} refuses what {devices[0]} computes: {sentence}") from None
+                if other := [name for name in expected if found[name] != expected[name]]:
+                    raise Failed(f"{way.name}: {other[0]} has other bits on {device} than on {devices[0]}")
+        except Failed as why:
+            return Result(case.name, "failed", str(why), case.narrowed)
     if passed:
         return Result(case.name, "passed", "", case.narrowed, tuple(passed), tuple(refused))
     return Result(case.name, "refused", refused[0], case.narrowed, (), tuple(refused))

@@ -15,6 +15,7 @@ sys.path[:0] = [str(TOOLS), str(TOOLS / "zoo")]
 import layers  # noqa: E402
 import onnx_tests  # noqa: E402
 import table  # noqa: E402
+import zoo  # noqa: E402
 
 
 def case(operator: str, inputs: dict[str, np.ndarray], output: np.ndarray, opset: int = 18) -> onnx_tests.Case:
@@ -125,6 +126,27 @@ class Zoo(unittest.TestCase):
                 self.assertEqual(layers.choice(path, layer, None), (expected[0], None))
         self.assertEqual(layers.recommended("torchvision/resnet50"), "layer4[-1]")
         self.assertIsNone(layers.recommended("timm/xcit_nano_12_p8_224"))
+
+    def test_gradients_are_compared_with_differences_and_with_pytorch(self) -> None:
+        random = np.random.default_rng(0)
+        exact, directions = random.normal(size=(1, 3, 4, 4)), random.normal(size=(2, 1, 3, 4, 4))
+        logits = random.normal(size=(1, 10)).astype(np.float32)
+        reference = {"logits": logits, "exact": logits.astype(np.float64), "gradient": exact, "single": exact.astype(np.float32),
+                     "directions": directions, "slopes": np.array([(d * exact).sum() for d in directions])}
+
+        def complaints(**changed: np.ndarray) -> list[str]:
+            found: list[str] = []
+            ours = {"logits": logits, "gradient": exact.astype(np.float32)}
+            zoo.compare(ours | {k: v for k, v in changed.items() if k in ours}, reference | {k: v for k, v in changed.items() if k not in ours}, {}, found)
+            return found
+
+        self.assertEqual(complaints(), [])
+        self.assertRegex(complaints(gradient=exact.astype(np.float32) * np.float32(1.01))[0], "from differences")
+        self.assertRegex(complaints(slopes=reference["slopes"] * 1.01)[0], "from differences")
+        # Where PyTorch's own float32 is as far from the truth, rounding is to blame.
+        self.assertEqual(complaints(gradient=exact.astype(np.float32) * np.float32(1.01), single=exact.astype(np.float32) * np.float32(1.01)), [])
+        self.assertRegex(complaints(logits=logits * np.float32(1.001))[0], "logits")
+        self.assertRegex(complaints(logits=logits * np.float32("nan"))[0], "logits")
 
     def test_no_network_is_listed_twice(self) -> None:
         names = [line for line in (TOOLS / "zoo/timm.txt").read_text().splitlines() if not line.startswith("#")]
