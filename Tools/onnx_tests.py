@@ -424,7 +424,7 @@ def work(job: tuple[Path, str, Path, set[str], list[str], Path]) -> Result:
     return check(app, case, devices, scratch)
 
 
-def report(results: list[Result], verbose: bool) -> None:
+def report(results: list[Result]) -> None:
     other = [result.why for result in results if result.outcome == "other"]
     lacking = [why.removeprefix("operators ").split(", ") for why in other if why.startswith("operators ")]
     print("Not applicable, by reason:")
@@ -434,16 +434,6 @@ def report(results: list[Result], verbose: bool) -> None:
     names = collections.Counter(name for names in lacking for name in names).most_common()
     for at in range(0, len(names), 8):
         print("         " + ", ".join(f"{name} {count}" for name, count in names[at:at + 8]))
-    for result in results:
-        if result.outcome == "refused":
-            print(f"refused {result.case}: {result.why}")
-        elif verbose and result.outcome == "passed":
-            print(f"passed {result.case}: {', '.join(result.ways)}")
-            for way in result.refused:
-                print(f"  not {way}")
-    for result in results:
-        if result.outcome == "failed":
-            print(f"FAILED {result.case}: {result.why}")
     passed = [result for result in results if result.outcome == "passed"]
     constants = sum(result.ways == ("constants",) for result in passed)
     narrowed = sum(result.narrowed for result in passed)
@@ -469,8 +459,16 @@ def main() -> int:
     devices = arguments.device or ["cpu"]
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         jobs = [(arguments.app, group, path, listed, devices, Path(scratch)) for group, path in places(arguments.data, arguments.only)]
-        results = list(pool.map(work, jobs))
-    report(results, arguments.verbose)
+        results = []
+        for result in pool.map(work, jobs):
+            results.append(result)
+            if result.outcome == "failed":
+                print(f"FAILED {result.case}: {result.why}", flush=True)
+            if result.outcome == "refused" or (arguments.verbose and result.outcome == "passed"):
+                print(f"{result.outcome} {result.case}: {', '.join(result.ways) or result.why}", flush=True)
+                for way in result.refused if arguments.verbose else []:
+                    print(f"  not {way}", flush=True)
+    report(results)
     print(f"{', '.join(devices)}; {time.monotonic() - start:.0f} s")
     if arguments.json:
         arguments.json.write_text(json.dumps([dataclasses.asdict(result) for result in results], indent=1))
