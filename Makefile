@@ -195,7 +195,7 @@ crosscheck: build models photos .venv-bench/torch ## each method beside its refe
 	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --documents
 
 define onnx-tests
-WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" $(python) Tools/onnx_tests.py --device cpu --device opencl:0
+WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" $(python) Tools/onnx_tests.py --device cpu --device opencl:0 --least 900
 endef
 
 .PHONY: onnx-tests
