@@ -46,6 +46,7 @@ RTOL, ATOL = 1e-3, 1e-7
 # The program's exit codes for what is not supported, with a sentence on stderr: a model, its features, its layers.
 REFUSALS = (4, 5, 6)
 TIMEOUT = 300
+LOSSES = {"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"}
 # Types of numbers that a network's activations can stand for: all are float32 where they are computed.
 FLOATS = {TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 WHOLE = {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
@@ -122,6 +123,8 @@ def check_operators(model: onnx.ModelProto, listed: set[str]) -> None:
     own = {f.name for f in model.functions}
     names = {f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
              for graph in graphs(model.graph) for node in graph.node if node.op_type not in own}
+    if LOSSES & names or any(name.startswith("ai.onnx.preview.training") for name in names):
+        raise NotApplicable("training")
     if missing := sorted(names - listed):
         raise NotApplicable("operators " + ", ".join(missing))
     if "Dropout" in names or "BatchNormalization" in names:
@@ -131,12 +134,23 @@ def check_operators(model: onnx.ModelProto, listed: set[str]) -> None:
                 raise NotApplicable("training")
 
 
+def shape(model: onnx.ModelProto, name: str) -> list[int]:
+    """Of a constant or an input."""
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            return list(tensor.dims)
+    return next(([d.dim_value for d in value.type.tensor_type.shape.dim] for value in model.graph.input if value.name == name), [])
+
+
 def bring_into_range(model: onnx.ModelProto) -> onnx.ModelProto:
     """In an operator set that the program knows, where the case's nodes mean the same in it."""
     old = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
     if old is None or OPSETS[0] <= old <= OPSETS[1]:
         return model
     if old < OPSETS[0]:
+        # Its slopes belonged to the channels, and the converter leaves them as they are, where they belong to the last axis.
+        if any(node.op_type == "PRelu" and shape(model, node.input[1])[1:] == [] and shape(model, node.input[1])[:1] > [1] for node in model.graph.node):
+            raise NotApplicable(f"PRelu of operator set {old}, which onnx.version_converter does not convert")
         try:
             return onnx.version_converter.convert_version(model, OPSETS[0])
         except Exception:
