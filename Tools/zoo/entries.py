@@ -95,13 +95,14 @@ def calibrate(module: torch.nn.Module, pictures: torch.Tensor) -> None:
 
 
 def pictures(size: int, count: int) -> np.ndarray:
-    """Smooth noise with edges, [count, size, size, 3] in 0 … 255: as photographs, it has structure of all sizes."""
+    """Noise, [count, size, size, 3] in 0 … 255, that as photographs has structure of all sizes. No two pixels are alike: a surface of one colour
+    has all its ReLUs change side at once, and then gradients in float32 say little."""
     random = np.random.default_rng(0)
     result = np.zeros((count, size, size, 3))
-    for side in (2, 4, 8, 16, 32, 64):
+    for side in (2, 4, 8, 16, 32, 64, size):
         coarse = random.normal(size=(count, side, side, 3))
         at = np.arange(size) * side // size
-        result += coarse[:, at][:, :, at] / np.log2(2 * side)
+        result += coarse[:, at][:, :, at] / np.log2(2 * min(side, 64))
     result -= result.min((1, 2), keepdims=True)
     result /= result.max((1, 2), keepdims=True)
     return (255 * result).astype(np.uint8)
