@@ -81,10 +81,13 @@ struct DecidedGraph {
             for (i, node) in graph.nodes.enumerated() {
                 let isOpen = DecidedGraph.chooses(node)
                 let reads = isOpen ? Array(node.inputs.prefix(1)) : node.inputs + node.captures
-                if !reads.contains(where: unclear.contains), isOpen, needed.contains(i), problem(node) == nil {
+                if !reads.contains(where: unclear.contains), isOpen, needed.contains(i), problem(node) == nil
+                {
                     next.append(i)
                 }
-                if isOpen || reads.contains(where: unclear.contains) { unclear.formUnion(node.outputs.filter { !$0.isEmpty }) }
+                if isOpen || reads.contains(where: unclear.contains) {
+                    unclear.formUnion(node.outputs.filter { !$0.isEmpty })
+                }
             }
             guard !next.isEmpty else { return }
             work += graph.nodes.count * (next.count + 1)
@@ -100,9 +103,12 @@ struct DecidedGraph {
                     let (truth, isConstant) = try condition(of: node, model, interface, limits)
                     decided.append(
                         ONNXGraph.Taken(
-                            node: i, branch: truth ? "then_branch" : "else_branch", staysBecause: !isConstant))
+                            node: i, branch: truth ? "then_branch" : "else_branch", staysBecause: !isConstant)
+                    )
                     if !isConstant {
-                        for output in node.outputs where !output.isEmpty { taken[output] = TakenBranch(isThen: truth) }
+                        for output in node.outputs where !output.isEmpty {
+                            taken[output] = TakenBranch(isThen: truth)
+                        }
                     }
                 } catch let error as OperatorError {
                     for output in node.outputs where !output.isEmpty { problems[output] = "\(error)" }
@@ -144,10 +150,13 @@ struct DecidedGraph {
         if let constant = part.constants[name] { return (try constant.truth, true) }
         let operand: Operand?
         do {
-            operand = try Planner(part, batch: part.inputDims[0] ?? 1, stored: [name], sketch: true).operand(name)
+            operand = try Planner(part, batch: part.inputDims[0] ?? 1, stored: [name], sketch: true).operand(
+                name)
         } catch let error as NetworkError where error.kind == .unsupported {
             throw OperatorError(
-                unsupported: "has a condition that is not known before the network runs, or needs what is not supported")
+                unsupported:
+                    "has a condition that is not known before the network runs, or needs what is not supported"
+            )
         }
         guard case .host(let tensor)? = operand else {
             throw OperatorError(

@@ -87,7 +87,8 @@ package struct ONNXBuilder: Sendable {
         name: String = "", domain: String = "", metadata: [String: String] = [:]
     ) -> WireNode {
         var wire = ONNXNode(
-            name: name, opType: opType, domain: domain, inputs: inputs, outputs: outputs, attributes: attributes, file: ""
+            name: name, opType: opType, domain: domain, inputs: inputs, outputs: outputs,
+            attributes: attributes, file: ""
         ).wire
         wire.metadataProps = metadata.sorted { $0.key < $1.key }.map { pair in
             .with { ($0.key, $0.value) = pair }
@@ -110,7 +111,8 @@ package struct ONNXBuilder: Sendable {
 
     /// A node `If`. Its branches read the values around it.
     package mutating func branch(
-        if condition: String, then: ([WireNode], [String]), else other: ([WireNode], [String]), _ outputs: [String],
+        if condition: String, then: ([WireNode], [String]), else other: ([WireNode], [String]),
+        _ outputs: [String],
         name: String = ""
     ) {
         func attribute(_ name: String, _ branch: ([WireNode], [String])) -> WireAttribute {

@@ -45,11 +45,13 @@ private struct ONNXFunction {
             for name in node.inputs + node.captures where !name.isEmpty && !made.contains(name) {
                 throw failure(
                     .missingValue,
-                    "The value \(quoted(name)) is read by \(node.label) in \(label), where nothing provides it.")
+                    "The value \(quoted(name)) is read by \(node.label) in \(label), where nothing provides it."
+                )
             }
         }
         if let name = outputs.first(where: { !made.contains($0) }) {
-            throw failure(.missingValue, "The output \(quoted(name)) of \(label) is not produced by any node.")
+            throw failure(
+                .missingValue, "The output \(quoted(name)) of \(label) is not produced by any node.")
         }
         // The operators of another operator set may be others.
         let own = wire.opsetImport.first { $0.domain.isEmpty || $0.domain == "ai.onnx" }
@@ -68,7 +70,11 @@ extension ONNXNode {
     fileprivate var usesStandardOperators: Bool {
         domain.isEmpty
             || attributes.values.contains {
-                if case .graph(let graph) = $0 { graph.nodes.contains(where: \.usesStandardOperators) } else { false }
+                if case .graph(let graph) = $0 {
+                    graph.nodes.contains(where: \.usesStandardOperators)
+                } else {
+                    false
+                }
             }
     }
 }
@@ -123,7 +129,8 @@ struct FunctionInliner {
         if let (node, name) = Self.reference(nodes) {
             throw ONNXError(
                 .malformed, file: file,
-                "The attribute \(quoted(name)) of \(node.label) refers to a function's attribute, and the node is in no function.")
+                "The attribute \(quoted(name)) of \(node.label) refers to a function's attribute, and the node is in no function."
+            )
         }
         guard !wire.isEmpty else { return nodes }
         names = FreshNames(Array(others) + nodes.flatMap { $0.outputs + $0.definedInside })
@@ -153,7 +160,8 @@ struct FunctionInliner {
         guard depth < Self.mostDepth else {
             throw ONNXError(
                 .unsupportedFeature, file: file,
-                "The calls of functions in \(node.label) go more than \(Self.mostDepth) deep, which is not supported.")
+                "The calls of functions in \(node.label) go more than \(Self.mostDepth) deep, which is not supported."
+            )
         }
         let key = Key(node.domain, node.opType, node.overload)
         if let definition = wire[key] {
@@ -167,11 +175,13 @@ struct FunctionInliner {
             for node in graph.nodes { try append(node, to: &inner, depth: depth + 1, &externalData) }
             attributes[name] = .graph(
                 ONNXSubgraph(
-                    inputs: graph.inputs, outputs: graph.outputs, nodes: inner, initializers: graph.initializers))
+                    inputs: graph.inputs, outputs: graph.outputs, nodes: inner,
+                    initializers: graph.initializers))
         }
         result.append(
             ONNXNode(
-                name: node.name, opType: node.opType, domain: node.domain, overload: node.overload, inputs: node.inputs,
+                name: node.name, opType: node.opType, domain: node.domain, overload: node.overload,
+                inputs: node.inputs,
                 outputs: node.outputs, attributes: attributes, captures: ONNXNode.captures(attributes),
                 modules: node.modules, file: node.file))
     }
@@ -204,7 +214,8 @@ struct FunctionInliner {
             !function.attributes.contains($0) && function.defaults[$0] == nil
         }) {
             throw failure(
-                .invalidAttribute, "The attribute \(quoted(unknown)) of \(node.label) is none that its \(key.label) has.")
+                .invalidAttribute,
+                "The attribute \(quoted(unknown)) of \(node.label) is none that its \(key.label) has.")
         }
         var place = Placement(
             node: node, values: [:], attributes: function.defaults.merging(node.attributes) { $1 },
@@ -215,7 +226,11 @@ struct FunctionInliner {
         // An output that is an input, or two outputs that are one value, are passed on.
         var passed: [(from: String, to: String)] = []
         for (name, value) in zip(function.outputs, node.outputs) where !value.isEmpty {
-            if let known = place.values[name] { passed.append((known, value)) } else { place.values[name] = value }
+            if let known = place.values[name] {
+                passed.append((known, value))
+            } else {
+                place.values[name] = value
+            }
         }
         for name in function.nodes.flatMap(\.outputs) where !name.isEmpty && place.values[name] == nil {
             place.values[name] = names.make(node.name, name)
@@ -231,10 +246,13 @@ struct FunctionInliner {
         for (from, to) in passed {
             guard !from.isEmpty else {
                 throw failure(
-                    .missingValue, "The output \(quoted(to)) of \(node.label) is an input of its \(key.label) that is left out.")
+                    .missingValue,
+                    "The output \(quoted(to)) of \(node.label) is an input of its \(key.label) that is left out."
+                )
             }
             let copy = ONNXNode(
-                name: node.name, opType: "Identity", inputs: [from], outputs: [to], modules: node.modules, file: node.file)
+                name: node.name, opType: "Identity", inputs: [from], outputs: [to], modules: node.modules,
+                file: node.file)
             try count(copy)
             result.append(copy)
         }

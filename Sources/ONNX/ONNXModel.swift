@@ -145,13 +145,16 @@ package struct ONNXModel: Sendable {
     /// - Parameters:
     ///   - reading: other values whose initializers are kept.
     ///   - output: the only one.
-    package func part(of graph: ONNXGraph, nodes: [ONNXNode], reading: [String], output: ONNXValueInfo) -> ONNXModel {
+    package func part(of graph: ONNXGraph, nodes: [ONNXNode], reading: [String], output: ONNXValueInfo)
+        -> ONNXModel
+    {
         let reads = Set(reading + nodes.flatMap { $0.inputs + $0.captures })
         return ONNXModel(
             self,
             graph: ONNXGraph(
                 name: graph.name, inputs: graph.inputs, outputs: [output], nodes: nodes,
-                initializers: graph.initializers.filter { reads.contains($0.key) }, valueInfo: [:]))    }
+                initializers: graph.initializers.filter { reads.contains($0.key) }, valueInfo: [:]))
+    }
 }
 
 /// The messages of a file, each parsed by itself; see `WireLayout`.

@@ -23,8 +23,10 @@ package struct ONNXNode: Sendable {
     package let file: String
 
     init(
-        name: String, opType: String, domain: String = "", overload: String = "", inputs: [String], outputs: [String],
-        attributes: [String: ONNXAttribute] = [:], captures: [String] = [], modules: [String] = [], file: String
+        name: String, opType: String, domain: String = "", overload: String = "", inputs: [String],
+        outputs: [String],
+        attributes: [String: ONNXAttribute] = [:], captures: [String] = [], modules: [String] = [],
+        file: String
     ) {
         (self.name, self.opType, self.domain, self.overload) = (name, opType, domain, overload)
         (self.inputs, self.outputs, self.attributes, self.captures) = (inputs, outputs, attributes, captures)
@@ -210,7 +212,9 @@ extension ONNXNode {
     private static func modules(_ metadata: [WireStringPair]) -> [String] {
         let (scopes, namespace) = ("pkg.torch.onnx.name_scopes", "namespace")
         var names: [String] = []
-        if let text = metadata.first(where: { $0.key == scopes })?.value, text.hasPrefix("["), text.hasSuffix("]") {
+        if let text = metadata.first(where: { $0.key == scopes })?.value, text.hasPrefix("["),
+            text.hasSuffix("]")
+        {
             names = text.dropFirst().dropLast().split(separator: ",").map { part in
                 String(part.drop { $0 == " " }).trimming(quotes: "'\"")
             }

@@ -42,7 +42,8 @@ extension ONNXSubgraph {
             ONNXError(kind, file: file, reason)
         }
         guard wire.sparseInitializer.isEmpty else {
-            throw failure(.unsupportedFeature, "There are sparse initializers in \(label), which are not supported.")
+            throw failure(
+                .unsupportedFeature, "There are sparse initializers in \(label), which are not supported.")
         }
         var initializers: [ONNXTensor] = []
         for tensor in wire.initializer {
@@ -56,11 +57,14 @@ extension ONNXSubgraph {
             nodes.append(try ONNXNode(node, index: index, file: file, externalData: &externalData))
         }
         self.init(
-            inputs: wire.input.map(\.name), outputs: wire.output.map(\.name), nodes: nodes, initializers: initializers)
+            inputs: wire.input.map(\.name), outputs: wire.output.map(\.name), nodes: nodes,
+            initializers: initializers)
         guard !outputs.contains("") else { throw failure(.malformed, "An output in \(label) has no name.") }
         var names: Set<String> = []
         for name in inputs + initializers.map(\.name) + nodes.flatMap({ $0.outputs.filter { !$0.isEmpty } }) {
-            guard !name.isEmpty else { throw failure(.malformed, "An input or initializer in \(label) has no name.") }
+            guard !name.isEmpty else {
+                throw failure(.malformed, "An input or initializer in \(label) has no name.")
+            }
             guard names.insert(name).inserted else {
                 throw failure(.duplicateName, "The value \(quoted(name)) is made twice in \(label).")
             }
@@ -117,7 +121,8 @@ struct Placement {
             attributes[name] = try placed(value, called: name, of: node, &names)
         }
         return ONNXNode(
-            name: self.node.name + "/" + node.name, opType: node.opType, domain: node.domain, overload: node.overload,
+            name: self.node.name + "/" + node.name, opType: node.opType, domain: node.domain,
+            overload: node.overload,
             inputs: node.inputs.map(name), outputs: node.outputs.map(name), attributes: attributes,
             captures: ONNXNode.captures(attributes),
             modules: node.modules.isEmpty ? self.node.modules : node.modules, file: node.file)
@@ -136,7 +141,8 @@ struct Placement {
             for node in graph.nodes { nodes.append(try inside.placed(node, &names)) }
             return .graph(
                 ONNXSubgraph(
-                    inputs: graph.inputs.map(inside.name), outputs: graph.outputs.map(inside.name), nodes: nodes,
+                    inputs: graph.inputs.map(inside.name), outputs: graph.outputs.map(inside.name),
+                    nodes: nodes,
                     initializers: graph.initializers.map { $0.named(inside.name($0.name)) }))
         case .reference(let wanted):
             guard let attributes else { return attribute }
@@ -195,17 +201,21 @@ extension ONNXGraph {
                 }
             }
             for name in graph.initializers.map(\.name) + graph.nodes.flatMap(\.outputs)
-            where !name.isEmpty && place.values[name] == nil { place.values[name] = names.make(node.name, name) }
+            where !name.isEmpty && place.values[name] == nil {
+                place.values[name] = names.make(node.name, name)
+            }
             for tensor in graph.initializers {
                 let tensor = tensor.named(place.name(tensor.name))
                 initializers[tensor.name] = tensor
             }
             for inner in graph.nodes { result.append(try place.placed(inner, &names)) }
-            for (inner, outer) in zip(graph.outputs, node.outputs) where !outer.isEmpty && place.name(inner) != outer {
+            for (inner, outer) in zip(graph.outputs, node.outputs)
+            where !outer.isEmpty && place.name(inner) != outer {
                 result.append(
                     ONNXNode(
                         name: node.name, opType: taken.staysBecause ? node.opType : "Identity",
-                        inputs: [place.name(inner)] + (taken.staysBecause ? node.inputs : []), outputs: [outer],
+                        inputs: [place.name(inner)] + (taken.staysBecause ? node.inputs : []),
+                        outputs: [outer],
                         modules: node.modules, file: node.file))
             }
         }

@@ -37,12 +37,14 @@ struct WireMessage: Sendable {
     private static let attribute = WireMessage(
         own: 1024,
         fields: [
-            1: .text, 4: .text, 5: .message(tensor), 6: .graph, 7: .fixed(4), 8: .numbers(16), 9: .text, 21: .text,
+            1: .text, 4: .text, 5: .message(tensor), 6: .graph, 7: .fixed(4), 8: .numbers(16), 9: .text,
+            21: .text,
         ])
     static let node = WireMessage(
         own: 8192,
         fields: [
-            1: .text, 2: .text, 3: .text, 4: .text, 5: .message(attribute), 7: .text, 8: .text, 9: .message(pair),
+            1: .text, 2: .text, 3: .text, 4: .text, 5: .message(attribute), 7: .text, 8: .text,
+            9: .message(pair),
         ])
 
     private static let dimension = WireMessage(own: 128, fields: [2: .text])
@@ -74,9 +76,12 @@ struct WireMessage: Sendable {
     /// What a node becomes that is made of a function's, with names as long as these.
     static func copy(_ node: ONNXNode) -> Int {
         let names = [node.name] + node.inputs + node.outputs + node.captures
-        return names.reduce(WireMessage.node.own + 1024 * node.attributes.count) { $0 + text + 3 * $1.utf8.count }
+        return names.reduce(WireMessage.node.own + 1024 * node.attributes.count) {
+            $0 + text + 3 * $1.utf8.count
+        }
     }
     /// The model without its graph.
     static let model = WireMessage(
-        own: 512, fields: [2: .text, 3: .text, 8: .message(named), 14: .message(pair), 25: .message(function)])
+        own: 512,
+        fields: [2: .text, 3: .text, 8: .message(named), 14: .message(pair), 25: .message(function)])
 }

@@ -198,7 +198,9 @@ package enum ModelAttack {
                 _ = change(&body, &opset, &random)
                 model.functions[k].node = body.node
                 if random.index(below: 4) == 0 {
-                    _ = random.index(below: 2) == 0 ? model.functions[k].input.popLast() : model.functions[k].output.popLast()
+                    _ =
+                        random.index(below: 2) == 0
+                        ? model.functions[k].input.popLast() : model.functions[k].output.popLast()
                 }
             } else if !inside.isEmpty, random.index(below: 2) == 0 {
                 let n = inside[random.index(below: inside.count)]

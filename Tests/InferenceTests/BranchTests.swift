@@ -13,7 +13,8 @@ import Testing
     /// The grid of a picture: `conv`, then a branch on `condition`, then the mean.
     /// - Parameter plain: which branch stands in the place of the node.
     private func network(
-        input: [ONNXDimension] = ["N", 3, 14, 14], plain: Bool? = nil, _ condition: (inout SmallNetwork) -> String
+        input: [ONNXDimension] = ["N", 3, 14, 14], plain: Bool? = nil,
+        _ condition: (inout SmallNetwork) -> String
     ) throws -> Network {
         var n = SmallNetwork("branches", input: input)
         let grid = n.conv("image", 3, 8)
@@ -24,7 +25,8 @@ import Testing
             n.builder.graph.node += plain ? then : other
             n.builder.node("Identity", [plain ? "t" : "u"], ["chosen"])
         } else {
-            n.builder.branch(if: condition, then: (then, ["t"]), else: (other, ["u"]), ["chosen"], name: "choose")
+            n.builder.branch(
+                if: condition, then: (then, ["t"]), else: (other, ["u"]), ["chosen"], name: "choose")
         }
         let score = n.node("Flatten", [n.node("GlobalAveragePool", ["chosen"])])
         n.output(score)
@@ -45,7 +47,8 @@ import Testing
     /// True where the dimension of the image is not 14.
     private func isOther(_ n: inout SmallNetwork, _ dimension: Int64) -> String {
         let size = n.node("Gather", [n.node("Shape", ["image"]), n.ints([dimension], scalar: true)])
-        return n.node("Cast", [n.node("Sub", [size, n.ints([dimension == 0 ? 1 : 14], scalar: true)])], ["to": 9])
+        return n.node(
+            "Cast", [n.node("Sub", [size, n.ints([dimension == 0 ? 1 : 14], scalar: true)])], ["to": 9])
     }
 
     @Test(arguments: [true, false]) func constantsDecide(_ truth: Bool) throws {
@@ -66,19 +69,24 @@ import Testing
 
     @Test func shapesDecide() throws {
         let fixed = try network { isOther(&$0, 2) }
-        #expect(try bits(numbers(fixed, batch: 3)) == bits(numbers(network(plain: false) { _ in "" }, batch: 3)))
+        #expect(
+            try bits(numbers(fixed, batch: 3)) == bits(numbers(network(plain: false) { _ in "" }, batch: 3)))
         // For batches of one; others need the other branch.
         let batches = try network { isOther(&$0, 0) }
         #expect(try bits(numbers(batches)) == bits(numbers(network(plain: false) { _ in "" })))
         let error = #expect(throws: NetworkError.self) { try numbers(batches, batch: 2) }
-        #expect(error?.description.contains("“choose” (If) takes another branch") == true, "\(error?.description ?? "")")
+        #expect(
+            error?.description.contains("“choose” (If) takes another branch") == true,
+            "\(error?.description ?? "")")
     }
 
     @Test func othersAreRefused() {
         func refusal(_ condition: @escaping (inout SmallNetwork) -> String) -> String {
             (#expect(throws: NetworkError.self) { try network(condition) })?.description ?? ""
         }
-        let computed = refusal { $0.node("Cast", [$0.node("ReduceMean", ["image"], ["keepdims": 0])], ["to": 9]) }
+        let computed = refusal {
+            $0.node("Cast", [$0.node("ReduceMean", ["image"], ["keepdims": 0])], ["to": 9])
+        }
         #expect(computed.contains("If has a condition") && computed.contains("“choose”"), "\(computed)")
         let several = refusal { $0.ints([1, 0]) }
         #expect(several.contains("“choose”") && several.contains("one truth"), "\(several)")
@@ -89,10 +97,12 @@ import Testing
         n.builder.initializer(ONNXTensor(name: "yes", dims: [], type: .bool, raw: Data([1])))
         var inner = ONNXBuilder()
         inner.branch(
-            if: "yes", then: ([B.node("Relu", ["image"], ["t"])], ["t"]), else: ([], ["image"]), ["u"], name: "inner")
+            if: "yes", then: ([B.node("Relu", ["image"], ["t"])], ["t"]), else: ([], ["image"]), ["u"],
+            name: "inner")
         // One branch is a value around it, and the other would read what is not supported.
         n.builder.branch(
-            if: "yes", then: (inner.graph.node, ["u"]), else: ([B.node("NoSuch", ["image"], ["v"])], ["v"]), ["chosen"],
+            if: "yes", then: (inner.graph.node, ["u"]), else: ([B.node("NoSuch", ["image"], ["v"])], ["v"]),
+            ["chosen"],
             name: "outer")
         n.output(n.node("Flatten", [n.node("GlobalAveragePool", ["chosen"])]))
         let network = try Network(n.model())
@@ -104,7 +114,8 @@ import Testing
             var n = SmallNetwork("malformed")
             n.builder.initializer(ONNXTensor(name: "yes", dims: [], type: .bool, raw: Data([1])))
             n.builder.branch(
-                if: "yes", then: ([B.node("Relu", ["image"], ["t"])], ["t"]), else: ([], ["image"]), ["chosen"], name: "if")
+                if: "yes", then: ([B.node("Relu", ["image"], ["t"])], ["t"]), else: ([], ["image"]),
+                ["chosen"], name: "if")
             change(&n.builder)
             n.output(n.node("Flatten", ["chosen"]))
             do {

@@ -9,7 +9,9 @@ import Testing
 
 @Suite struct StorageTests {
     /// A network whose weights, constants, input and casts are of a type, and the same in float32 with the rounded weights.
-    @Test(arguments: [ONNXDataType.float16, .bfloat16, .float64]) func binary32OfRoundedWeights(_ type: ONNXDataType) throws {
+    @Test(arguments: [ONNXDataType.float16, .bfloat16, .float64]) func binary32OfRoundedWeights(
+        _ type: ONNXDataType
+    ) throws {
         var random = SeededRandom("storage")
         let weights = (0..<4 * 3 * 9).map { _ in random.float(-1, 1) }
         func raw(_ values: [Float]) -> Data {
@@ -24,7 +26,8 @@ import Testing
             builder.input("x", [1, 3, 6, 5], type: stored ? type : .float32)
             let tensor = ONNXTensor(name: "w", dims: [4, 3, 3, 3], type: type, raw: raw(weights))
             let half = ONNXTensor(dims: [1], type: type, raw: raw([0.375]))
-            builder.initializer(stored ? tensor : ONNXTensor(name: "w", dims: tensor.dims, floats: try tensor.floats()))
+            builder.initializer(
+                stored ? tensor : ONNXTensor(name: "w", dims: tensor.dims, floats: try tensor.floats()))
             if stored {
                 builder.node("Cast", ["x"], ["wide"], ["to": 1])
                 builder.node("Cast", ["wide"], ["narrow"], ["to": .int(Int(type.rawValue))])
@@ -41,8 +44,10 @@ import Testing
         }
         let picture = (0..<90).map { _ in random.float(-1, 1) }
         func numbers(_ network: Network) throws -> [[UInt32]] {
-            try network.run(picture, dims: [1, 3, 6, 5], outputs: ["a", "y"], gradient: 2, on: .cpu(CPU(threads: 1)))
-                .map { $0.values.map(\.bitPattern) }
+            try network.run(
+                picture, dims: [1, 3, 6, 5], outputs: ["a", "y"], gradient: 2, on: .cpu(CPU(threads: 1))
+            )
+            .map { $0.values.map(\.bitPattern) }
         }
         #expect(try numbers(network(stored: true)) == numbers(network(stored: false)))
     }

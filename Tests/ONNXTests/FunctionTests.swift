@@ -31,14 +31,16 @@ import Testing
     @Test func callsGiveWayToNodes() throws {
         var builder = start()
         builder.function(
-            "Act", ["X"], ["Y"], [reference(B.node("LeakyRelu", ["X"], ["Y"], name: "leaky"), "alpha", to: "slope")])
+            "Act", ["X"], ["Y"],
+            [reference(B.node("LeakyRelu", ["X"], ["Y"], name: "leaky"), "alpha", to: "slope")])
         var slope = WireAttribute()
         (slope.name, slope.type, slope.f) = ("slope", .float, 0.125)
         builder.wire.functions[0].attributeProto = [slope]
         builder.function(
             "Block", ["X", "B"], ["Y", "C"],
             [
-                B.node("Sum", ["X", "B"], ["C"], name: "sum"), B.node("Act", ["C"], ["t"], name: "act", domain: "mine"),
+                B.node("Sum", ["X", "B"], ["C"], name: "sum"),
+                B.node("Act", ["C"], ["t"], name: "act", domain: "mine"),
                 B.node("Neg", ["t"], ["Y"]),
             ])
         // The second input and the second output are left out, and one value has the name that a copy would get.
@@ -53,7 +55,10 @@ import Testing
             ])
         let nodes = try builder.model().graph.nodes
         #expect(nodes.map(\.name).prefix(3) == ["/one/sum", "/one/act/leaky", "/one/Neg_Y"])
-        #expect(try nodes.filter { $0.opType == "LeakyRelu" }.map { try $0.float("alpha") } == [0.125, 0.125, 0.5])
+        #expect(
+            try nodes.filter { $0.opType == "LeakyRelu" }.map { try $0.float("alpha") } == [
+                0.125, 0.125, 0.5,
+            ])
     }
 
     /// An attribute without a value and a default is left out; so is the operator's own default.
@@ -107,10 +112,14 @@ import Testing
             .init(node: 2, branch: "then_branch", staysBecause: true),
         ])
         #expect(
-            taken.nodes.map { "\($0.opType)(\($0.inputs.joined(separator: " "))) → \($0.outputs.joined(separator: " "))" }
-                .enumerated().filter { $0.offset != 1 && $0.offset != 2 }.map(\.element)
+            taken.nodes.map {
+                "\($0.opType)(\($0.inputs.joined(separator: " "))) → \($0.outputs.joined(separator: " "))"
+            }
+            .enumerated().filter { $0.offset != 1 && $0.offset != 2 }.map(\.element)
                 == ["Abs(x) → t", "Neg(u) → two/if/two/t", "If(two/if/two/t k) → y"])
-        #expect(taken.nodes[2].outputs == ["u"] && taken.nodes[2].opType == "Abs" && taken.nodes[1].inputs == ["t"])
+        #expect(
+            taken.nodes[2].outputs == ["u"] && taken.nodes[2].opType == "Abs"
+                && taken.nodes[1].inputs == ["t"])
     }
 
     @Test func modulesFromMetadata() throws {
@@ -118,10 +127,14 @@ import Testing
         builder.function("Act", ["X"], ["Y"], [B.node("Neg", ["X"], ["Y"])])
         let scopes = "pkg.torch.onnx.name_scopes"
         builder.graph.node = [
-            B.node("Neg", ["x"], ["a"], metadata: [scopes: "['', 'layer4', 'layer4.2', \"layer4.2.conv3\", 'conv2d']"]),
-            B.node("Neg", ["a"], ["b"], metadata: ["namespace": ": a.b.Net/head: c.Linear/linear: aten.linear"]),
+            B.node(
+                "Neg", ["x"], ["a"],
+                metadata: [scopes: "['', 'layer4', 'layer4.2', \"layer4.2.conv3\", 'conv2d']"]),
+            B.node(
+                "Neg", ["a"], ["b"], metadata: ["namespace": ": a.b.Net/head: c.Linear/linear: aten.linear"]),
             B.node("Act", ["b"], ["c"], domain: "mine", metadata: [scopes: "['', 'act', 'neg']"]),
-            B.node("Neg", ["c"], ["d"], metadata: [scopes: "["]), B.node("Neg", ["d"], ["e"], metadata: ["namespace": "/a/b"]),
+            B.node("Neg", ["c"], ["d"], metadata: [scopes: "["]),
+            B.node("Neg", ["d"], ["e"], metadata: ["namespace": "/a/b"]),
             B.node("Neg", ["e"], ["y"], metadata: [scopes: "[]"]),
         ]
         #expect(
@@ -146,7 +159,8 @@ import Testing
     @Test func refusals() {
         func model(
             _ nodes: [WireNode], inputs: [String] = ["X"], outputs: [String] = ["Y"],
-            call: ([String], [String]) = (["x"], ["y"]), _ attributes: [String: ONNXAttribute] = [:], _ change: (inout ONNXBuilder) -> Void = { _ in }
+            call: ([String], [String]) = (["x"], ["y"]), _ attributes: [String: ONNXAttribute] = [:],
+            _ change: (inout ONNXBuilder) -> Void = { _ in }
         ) -> ONNXBuilder {
             var builder = start()
             builder.function("F", inputs, outputs, nodes)
@@ -166,14 +180,19 @@ import Testing
         expect(model([reference(neg, "k", to: "gone")]), .invalidAttribute, "'k'", "'gone'", "'inner'")
         expect(model([B.node("F", ["X"], ["Y"], domain: "mine")]), .cycle, "mine.F", "itself")
         expect(
-            model([neg]) { $0.wire.functions[0].opsetImport[0].version = 12 }, .unsupportedOpset, "12", "17", "mine.F")
+            model([neg]) { $0.wire.functions[0].opsetImport[0].version = 12 }, .unsupportedOpset, "12", "17",
+            "mine.F")
         expect(model([neg]) { $0.wire.functions[0].opsetImport = [] }, .unsupportedOpset, "mine.F")
         expect(model([neg]) { $0.wire.functions.append($0.wire.functions[0]) }, .duplicateName, "mine.F")
         expect(model([], outputs: ["X"], call: ([""], ["y"])), .missingValue, "'y'", "left out")
-        expect(model([neg]) { $0.graph.node.append(reference(B.node("Neg", ["y"], ["z"]), "k", to: "k")) }, .malformed, "'k'")
+        expect(
+            model([neg]) { $0.graph.node.append(reference(B.node("Neg", ["y"], ["z"]), "k", to: "k")) },
+            .malformed, "'k'")
         // What nobody calls may be anything.
         #expect(
-            failure(model([neg]) { $0.function("G", ["X"], ["Z"], [B.node("G", ["x"], ["y"], domain: "mine")]) }) == nil)
+            failure(
+                model([neg]) { $0.function("G", ["X"], ["Z"], [B.node("G", ["x"], ["y"], domain: "mine")]) })
+                == nil)
     }
 
     /// Ten calls in each of ten functions are ten thousand million nodes, and nobody makes them.
@@ -181,7 +200,8 @@ import Testing
         var builder = start()
         for i in 0..<10 {
             let nodes = (0..<10).map {
-                B.node("F\(i + 1)", [$0 == 0 ? "X" : "t\($0)"], [$0 == 9 ? "Y" : "t\($0 + 1)"], domain: "mine")
+                B.node(
+                    "F\(i + 1)", [$0 == 0 ? "X" : "t\($0)"], [$0 == 9 ? "Y" : "t\($0 + 1)"], domain: "mine")
             }
             builder.function("F\(i)", ["X"], ["Y"], nodes)
         }
@@ -190,7 +210,9 @@ import Testing
         let error = failure { () throws(ONNXError) in
             _ = try ONNXModel(data: builder.data(), memory: 64 << 20)
         }
-        #expect(error?.kind == .memory && error?.description.contains("functions") == true, "\(error?.description ?? "")")
+        #expect(
+            error?.kind == .memory && error?.description.contains("functions") == true,
+            "\(error?.description ?? "")")
     }
 
     @Test func deepCalls() {

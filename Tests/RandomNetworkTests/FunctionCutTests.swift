@@ -35,13 +35,16 @@ import Testing
         private mutating func call(_ nodes: [WireNode], wanted: Set<String>, depth: Int) -> WireNode {
             let made = Set(nodes.flatMap(\.output))
             var reads: [String] = []
-            for name in nodes.flatMap(\.input) where !name.isEmpty && !made.contains(name) && !reads.contains(name) {
+            for name in nodes.flatMap(\.input)
+            where !name.isEmpty && !made.contains(name) && !reads.contains(name) {
                 reads.append(name)
             }
             let gives = nodes.flatMap(\.output).filter(wanted.contains)
             // Other names inside, the same in every function.
             var names: [String: String] = ["": ""]
-            for name in reads + nodes.flatMap(\.output) where names[name] == nil { names[name] = "v\(names.count)" }
+            for name in reads + nodes.flatMap(\.output) where names[name] == nil {
+                names[name] = "v\(names.count)"
+            }
             var call = WireNode()
             var inner = nodes
             var function = WireFunction()
@@ -65,7 +68,9 @@ import Testing
                 }
             }
             function.output = gives.map { names[$0]! }
-            if depth > 0, random.index(below: 2) == 0, !inner.contains(where: { $0.attribute.contains { !$0.refAttrName.isEmpty } }) {
+            if depth > 0, random.index(below: 2) == 0,
+                !inner.contains(where: { $0.attribute.contains { !$0.refAttrName.isEmpty } })
+            {
                 inner = cut(inner, outputs: Set(function.output), depth: depth - 1)
             }
             (function.name, function.domain) = ("F\(functions.count)", "cuts")
@@ -94,7 +99,8 @@ import Testing
             func results(_ network: Network, _ names: [String]) throws -> [String: [UInt32]] {
                 let picture = picture(number, network)
                 let values = try network.run(
-                    picture, dims: network.inputShape(batch: 1).dims, outputs: names, on: .cpu(CPU(threads: 1)))
+                    picture, dims: network.inputShape(batch: 1).dims, outputs: names,
+                    on: .cpu(CPU(threads: 1)))
                 return Dictionary(values.map { ($0.name, $0.values.map(\.bitPattern)) }) { a, _ in a }
             }
             let expected = try results(whole, whole.valueNames)
