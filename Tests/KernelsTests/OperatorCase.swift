@@ -14,7 +14,7 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
         case away(from: [Float], low: Float = -2, high: Float = 2)
         case between(Float, Float)
         case exactly([Float])
-        /// Whole numbers between the bounds, which stay as they are.
+        /// Whole numbers between the bounds.
         case whole(Int, Int)
     }
     enum Input: Sendable {
@@ -46,7 +46,16 @@ struct OperatorCase: Sendable, CustomTestStringConvertible {
     var tolerance = 8.0
     var reference: @Sendable ([Tensor?]) -> [Tensor]
     /// The gradient of Σ r·y with respect to input 0, if it is known; else it comes from differences.
-    var gradient: (@Sendable (_ inputs: [Tensor?], _ r: Tensor) -> Tensor)?
+    var gradient: Gradient? {
+        get { gradientOf[0] }
+        set { gradientOf[0] = newValue }
+    }
+    /// The same of other inputs.
+    var gradientOf: [Int: Gradient] = [:]
+    /// Of constants that are whole numbers of a type that can stand for real ones.
+    var types: [Int: WholeType] = [:]
+
+    typealias Gradient = @Sendable (_ inputs: [Tensor?], _ r: Tensor) -> Tensor
 
     var testDescription: String { "\(name) \(title)" }
 
@@ -148,16 +157,21 @@ struct PreparedCase {
                 constants.append(nil)
             case .constant(let dims, let fill):
                 let numbers = fill.numbers(dims.reduce(1, *), &random)
-                operands.append(.host(HostTensor(Shape(dims), .floats(numbers))))
+                let type = test.types[i]
+                operands.append(
+                    .host(
+                        HostTensor(
+                            Shape(dims), type == nil ? .floats(numbers) : .ints(numbers.map { Int($0) }),
+                            type: type)))
                 constants.append(Tensor(dims, numbers.map(Double.init)))
             case .ints(let ints):
-                operands.append(.host(HostTensor(ints: ints)))
+                operands.append(.host(HostTensor([ints.count], .ints(ints), type: test.types[i])))
                 constants.append(Tensor([ints.count], ints.map(Double.init)))
             case .table(let dims, let ints):
                 operands.append(.host(HostTensor(Shape(dims), .ints(ints))))
                 constants.append(Tensor(dims, ints.map(Double.init)))
             case .scalar(let int):
-                operands.append(.host(HostTensor([], .ints([int]))))
+                operands.append(.host(HostTensor([], .ints([int]), type: test.types[i])))
                 constants.append(Tensor([], [Double(int)]))
             case .absent:
                 operands.append(nil)
@@ -224,7 +238,7 @@ struct PreparedCase {
     func run(_ sets: [[[Float]]], on device: TestDevice) throws -> [[[Float]]] {
         // Some of it may be views.
         var tape = tape
-        let kept = kept.map { tape.dense($0) }
+        let kept = kept.map { tape.dense(tape.asFloats($0)) }
         let executor = try device.device.load(tape, keeping: kept)
         return try sets.map { numbers in
             for (value, values) in zip(written, numbers) {

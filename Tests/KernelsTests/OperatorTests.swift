@@ -134,7 +134,7 @@ import Testing
     /// Operators that are worth computing on the host say the same there.
     @Test(arguments: OperatorList.all.map { $0.name })
     func folding(_ name: String) throws {
-        for test in Cases.all where test.name == name {
+        for test in Cases.all where test.name == name && test.types.isEmpty {
             var random = SeededRandom(test.testDescription)
             for integers in [false, true] {
                 let inputs = test.inputs.map { input -> HostTensor? in
@@ -215,7 +215,7 @@ import Testing
             let r = zip(cotangents, exact.indices).map { cotangent, output in
                 cotangent.map { output == gradient.output ?? output ? Double($0) : 0 }
             }
-            if let known = test.gradient, gradient.input == 0 {
+            if let known = test.gradientOf[gradient.input] {
                 compare(
                     got, known(inputs, Tensor(exact[0].dims, r[0])), tolerance: test.tolerance,
                     "\(test.testDescription): gradient")
