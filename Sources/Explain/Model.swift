@@ -51,7 +51,7 @@ public struct Model: Sendable {
 
     /// Reads a model.
     /// - Parameters:
-    ///   - path: an ONNX file (operator sets 7 to 22).
+    ///   - path: an ONNX file (operator sets 7 to 24).
     ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file (ours, timm's `config.json`, or Hugging Face's
     ///     `preprocessor_config.json`); nil for what the model carries with it, else `imagenet`, without what the network's first nodes do
     ///     themselves.

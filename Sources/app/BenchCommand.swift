@@ -16,7 +16,6 @@ struct BenchCommand: ParsableCommand {
         completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions
-    @OptionGroup var inputs: InputOptions
     @OptionGroup var method: MethodOptions
     @OptionGroup var device: DeviceOptions
 
@@ -94,7 +93,7 @@ struct BenchCommand: ParsableCommand {
         try method.apply(to: &options)
         device.apply(to: &options)
         let start = Benchmark.now()
-        let model = try model.load(inputs: inputs.input)
+        let model = try model.load()
         let benchmark = Benchmark(
             options: options, work: Benchmark.Work(rawValue: work.lowercased())!, rounds: rounds,
             loading: Benchmark.now() - start)
