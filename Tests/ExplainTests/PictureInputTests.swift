@@ -7,7 +7,7 @@ import ONNX
 import TestSupport
 import Testing
 
-@testable import Explain
+import Explain
 
 @Suite struct PictureInputTests {
     /// Mean colours as scores, after what `body` puts in front.
