@@ -312,11 +312,13 @@ enum Reference {
             var from = i
             for d in 0..<rank {
                 let n = x.dims[d]
-                let j = i[d] - pads[d]
+                var j = i[d] - pads[d]
+                // Beyond the first mirror image there is the next.
+                if mode == "reflect" { while j < 0 || j >= n { j = j < 0 ? -j : 2 * (n - 1) - j } }
                 switch mode {
                 case "edge": from[d] = min(max(j, 0), n - 1)
-                case "reflect": from[d] = j < 0 ? -j : j >= n ? 2 * (n - 1) - j : j
-                case "wrap": from[d] = (j + n) % n
+                case "reflect": from[d] = j
+                case "wrap": from[d] = (j % n + n) % n
                 default:
                     if j < 0 || j >= n { return value }
                     from[d] = j

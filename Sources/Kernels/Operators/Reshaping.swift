@@ -373,6 +373,8 @@ package struct Cast: UnaryOperator {
             return [HostTensor(x.shape, .ints(truths.map { $0 ? 1 : 0 }))]
         case .whole, .narrow: break
         }
+        // What is no number is none on the tape either.
+        if !x.isInteger, try !x.floats().allSatisfy(\.isFinite) { return nil }
         let ints = try x.ints()
         let range: ClosedRange<Int> =
             switch type {
