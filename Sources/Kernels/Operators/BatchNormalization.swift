@@ -11,20 +11,26 @@ package struct BatchNormalization: FusingOperator, UnaryOperator {
     private let epsilon: Double
     /// Whether mean and variance are those of the input itself: of constants, as networks with standardised weights have it.
     private let isTraining: Bool
+    /// Whether the operator set says so by an attribute.
+    private let hasMode: Bool
 
     package init(_ attributes: Attributes) throws {
         epsilon = Double(try attributes.float("epsilon", default: 1e-5))
         isTraining = try attributes.int("training_mode", default: 0) != 0
+        hasMode = attributes.opset >= 14
         attributes.ignore("momentum")
         guard try attributes.int("spatial", default: 1) == 1 else {
             throw OperatorError(unsupported: "has spatial = 0, which is not supported")
         }
     }
 
+    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
+        isTraining ? [try standardised(inputs, within: limits)] : nil
+    }
+
     /// In training mode over constants: mean and variance of each channel are sums in double precision in the order of the elements,
     /// and y is rounded once.
-    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
-        guard isTraining else { return nil }
+    private func standardised(_ inputs: [HostTensor?], within limits: Limits) throws -> HostTensor {
         guard inputs.count >= 3, let x = inputs[0], let scale = inputs[1], let bias = inputs[2] else {
             throw OperatorError("lacks an input")
         }
@@ -57,7 +63,7 @@ package struct BatchNormalization: FusingOperator, UnaryOperator {
                 }
             }
         }
-        return [HostTensor(shape, .floats(values))]
+        return HostTensor(shape, .floats(values))
     }
 
     /// Mean and variance of activations depend on the other pictures of the batch.
@@ -72,6 +78,12 @@ package struct BatchNormalization: FusingOperator, UnaryOperator {
 
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         // Before operator set 14 there is no mode, but outputs that only training has.
+        if outputs > 1, !hasMode {
+            let hosts = inputs.map { if case .host(let tensor)? = $0 { tensor } else { nil as HostTensor? } }
+            if hosts.first.map({ $0 != nil }) ?? false {
+                return [.host(try standardised(hosts, within: tape.limits))]
+            }
+        }
         try checkInference(outputs: outputs)
         return [.value(try forward(&tape, inputs, residual: nil, clip: nil))]
     }
