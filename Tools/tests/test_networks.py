@@ -113,12 +113,14 @@ class Zoo(unittest.TestCase):
 
         older = [node("Conv", ["x"], "/features/features.3/conv/Conv"), node("BatchNormalization", ["/features/features.3/conv/Conv.out"], "/features/features.3/norm/B"),
                  node("Relu", ["/features/features.3/norm/B.out"], "/Relu"), node("Relu", ["/Relu.out"], "/other/Relu")]
+        before = [node("Relu", ["x"], "/stem/Relu"), node("Conv", ["/stem/Relu.out"], "/features/features.3/conv/Conv")]
         newer = [node("Conv", ["x"], "node_1", ["", "features", "features.3", "features.3.conv", "conv"]), node("Relu", ["node_1.out"], "node_2", ["", "relu"])]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             for nodes, layer, expected in (
                 (older, "/features/features.3/norm/B", ("features.3.norm BatchNormalization", "yes")), (older, "/Relu", ("Relu", "its activation")),
-                (older, "/other/Relu", ("other Relu", "no")), (older, "/features/features.3/conv/Conv", ("features.3.conv Conv", "no")),
+                (older, "/other/Relu", ("other Relu", "no")), (older, "/features/features.3/conv/Conv", ("features.3.conv Conv", "what it reads")),
+                (older[1:], "/Relu", ("Relu", "its activation")), (before, "/stem/Relu", ("stem Relu", "what it reads")),
                 (newer, "node_1", ("features.3.conv Conv", "yes")), (newer, "node_2", ("Relu", "its activation")),
             ):
                 onnx.save(helper.make_model(helper.make_graph(nodes, "g", [], [])), path)

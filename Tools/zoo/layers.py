@@ -57,7 +57,8 @@ def module_of(node: object) -> str:
 
 
 def choice(model_path: Path, layer: str, wanted: str | None) -> tuple[str, str | None]:
-    """The chosen layer as module and operator, and whether it is the module that is recommended: "yes", "its activation", or "no"."""
+    """The chosen layer as module and operator, and whether it is the module that is recommended: "yes", "its activation", "what it reads" (tokens
+    before they are normalised, say), or "no"."""
     import onnx
     graph = onnx.load(model_path, load_external_data=False).graph
     chosen = next((node for node in graph.node if node.name == layer or layer in node.output), None)
@@ -72,4 +73,7 @@ def choice(model_path: Path, layer: str, wanted: str | None) -> tuple[str, str |
     if chosen.name == inside[-1].name:
         return name, "yes"
     given = set(inside[-1].output)
-    return name, "its activation" if chosen.op_type in ACTIVATIONS and given & set(chosen.input) else "no"
+    if chosen.op_type in ACTIVATIONS and given & set(chosen.input):
+        return name, "its activation"
+    taken = {value for node in inside for value in node.input}
+    return name, "what it reads" if taken & set(chosen.output) else "no"

@@ -41,7 +41,7 @@ def summary(rows: list[dict]) -> str:
             f"{right} are right in everything ({share:.1f} %).")
     if named:
         text += (f" Where pytorch-grad-cam recommends a layer, `--layer auto` takes it for {named.count('yes')} of {len(named)}, "
-                 f"and the activation function on it for {named.count('its activation')}.")
+                 f"the activation function on it for {named.count('its activation')}, and what it reads for {named.count('what it reads')}.")
     return text
 
 
