@@ -114,13 +114,13 @@ def prepared(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(((images / 255 - mean) / deviation).transpose(0, 3, 1, 2).astype(np.float32))
 
 
-def make(entry: Entry) -> tuple[torch.nn.Module, np.ndarray]:
-    """The network, ready, and its picture."""
+def make(entry: Entry, picture: int) -> tuple[torch.nn.Module, np.ndarray]:
+    """The network, ready, and one of its pictures."""
     module, size = build(entry)
     images = pictures(size, 4)
     fill(module)
     calibrate(module, prepared(images))
-    return module, images[0]
+    return module, images[picture]
 
 
 def export(entry: Entry, module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:

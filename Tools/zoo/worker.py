@@ -1,4 +1,4 @@
-"""Makes one network of the zoo and the numbers that the program's are compared with, in a process of its own: `worker.py KEY FOLDER [--quick]`.
+"""Makes one network of the zoo and the numbers that the program's are compared with, in a process of its own: `worker.py KEY FOLDER PICTURE [--quick]`.
 
 It writes model.onnx, picture.png, input.npy and reference.npz, and says on stdout what it found, as JSON:
 
@@ -72,14 +72,14 @@ def in_double(module: torch.nn.Module, x: torch.Tensor, chosen: int, wanted: dic
 
 
 def main() -> None:
-    key, folder = sys.argv[1], Path(sys.argv[2])
+    key, folder, picture = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
     out, said = sys.stdout, {}
     entry = next(entry for entry in entries() if entry.key == key)
     with contextlib.redirect_stdout(io.StringIO()):
-        module, image = make(entry)
+        module, image = make(entry, picture)
         x = prepared(image[None])
         rule = layers.recommended(key)
         said["recommended"] = rule and layers.path(module, rule)
