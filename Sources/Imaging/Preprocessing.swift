@@ -142,12 +142,17 @@ package struct Preprocessing: Equatable, Sendable {
     /// Keras: `load_img(target_size:)`, whose default is the nearest pixel, and mode `tf`: pixel / 127.5 − 1.
     package static let tf = Preprocessing(
         resize: .exact(width: 224, height: 224), interpolation: .nearest, divisor: 127.5, mean: [1, 1, 1])
+    /// torchvision's networks of videos: r3d_18, mc3_18, r2plus1d_18, s3d (256 × 342 and 224 of larger inputs), mvit and swin3d. Each frame by itself.
+    package static let kinetics = Preprocessing(
+        resize: .exact(width: 171, height: 128), crop: Size(width: 112, height: 112), divisor: 255,
+        mean: [0.43216, 0.394666, 0.37645], std: [0.22803, 0.22145, 0.216989])
     /// The pixels 0…255 as they are, for networks that prepare them themselves.
     package static let none = Preprocessing(resize: .none)
 
     /// Every preset under the name that users type.
     package static let presets: [(name: String, value: Preprocessing)] = [
-        ("imagenet", imagenet), ("lite", lite), ("caffe", caffe), ("tf", tf), ("none", none),
+        ("imagenet", imagenet), ("lite", lite), ("caffe", caffe), ("tf", tf), ("kinetics", kinetics),
+        ("none", none),
     ]
 
     package static func preset(named name: String) -> Preprocessing? {
