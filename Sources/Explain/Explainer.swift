@@ -126,21 +126,23 @@ package struct ExplainedNetwork: Sendable {
 package struct Attribution: Sendable {
     /// What a map lies on.
     package enum Grid: Hashable, Sendable {
-        /// The cells of a layer, or of several that were fused.
-        case layers([String], height: Int, width: Int)
+        /// The cells of a layer, or of several that were fused. Of a volume the frames lie below each other, and the height is that of all.
+        case layers([String], frames: Int? = nil, height: Int, width: Int)
         /// The pixels that the network takes.
         case pixels(height: Int, width: Int)
 
         package var size: (height: Int, width: Int) {
             switch self {
-            case .layers(_, let height, let width), .pixels(let height, let width): (height, width)
+            case .layers(_, _, let height, let width), .pixels(let height, let width): (height, width)
             }
         }
+        /// How many frames there are, of a volume; nil for an image.
+        package var frames: Int? { if case .layers(_, let frames, _, _) = self { frames } else { nil } }
         package var cells: Int { size.height * size.width }
         /// The layer, or layers, in words.
         package var title: String {
             switch self {
-            case .layers(let names, _, _): names.joined(separator: ", ")
+            case .layers(let names, _, _, _): names.joined(separator: ", ")
             case .pixels: "the input"
             }
         }

@@ -6,12 +6,14 @@ extension Attribution {
     /// The grid of fused maps: the largest of theirs.
     static func fusedGrid(_ grids: [Grid]) -> Grid {
         guard grids.count > 1 else { return grids[0] }
-        let largest = grids.max { $0.cells < $1.cells }!.size
-        return .layers(grids.map(\.title), height: largest.height, width: largest.width)
+        let largest = grids.max { $0.cells < $1.cells }!
+        return .layers(
+            grids.map(\.title), frames: largest.frames, height: largest.size.height, width: largest.size.width
+        )
     }
 
     /// The maps of one method, made of several layers, as one map of each picture and target: each map is scaled to 0 … 1 (from its
-    /// minimum, or from 0 if it is signed), enlarged bilinearly to the largest grid, and their mean is taken, added in the order of
+    /// minimum, or from 0 if it is signed), enlarged bilinearly (of a video, trilinearly) to the largest grid, and their mean is taken, added in the order of
     /// the layers.
     /// - Parameter maps: of each layer; all have the same pictures and targets in the same order.
     static func fused(_ maps: [[Attribution]], sign: MapSign) -> [Attribution] {
@@ -19,6 +21,8 @@ extension Attribution {
         return maps[0].indices.map { i in
             let parts = maps.map { $0[i] }
             let grid = fusedGrid(parts.map(\.grid))
+            let (frames, rows) = (grid.frames, grid.size.height / (grid.frames ?? 1))
+            let sides = (frames.map { [$0] } ?? []) + [rows, grid.size.width]
             var sum = [Float](repeating: 0, count: grid.cells)
             // Layers share their samples, so their errors may be the same one: the mean of them is the most that it can be.
             var error: [Float]? = parts.allSatisfy { $0.sampleError != nil } ? sum : nil
@@ -32,14 +36,14 @@ extension Attribution {
                     sum = sum.map { _ in .nan }
                     continue
                 }
-                let large = scaled.plane.resized(width: grid.size.width, height: grid.size.height)
+                let large = scaled.plane.resized(frames: part.grid.frames, to: sides)
                 for k in sum.indices { sum[k] += large.values[k] }
                 if let own = part.sampleError {
                     let range = scaled.maximum - scaled.minimum
                     let errors = Plane(
                         width: size.width, height: size.height, values: own.map { range > 0 ? $0 / range : 0 }
                     )
-                    .resized(width: grid.size.width, height: grid.size.height)
+                    .resized(frames: part.grid.frames, to: sides)
                     for k in sum.indices { error?[k] += errors.values[k] }
                 }
             }

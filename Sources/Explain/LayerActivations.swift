@@ -47,7 +47,7 @@ func softmax(_ x: [Float]) -> [Float] {
 }
 
 extension TargetLayer {
-    package var grid: Attribution.Grid { .layers([name], height: height, width: width) }
+    package var grid: Attribution.Grid { .layers([name], frames: frames, height: height, width: width) }
 
     /// The activations of a picture [C, H, W], of a pass that stores them.
     func activations(of batch: ExplainedBatch) throws -> [[Float]] { try stored(output, of: batch) }

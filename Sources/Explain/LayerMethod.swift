@@ -8,13 +8,15 @@ package struct TargetLayer: Hashable, Sendable {
     package let name: String
     /// The value that methods explain, [N, C, H, W].
     package let output: String
+    /// Of a volume, how many frames it has. They lie below each other, and the height is that of all.
+    package let frames: Int?
     package let height: Int, width: Int
     /// The value from which the rest of the network can be computed: `output`, or tokens of which some are no cells; and where in those
     /// the cells are.
     package let feed: String, tokens: TokenGrid?
 
     package init(_ layer: Layer) {
-        (name, output) = (layer.name, layer.output)
+        (name, output, frames) = (layer.name, layer.output, layer.frames)
         tokens = layer.tokens.flatMap { $0.extra > 0 ? $0 : nil }
         feed = tokens == nil ? layer.output : layer.value
         (height, width) = (layer.shape.dims[2], layer.shape.dims[3])

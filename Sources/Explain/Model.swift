@@ -48,11 +48,13 @@ public struct Model: Sendable {
     public var path: String { network.model.path }
     /// Height and width of the network's input, in pixels.
     public let inputHeight: Int, inputWidth: Int
+    /// How many frames a video has for the network; nil for a network of pictures.
+    public let inputFrames: Int?
 
     /// Reads a model.
     /// - Parameters:
     ///   - path: an ONNX file (operator sets 7 to 24).
-    ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `none`) or a JSON file (ours, timm's `config.json`, or Hugging Face's
+    ///   - preprocessing: a preset (`imagenet`, `lite`, `caffe`, `tf`, `kinetics`, `none`) or a JSON file (ours, timm's `config.json`, or Hugging Face's
     ///     `preprocessor_config.json`); nil for what the model carries with it, else `imagenet`, without what the network's first nodes do
     ///     themselves.
     ///   - size: height and width that pictures are to have, of a network that leaves them open; nil for those of the preprocessing.
@@ -65,15 +67,16 @@ public struct Model: Sendable {
     ///   - input: the input that is the picture, of a network with several; nil for the only one that can be.
     ///   - otherInputs: `.npy` files for the other inputs that the scores depend on, by the inputs' names; they serve every picture.
     ///   - scoreOutput: the output that has the scores; nil for the first.
+    ///   - frames: how many frames a video has, of a network of videos that leaves it open; nil for 16.
     /// - Throws: `ExplainError` of kind `model` (missing, broken or contradictory file), `unsupportedModel`
     ///   (the sentence lists every node that is not supported) or `settings` (preprocessing or labels).
     public init(
         path: String, preprocessing: String? = nil, labels: String? = nil,
         size: (height: Int, width: Int)? = nil, memoryLimit: Int? = nil, workLimit: Double? = nil,
         input: String? = nil, otherInputs: [String: String] = [:],
-        scoreOutput: String? = nil
+        scoreOutput: String? = nil, frames: Int? = nil
     ) throws {
-        let network: Network
+        var network: Network
         do {
             let limits = Limits(
                 memory: memoryLimit ?? Limits.standardMemory, work: workLimit ?? Limits.standardWork)
@@ -87,6 +90,7 @@ public struct Model: Sendable {
         } catch {
             throw ExplainError(error, .model)
         }
+        if let frames { try network.setFrames(frames) }
         try self.init(network, preprocessing: preprocessing, labels: labels, size: size)
     }
 
@@ -150,10 +154,11 @@ public struct Model: Sendable {
         } catch {
             throw ExplainError(error, .model)
         }
-        if shape.rank == 4 {
-            (inputHeight, inputWidth) = (shape.dims[2], shape.dims[3])
+        inputFrames = network.takesVideos ? shape.dims[2] : nil
+        if shape.rank == 4 || network.takesVideos {
+            (inputHeight, inputWidth) = (shape.dims[shape.rank - 2], shape.dims[shape.rank - 1])
             let wanted = Preprocessing.Size(width: inputWidth, height: inputHeight)
-            if Model.whyNoPictures(network) != nil {
+            if Model.whyNoPictures(network) != nil, Model.whyNoVideos(network) != nil {
                 // Whoever brings pictures hears of it.
             } else if isPreset {
                 // A preset stands for a way of preparing pictures, not for a size.
@@ -195,7 +200,8 @@ public struct Model: Sendable {
         -> Preprocessing.Size?
     {
         let dims = network.inputDims
-        let (height, width) = dims.count == 4 ? (dims[2], dims[3]) : (nil, nil)
+        let isSized = dims.count == 4 || network.takesVideos
+        let (height, width) = isSized ? (dims[dims.count - 2], dims[dims.count - 1]) : (nil, nil)
         guard let asked else {
             guard let height, let width else { return nil }
             return Preprocessing.Size(width: width, height: height)
@@ -203,7 +209,7 @@ public struct Model: Sendable {
         func fail(_ reason: String) -> ExplainError {
             ExplainError(.settings, "\(network.model.path): \(reason)")
         }
-        guard dims.count == 4 else {
+        guard isSized else {
             throw fail(
                 "The input is \(network.describedInput), which is no picture whose size could be chosen (--size)."
             )
@@ -221,6 +227,7 @@ public struct Model: Sendable {
 
     /// How pictures are prepared if nobody says it.
     private static func standard(_ network: Network) -> (Preprocessing, source: String) {
+        if network.takesVideos { return (.kinetics, "the default, kinetics") }
         let imagenet = Preprocessing.imagenet
         func sized(_ divisor: Float, _ colours: Preprocessing.ColourOrder = .rgb) -> Preprocessing {
             Preprocessing(
@@ -363,8 +370,9 @@ public struct Model: Sendable {
         }
     }
 
-    /// Refuses a network that takes anything but pictures.
-    package func checkTakesPictures() throws {
+    /// Refuses a network that takes anything but pictures, or, if they are meant too, videos.
+    package func checkTakesPictures(orVideos: Bool = false) throws {
+        if orVideos, network.takesVideos { return try checkTakesVideos() }
         if let reason = Model.whyNoPictures(network) {
             throw ExplainError(.unsupportedModel, "\(path): \(reason)")
         }
@@ -372,6 +380,9 @@ public struct Model: Sendable {
 
     private static func whyNoPictures(_ network: Network) -> String? {
         let (dims, name) = (network.inputDims, shortened(network.inputName))
+        guard !network.takesVideos else {
+            return "The input “\(name)” is \(network.describedInput), videos, and not pictures."
+        }
         guard dims.count == 4 else {
             return
                 "The input “\(name)” is \(network.describedInput), and pictures are N×3×height×width; only `app run` can feed it."

@@ -12,6 +12,8 @@ struct PreparedPicture: Sendable {
     /// Reads the picture again, if it is still the same.
     var photo: (@Sendable () throws -> RGBImage)?
     var view: PreparedView?
+    /// The frames of a video, as the network sees them, and the names of those; none of anything else.
+    var frames: [RGBImage] = [], frameNames: [String] = []
     /// What people should know of the picture.
     var note: String?
     var seconds = 0.0
@@ -87,6 +89,13 @@ struct Preparation: Sendable {
             }
             single.writeMemoryOrder(values, to: room.baseAddress!)
             return PreparedPicture()
+        case .video,
+            .file where model.network.takesVideos:
+            return try prepareVideo(picture, into: room)
+        case .video(_, let name):
+            throw ExplainError(
+                .input, "\(name): This is a video, and the network takes pictures; name them without --video."
+            )
         case .file(let path):
             // Held until the view is there, which is all that stays.
             var held: PictureMemory.Room?

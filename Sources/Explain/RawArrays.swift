@@ -148,6 +148,8 @@ extension Model {
     package func tensor(_ picture: Picture) throws -> [Float] {
         switch picture {
         case .array(let values, _): return values
+        case .video(_, let name):
+            throw ExplainError(.input, "\(name): This is a video, and the network takes pictures.")
         case .file(let path):
             do {
                 return try preprocessing.apply(RGBImage.load(path: path), channels: channels).tensor
@@ -165,7 +167,7 @@ extension Model {
 
     /// Reproducible noise in place of pictures: numbers from −2 to 2, about where normalised pixels lie.
     package func noise(_ count: Int) -> [Picture] {
-        let size = channels * inputHeight * inputWidth
+        let size = (try? inputShape().reduce(1, *)) ?? channels * inputHeight * inputWidth
         return (0..<count).map { picture in
             .array(
                 (0..<size).map { i in

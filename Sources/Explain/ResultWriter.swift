@@ -15,6 +15,9 @@ import Text
 /// - `STEM.METHOD.CLASS.map.npy`: the raw map, binary32, at the layer's resolution, in the method's own unit;
 /// - `STEM.compare.png`: the picture and all of its explanations side by side.
 ///
+/// Of a video the arrays have the frames in front, [frames, height, width], `STEM.METHOD.CLASS.png` has its frames in rows (of more than sixteen,
+/// sixteen), and `STEM.METHOD.CLASS.apng` is an animation of all of them.
+///
 /// `CLASS` is the index of the class; a method that knows no class leaves it out (`STEM.fem.png`). `results.json` describes
 /// everything. A file is complete or not there at all, and one that is there already is only replaced if `overwrite` says so.
 ///
@@ -80,6 +83,14 @@ public final class ResultWriter: Sendable {
         self.overwrite = overwrite
         self.claimsFresh = claimsFresh
         stems = ResultWriter.stems(pictures)
+        if background == .photo,
+            let video = pictures.first(where: { if case .video = $0 { true } else { false } })
+        {
+            throw ExplainError(
+                .settings,
+                "Heat maps of a video, such as '\(video.name)', can only be laid over what the network saw (--overlay view)."
+            )
+        }
         try ResultWriter.checkWritable(claimsFresh ? Paths.parent(directory) : directory)
         names = Names(
             stems: Set(stems), methods: options.methods, classes: options.classChoice.indices)
@@ -124,7 +135,11 @@ public final class ResultWriter: Sendable {
         var taken: Set<String> = []
         return pictures.map { picture in
             var stem = Paths.name(picture.name)
-            if case .file = picture { stem = Paths.stem(picture.name) }
+            switch picture {
+            case .file: stem = Paths.stem(picture.name)
+            case .video where Paths.fileExtension(stem) == "txt": stem = Paths.stem(picture.name)
+            case .video, .array: break
+            }
             stem = fileName(stem, fallback: "image")
             // File systems allow 255 bytes, and something follows.
             while stem.utf8.count > 180 { stem.removeLast() }
@@ -183,7 +198,7 @@ public final class ResultWriter: Sendable {
     /// Removes what an earlier results.json in the directory lists, but for what is explained now, and that file itself.
     private static func removeEarlier(_ directory: String, but pictures: [Picture]) {
         let listed = ResultDocument.files(in: directory)
-        let kept = Set(pictures.map { Paths.identity($0.name) })
+        let kept = Set(pictures.flatMap { $0.files + [$0.name] }.map(Paths.identity))
         for name in listed {
             let path = Paths.join(directory, name)
             if FileKind(path) == .file, !kept.contains(Paths.identity(path)) { FileName.remove(path) }
@@ -199,7 +214,8 @@ public final class ResultWriter: Sendable {
 
         func contain(_ file: String) -> Bool {
             guard
-                let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png"].first(where: file.hasSuffix)
+                let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png", ".apng"].first(
+                    where: file.hasSuffix)
             else {
                 return false
             }
@@ -238,8 +254,8 @@ public final class ResultWriter: Sendable {
     /// A picture that is explained must not be replaced by what explains another.
     private func checkPictures(in directory: String) throws {
         let folder = Paths.identity(directory)
-        for picture in pictures {
-            guard case .file(let path) = picture, names.contain(Paths.name(path)),
+        for path in pictures.flatMap(\.files) {
+            guard names.contain(Paths.name(path)),
                 Paths.identity(Paths.parent(path)) == folder
             else { continue }
             throw ExplainError(
@@ -257,7 +273,8 @@ public final class ResultWriter: Sendable {
             "\(stems[index]).\(explanation.method)" + (explanation.target.map { ".\($0.fileName)" } ?? "")
         return ResultFiles(
             map: base + ".map.npy", heatmap: base + ".heatmap.npy", overlay: base + ".png",
-            sampleError: explanation.sampleError.map { _ in base + ".stderr.npy" })
+            sampleError: explanation.sampleError.map { _ in base + ".stderr.npy" },
+            animation: explanation.heatmap.frames.map { _ in base + ".apng" })
     }
 
     /// The name of a picture's comparison sheet, within the directory.
@@ -335,7 +352,8 @@ public final class ResultWriter: Sendable {
         let numbers = image.explanations.reduce(0) {
             $0 + $1.map.values.count + ($1.sampleError?.values.count ?? 0)
         }
-        let pixels = heat.width * heat.height
+        // Of a video there are frames, a filmstrip of some of them, and an animation.
+        let pixels = heat.width * heat.height * (heat.frames.map { 3 * $0 } ?? 1)
         // Heat map and overlay; and each on the sheet, of 320 × 400 pixels, as a picture and as a file.
         var bytes = 8 * numbers + maps * 8 * pixels + (maps + 1) * 6 * 320 * 400
         if background == .photo, let size = image.size {
@@ -355,8 +373,10 @@ public final class ResultWriter: Sendable {
         if background == .photo && !image.explanations.isEmpty {
             do { photo = try image.photo?() } catch { throw Spoiled(reason: ExplainError(error, .input)) }
         }
+        // Of a video, what there is grey in place of its frames if they came as numbers.
+        let frames = image.frames.isEmpty ? ResultWriter.greyFrames(image) : image.frames
         let view =
-            image.view?.image
+            image.view?.image ?? (frames.isEmpty ? nil : Filmstrip.picture(frames))
             ?? image.explanations.first.map {
                 RGBImage(width: $0.heatmap.width, height: $0.heatmap.height, colour: (128, 128, 128))
             }
@@ -365,13 +385,27 @@ public final class ResultWriter: Sendable {
         for explanation in image.explanations {
             let names = files(index, explanation)
             let heat = Plane(explanation.heatmap)
-            try write(NPYArray(Plane(explanation.map)).npyData, names.map)
-            try write(NPYArray(heat).npyData, names.heatmap)
+            try write(NPYArray(explanation.map).npyData, names.map)
+            try write(NPYArray(explanation.heatmap).npyData, names.heatmap)
             if let error = explanation.sampleError, let name = names.sampleError {
-                try write(NPYArray(Plane(error)).npyData, name)
+                try write(NPYArray(error).npyData, name)
             }
             // Where there is nothing to see the picture stays as it is.
-            let small = explanation.blank == nil ? Overlay.overlay(photo: view, heat: heat) : view
+            let small: RGBImage
+            if let name = names.animation {
+                let parts =
+                    explanation.blank == nil
+                    ? heat.parts(frames.count).map(Optional.some) : frames.map { _ in nil }
+                let overlays = zip(frames, parts).map { frame, heat in
+                    heat.map { Overlay.overlay(photo: frame, heat: $0) } ?? frame
+                }
+                try write(
+                    PNG.encode(
+                        animation: overlays, framesPerSecond: ResultWriter.framesPerSecond, fast: true), name)
+                small = Filmstrip.picture(overlays)
+            } else {
+                small = explanation.blank == nil ? Overlay.overlay(photo: view, heat: heat) : view
+            }
             var picture = small
             if let photo, let region = image.view?.region {
                 picture = Overlay.overlayOnPhoto(
@@ -390,6 +424,16 @@ public final class ResultWriter: Sendable {
             subtitle: image.predictions.first.map { ResultWriter.caption($0.label, $0.probability) })
         try write(
             ResultWriter.sheet(shown, image.explanations, items).render().pngData(fast: true), sheet(index))
+    }
+
+    /// Of animations of videos, whose own speed nobody knows.
+    private static let framesPerSecond = 8
+
+    private static func greyFrames(_ image: ImageExplanation) -> [RGBImage] {
+        guard let heat = image.explanations.first?.heatmap, let frames = heat.frames else { return [] }
+        return Array(
+            repeating: RGBImage(width: heat.width, height: heat.height, colour: (128, 128, 128)),
+            count: frames)
     }
 
     /// The picture and its maps; more than would fill two rows are put together by the methods' families, if these are several.
@@ -463,7 +507,14 @@ public final class ResultWriter: Sendable {
 }
 
 extension Plane {
-    init(_ grid: Grid2D) { self.init(width: grid.width, height: grid.height, values: grid.values) }
+    /// Frames lie below each other.
+    init(_ grid: Grid2D) {
+        self.init(width: grid.width, height: (grid.frames ?? 1) * grid.height, values: grid.values)
+    }
+}
+
+extension NPYArray {
+    init(_ grid: Grid2D) { self.init(shape: grid.shape, values: grid.values) }
 }
 
 /// The names of an explanation's files, within the directory.
@@ -471,6 +522,8 @@ public struct ResultFiles: Sendable {
     public let map: String, heatmap: String, overlay: String
     /// Of a map that was estimated from samples.
     public let sampleError: String?
+    /// Of a video, whose overlay is a filmstrip.
+    public let animation: String?
 }
 
 /// The form of results.json.
@@ -529,7 +582,10 @@ package enum ResultDocument {
                     ),
                     ("source", JSON(model.source)),
                     ("license", JSON(model.license)), ("classes", .int(session.classes)),
-                    ("input", JSON([model.inputHeight, model.inputWidth])),
+                    (
+                        "input",
+                        JSON((model.inputFrames.map { [$0] } ?? []) + [model.inputHeight, model.inputWidth])
+                    ),
                 ])
             ),
             (
@@ -574,7 +630,7 @@ package enum ResultDocument {
         for image in images {
             var stem: String?
             for explanation in image["explanations"] as? [[String: Any]] ?? [] {
-                names += ["map", "heatmap", "overlay", "sampleError"].compactMap {
+                names += ["map", "heatmap", "overlay", "sampleError", "animation"].compactMap {
                     explanation[$0] as? String
                 }
                 // Earlier versions did not list the sheet.
@@ -598,7 +654,7 @@ package enum ResultDocument {
         // Only what lies in the directory itself and can be ours.
         return names.filter { name in
             !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 < 32 } && !name.hasPrefix(".")
-                && (name.hasSuffix(".png") || name.hasSuffix(".npy"))
+                && (name.hasSuffix(".png") || name.hasSuffix(".npy") || name.hasSuffix(".apng"))
         }
     }
 
@@ -665,6 +721,7 @@ package enum ResultDocument {
                 ("error", .null), ("note", JSON(image.note)),
                 ("predictions", .array(predictions)),
             ]
+            if !image.frameNames.isEmpty { entries.append(("frames", JSON(image.frameNames))) }
             if let files {
                 let explanations = image.explanations.map { explanation in
                     let names = files(explanation)
@@ -681,7 +738,7 @@ package enum ResultDocument {
                             ("map", .string(names.map)),
                             ("heatmap", .string(names.heatmap)), ("overlay", .string(names.overlay)),
                             ("sampleError", JSON(names.sampleError)),
-                        ])
+                        ] + (names.animation.map { [("animation", .string($0))] } ?? []))
                 }
                 entries.append(("explanations", .array(explanations)))
                 entries.append(("comparison", JSON(image.explanations.isEmpty ? nil : sheet)))

@@ -3,15 +3,20 @@
 import Imaging
 import Inference
 
-/// Numbers over a grid, row by row from the top, each from left to right.
+/// Numbers over a grid, row by row from the top, each from left to right; of a video, frame by frame.
 public struct Grid2D: Sendable, Equatable {
     public let width: Int, height: Int
-    /// `width * height` numbers; the one at (row, column) is `values[row * width + column]`.
+    /// How many frames there are, of what is made of a video; nil for a picture.
+    public let frames: Int?
+    /// `width * height` numbers, of each frame; the one at (row, column) is `values[row * width + column]`, of frame t
+    /// `values[(t * height + row) * width + column]`.
     public let values: [Float]
-    /// `values` must hold `width * height` numbers.
-    public init(width: Int, height: Int, values: [Float]) {
-        (self.width, self.height, self.values) = (width, height, values)
+    /// `values` must hold `width * height` numbers of each frame.
+    public init(width: Int, height: Int, frames: Int? = nil, values: [Float]) {
+        (self.width, self.height, self.frames, self.values) = (width, height, frames, values)
     }
+    /// [height, width], or [frames, height, width].
+    var shape: [Int] { (frames.map { [$0] } ?? []) + [height, width] }
     public subscript(row: Int, column: Int) -> Float { values[row * width + column] }
 }
 
@@ -52,7 +57,7 @@ public struct Explanation: Sendable {
     /// Whether numbers of the map above 0 speak for what is explained and those below 0 against it; else they are magnitudes.
     public let isSigned: Bool
     /// The map scaled from its minimum … maximum to 0 … 1, or from 0 … maximum if it is signed, and then enlarged to the height
-    /// and width of the network's input, bilinearly with half-pixel centres. Of gradients with respect to pixels, what is above
+    /// and width of the network's input, and of a video to its frames, bilinearly (trilinearly) with half-pixel centres. Of gradients with respect to pixels, what is above
     /// the 99th percentile counts as the maximum. It covers what the network saw: the crop, not the
     /// whole picture. All 0 if the map is constant.
     public let heatmap: Grid2D
@@ -86,6 +91,8 @@ public struct ImageExplanation: Sendable {
     public let seconds: (prepare: Double, compute: Double)
     /// The part of the picture that the network saw; nil for a raw array.
     package let view: PreparedView?
+    /// The frames of a video that the network saw, and the names of those; none of anything else.
+    package var frames: [RGBImage] = [], frameNames: [String] = []
     /// Reads the whole picture again, which would take much memory if it were kept, and makes sure that it is still the one that was
     /// explained; nil for a raw array.
     package let photo: (@Sendable () throws -> RGBImage)?
@@ -100,12 +107,15 @@ public enum Picture: Sendable {
     /// The network's input itself for one picture: C × H × W numbers, planar (row-major [C, H, W]), already
     /// normalised. The name is used in results and sentences.
     case array([Float], name: String)
+    /// For a network of videos: the paths of frames, PNG or JPEG files of one size. As many as the network takes are seen, which lie evenly: the
+    /// middle ones of as many equal parts. (An animated PNG is a `file`.)
+    case video([String], name: String)
 
     /// The path, or the name of the array.
     public var name: String {
         switch self {
         case .file(let path): path
-        case .array(_, let name): name
+        case .array(_, let name), .video(_, let name): name
         }
     }
 }

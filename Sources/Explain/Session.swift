@@ -178,7 +178,7 @@ public final class ExplanationSession {
                         + "at a time.")
             }
             // Each map, as it comes from the device and as it is kept, with its standard error, and its heat map; and the picture as the network sees it.
-            let pixels = model.inputHeight * model.inputWidth
+            let pixels = (model.inputFrames ?? 1) * model.inputHeight * model.inputWidth
             let resultBytes =
                 methods.map { Self.maps($0, targets) * (24 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
                 + 3 * pixels
@@ -441,16 +441,17 @@ public final class ExplanationSession {
                 let explanations = found.filter { $0.1.picture == i }.map {
                     session.explanation($0.1, by: $0.0, probabilities)
                 }
-                results[i] = .success(
-                    ImageExplanation(
-                        name: pictures[i].name, size: ready.size,
-                        predictions: ExplanationSession.best(5, of: rows[i]).map {
-                            Prediction(
-                                index: $0, label: session.model.label($0), logit: rows[i][$0],
-                                probability: probabilities[$0])
-                        }, note: session.noted(ready.note), explanations: explanations,
-                        seconds: (ready.seconds, seconds),
-                        view: ready.view, photo: ready.photo, memory: session.model.writing))
+                var result = ImageExplanation(
+                    name: pictures[i].name, size: ready.size,
+                    predictions: ExplanationSession.best(5, of: rows[i]).map {
+                        Prediction(
+                            index: $0, label: session.model.label($0), logit: rows[i][$0],
+                            probability: probabilities[$0])
+                    }, note: session.noted(ready.note), explanations: explanations,
+                    seconds: (ready.seconds, seconds),
+                    view: ready.view, photo: ready.photo, memory: session.model.writing)
+                (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
+                results[i] = .success(result)
             }
         }
         return results.map { $0! }
@@ -506,7 +507,7 @@ public final class ExplanationSession {
     private func explanation(
         _ found: Attribution, by method: any Explainer.Type, _ probabilities: [Float]
     ) -> Explanation {
-        let (grid, values) = (found.grid.size, found.values)
+        let (grid, frames, values) = (found.grid.size, found.grid.frames, found.values)
         let plane = Plane(width: grid.width, height: grid.height, values: values)
         let isSigned = method.sign == .evidence
         let scaled = plane.clipped(atQuantile: method.brightestQuantile, signed: isSigned).normalised(
@@ -522,18 +523,24 @@ public final class ExplanationSession {
         } else if method.sign == .evidence, scaled.maximum <= 0 {
             blank = "nothing of the map is above zero, so nothing speaks for what is explained"
         }
-        let heat = scaled.plane.resized(width: model.inputWidth, height: model.inputHeight)
+        let sides = (model.inputFrames.map { [$0] } ?? []) + [model.inputHeight, model.inputWidth]
+        let heat = scaled.plane.resized(frames: frames, to: sides)
+        func cells(_ values: [Float]) -> Grid2D {
+            Grid2D(width: grid.width, height: grid.height / (frames ?? 1), frames: frames, values: values)
+        }
         return Explanation(
             method: method.name, title: method.title, classIndex: found.target?.classIndex,
             label: found.target.map { model.label($0.classIndex) },
             probability: found.target.map { probabilities[$0.classIndex] }, target: found.target,
             againstLabel: found.target?.against.map(model.label), layer: found.grid.title,
-            map: Grid2D(width: grid.width, height: grid.height, values: values),
+            map: cells(values),
             isSigned: method.sign == .evidence,
-            heatmap: Grid2D(width: heat.width, height: heat.height, values: heat.values), blank: blank,
-            sampleError: found.sampleError.map {
-                Grid2D(width: grid.width, height: grid.height, values: $0)
-            }, samples: found.samples, completeness: found.completeness, note: found.note)
+            heatmap: Grid2D(
+                width: model.inputWidth, height: model.inputHeight, frames: model.inputFrames,
+                values: heat.values),
+            blank: blank,
+            sampleError: found.sampleError.map(cells), samples: found.samples,
+            completeness: found.completeness, note: found.note)
     }
 
     /// What is to be said of every picture's result, and of this one.

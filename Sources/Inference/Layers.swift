@@ -36,6 +36,13 @@ package struct Layer: Sendable {
     }
     /// Cells of a map.
     package var cells: Int { isSpatial ? shape.dims[2] * shape.dims[3] : 0 }
+    /// Of a volume, how many frames it has, which lie below each other in `shape`; nil for all else.
+    package var frames: Int? { tokens?.frames }
+    /// The grid in words, such as 7×7, or 2×7×7 of a volume.
+    package var grid: String {
+        let (height, width) = (shape.dims[2], shape.dims[3])
+        return frames.map { "\($0)×\(height / $0)×\(width)" } ?? "\(height)×\(width)"
+    }
     /// Its module in dots, such as `layer4.2.conv3`, and the name of its operator's node behind that.
     package var module: String { modules.last ?? "" }
 }
@@ -53,6 +60,7 @@ extension Network {
         let names = nodes.flatMap(\.outputs).filter { !$0.isEmpty }
         let plan = try Planner(self, batch: 1, height: height, width: width, stored: Set(names), sketch: true)
         let positions = try positions(height: height, width: width)
+        let volumes = takesVideos ? volumes(plan) : [:]
         let everyWay = valuesOnEveryWay(cellsEnd: positions?.endsInExtraTokens ?? false)
         var layers: [Layer] = []
         for node in nodes {
@@ -65,8 +73,10 @@ extension Network {
                     parameters: node.parameters,
                     isActivation: node.operation.role.makesActivation || joins(node),
                     isOnEveryWay: everyWay.contains(output),
-                    form: positions?.forms[output]
-                        ?? (shape.rank == 4 && shape.dims[0] == 1 ? .image : .none),
+                    form: takesVideos
+                        ? volumes[output] ?? .none
+                        : positions?.forms[output]
+                            ?? (shape.rank == 4 && shape.dims[0] == 1 ? .image : .none),
                     modules: node.modules))
         }
         return layers
@@ -116,9 +126,9 @@ extension Network {
         let next = path(from: [layer.value]).first { nodes[$0].inputs.contains(layer.value) }.map {
             nodes[$0]
         }
-        let grid = "\(layer.shape.dims[2])×\(layer.shape.dims[3])"
+        let grid = layer.grid
         var reason: String
-        if let tokens = layer.tokens {
+        if let tokens = layer.tokens, layer.frames == nil {
             reason = "the last tokens that form a grid (\(grid)"
             if tokens.extra > 0 {
                 reason += ", \(tokens.extra) more stand\(tokens.extra == 1 ? "s" : "") for no place"
@@ -138,10 +148,10 @@ extension Network {
     /// grid first.
     package func stages(height: Int? = nil, width: Int? = nil) throws -> [Layer] {
         let onTheWay = Set(path(from: [inputName]).flatMap { nodes[$0].makes })
-        var last: [[Int]: Layer] = [:]
+        var last: [String: Layer] = [:]
         for layer in try layers(height: height, width: width)
         where layer.cells > 1 && layer.isActivation && onTheWay.contains(layer.value) {
-            last[Array(layer.shape.dims[2...])] = layer
+            last[layer.grid] = layer
         }
         return last.values.sorted { $0.index < $1.index }
     }

@@ -58,6 +58,8 @@ package struct Network: Sendable {
     package let inputName: String
     /// Extents of the input, of pictures [N, C, H, W]; nil where the file leaves them open.
     package let inputDims: [Int?]
+    /// How many frames a video has, of a network of videos that leaves it open.
+    package var frames = 16
     /// Whether the file's input is [N, H, W, C], and which of its values are.
     package let isChannelsLast: Bool
     let turned: Set<String>
@@ -164,7 +166,9 @@ package struct Network: Sendable {
                 continue
             }
             do {
-                if let branch = branches.branch(node) ?? (node.opType == "If" ? node.outputs.first.flatMap { decided[$0] } : nil) {
+                if let branch = branches.branch(node)
+                    ?? (node.opType == "If" ? node.outputs.first.flatMap { decided[$0] } : nil)
+                {
                     nodes.append(
                         NetworkNode(
                             name: node.name, type: node.opType, operation: branch, inputs: node.inputs,

@@ -429,11 +429,16 @@ extension Network {
             if dims[1] == 0 { dims[1] = 3 }
             if dims[2] == 0 { dims[2] = height ?? 224 }
             if dims[3] == 0 { dims[3] = width ?? 224 }
+        } else if takesVideos {
+            if dims[1] == 0 { dims[1] = 3 }
+            if dims[2] == 0 { dims[2] = frames }
+            if dims[3] == 0 { dims[3] = height ?? 112 }
+            if dims[4] == 0 { dims[4] = width ?? 112 }
         }
         guard !dims.contains(0) else {
             throw NetworkError(
                 .input,
-                "\(model.path): The input “\(shortened(inputName))” has open dimensions other than batch, height and width."
+                "\(model.path): The input “\(shortened(inputName))” has open dimensions other than batch, height and width (and, of [N, C, T, H, W], frames)."
             )
         }
         // A gigabyte.

@@ -1,19 +1,38 @@
-// Tokens seen as the cells of an image: what a transformer computes, in the form [N, C, H, W] that methods explain.
+// Tokens seen as the cells of an image: what a transformer computes, in the form [N, C, H, W] that methods explain; and volumes, what a network of
+// videos computes, whose frames lie below each other in that form.
 
 import Kernels
 import Text
 
 /// Where the cells of an image lie in a value that is not [N, C, H, W]: tokens in a row, some of which may stand for nothing in the
-/// picture (class and register tokens), or channels behind the grid.
+/// picture (class and register tokens), or channels behind the grid. Or a volume [N, C, T, H, W], as T images below each other.
 package struct TokenGrid: Hashable, Sendable {
-    /// The axis along which the tokens lie, row by row; or the two axes of rows and columns.
+    /// The axis along which the tokens lie, row by row; or the two axes of rows and columns; or the three of a volume.
     let axes: [Int]
     let channels: Int
+    /// The height is that of all frames together.
     package let height: Int, width: Int
+    /// How many images it is; nil for tokens of one.
+    package let frames: Int?
     /// Along the one axis: the first token that is a cell, and how many there are, cells or not.
     let start: Int, count: Int
     /// Whether the tokens go down the columns.
     let isTransposed: Bool
+
+    init(
+        axes: [Int], channels: Int, height: Int, width: Int, start: Int, count: Int, isTransposed: Bool
+    ) {
+        (self.axes, self.channels, self.height, self.width) = (axes, channels, height, width)
+        (self.start, self.count, self.isTransposed, frames) = (start, count, isTransposed, nil)
+    }
+
+    /// The cells of a volume [N, C, T, H, W].
+    init(volume shape: Shape) {
+        let (frames, height, width) = (shape.dims[2], shape.dims[3], shape.dims[4])
+        (axes, channels, self.frames) = ([2, 3, 4], 1, frames)
+        (self.height, self.width) = (frames * height, width)
+        (start, count, isTransposed) = (0, frames * height * width, false)
+    }
 
     /// Tokens that are no cells.
     package var extra: Int { count - height * width }
@@ -22,6 +41,10 @@ package struct TokenGrid: Hashable, Sendable {
 
     /// [N, C, H, W] of a value, or of its cotangent: a view.
     package func grid(_ tape: inout Tape, _ tokens: Value) throws -> Value {
+        if frames != nil {
+            let dims = tape.shape(tokens).dims
+            return tape.reshape(tokens, to: [dims[0], dims[1], height, width])
+        }
         var x = tokens
         var rows = axes[0]
         if axes.count == 1 {
@@ -50,6 +73,10 @@ package struct TokenGrid: Hashable, Sendable {
     /// The other way, where all tokens are cells.
     func tokens(_ tape: inout Tape, _ grid: Value) throws -> Value {
         precondition(extra == 0)
+        if let frames {
+            let dims = tape.shape(grid).dims
+            return tape.reshape(grid, to: [dims[0], dims[1], frames, height / frames, width])
+        }
         // The places of N, C, H, W in the order of the value.
         var order: [Int]
         if axes.count == 2 {

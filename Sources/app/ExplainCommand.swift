@@ -17,7 +17,10 @@ struct ExplainCommand: FileWriter {
               STEM.METHOD.CLASS.map.npy      raw, at the layer's resolution
               STEM.METHOD.CLASS.stderr.npy   its standard error, where it was sampled
               STEM.compare.png               the picture and all heat maps
-            and results.json. A method that knows no class leaves CLASS out.
+            and results.json. A method that knows no class leaves CLASS out. Of a video (--video)
+              STEM.METHOD.CLASS.png          frames of it, at most 16
+              STEM.METHOD.CLASS.apng         an animation of all of them
+            and the arrays have the frames in front.
             """)
 
     @Argument(
@@ -25,6 +28,7 @@ struct ExplainCommand: FileWriter {
             "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"),
         completion: .file())
     var images: [String] = []
+    @OptionGroup var videos: VideoOptions
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var method: MethodOptions
@@ -71,7 +75,7 @@ struct ExplainCommand: FileWriter {
     func run() throws {
         let start = Benchmark.now()
         NoteHandler.isQuiet = quiet
-        let pictures = try Pictures.find(images)
+        let pictures = try Pictures.find(images, videos: videos.videos)
         var options = Options()
         try method.apply(to: &options)
         device.apply(to: &options)
@@ -81,7 +85,7 @@ struct ExplainCommand: FileWriter {
             background: background!, overwrite: force,
             claimsFresh: output == nil && !force)
         let model = try model.load(inputs: inputs.input)
-        try model.checkTakesPictures()
+        try model.checkTakesPictures(orVideos: true)
         // results.json names it.
         model.beginDigests()
         let session: ExplanationSession
@@ -200,6 +204,7 @@ struct ClassifyCommand: ParsableCommand {
             "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"),
         completion: .file())
     var images: [String] = []
+    @OptionGroup var videos: VideoOptions
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var device: DeviceOptions
@@ -223,13 +228,13 @@ struct ClassifyCommand: ParsableCommand {
 
     func run() throws {
         NoteHandler.isQuiet = quiet
-        let pictures = try Pictures.find(images)
+        let pictures = try Pictures.find(images, videos: videos.videos)
         var options = Options()
         options.methods = []
         device.apply(to: &options)
         options.batch = Pictures.batch(batch, of: pictures.count)
         let model = try model.load(inputs: inputs.input)
-        try model.checkTakesPictures()
+        try model.checkTakesPictures(orVideos: true)
         let session = try ExplanationSession(model, options: options)
         Report.notes(session)
         Interruption.watch()

@@ -9,7 +9,10 @@ import Imaging
 enum Pictures {
     /// Files as they are; a folder's PNG and JPEG files, sorted; what a pattern matches, sorted. A file that is named twice counts once.
     /// What is left out is said in notes.
-    static func find(_ arguments: [String]) throws -> [Picture] {
+    /// - Parameter videos: what was named as such, which comes behind the pictures.
+    static func find(_ arguments: [String], videos: [String] = []) throws -> [Picture] {
+        let videos = try videos.map(Picture.video(path:))
+        guard !arguments.isEmpty || videos.isEmpty else { return videos }
         guard !arguments.isEmpty else {
             throw ValidationError(
                 "No image was named; name files, folders, or patterns such as 'photos/*.jpg'.")
@@ -34,7 +37,7 @@ enum Pictures {
                 "\(again) name\(again == 1 ? " leads" : "s lead") to files that other names or links lead to as well; each file counts once."
             )
         }
-        return paths.map(Picture.file)
+        return paths.map(Picture.file) + videos
     }
 
     /// A batch is computed whole, so the batches are made equal: ten images at most eight at a time are five and five.

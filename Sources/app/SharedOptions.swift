@@ -18,7 +18,7 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "How pictures are prepared: imagenet, lite, caffe, tf, none, or a JSON file (timm's config.json and Hugging Face's preprocessor_config.json too); if left out, as the model says, else imagenet.",
+            "How pictures are prepared: imagenet, lite, caffe, tf, kinetics (videos), none, or a JSON file (timm's config.json and Hugging Face's preprocessor_config.json too); if left out, as the model says, else imagenet, of videos kinetics.",
             valueName: "preset|file"), completion: .file())
     var preprocess: String?
 
@@ -40,6 +40,13 @@ struct ModelOptions: ParsableArguments {
             "The output that has the scores, of a network with several; if left out, the first.",
             valueName: "name"))
     var scoreOutput: String?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "How many frames a video has, of a network of videos that leaves it open; if left out, 16.",
+            valueName: "n"))
+    var frames: Int?
 
     @Flag(help: "Name every node where a message would only count them.")
     var verbose = false
@@ -105,7 +112,7 @@ struct ModelOptions: ParsableArguments {
             workLimit: workLimit.map { $0 * 1e9 },
             input: parts.first { $0.count == 1 }?[0],
             otherInputs: Dictionary(parts.filter { $0.count == 2 }.map { ($0[0], $0[1]) }) { $1 },
-            scoreOutput: scoreOutput)
+            scoreOutput: scoreOutput, frames: frames)
     }
 
     /// The model that the environment names, else the default in the working directory, else beside or above the program.
@@ -144,6 +151,16 @@ struct InputOptions: ParsableArguments {
                 "--input names several pictures; the others need a file each, NAME=FILE.npy.")
         }
     }
+}
+
+/// Videos in place of pictures.
+struct VideoOptions: ParsableArguments {
+    @Option(
+        name: .customLong("video"), parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "A video, for a network of videos: a folder of frames, an animated PNG, or a text file that names frames, one on a line; give it once for each.",
+            valueName: "path"), completion: .file())
+    var videos: [String] = []
 }
 
 struct DeviceOptions: ParsableArguments {

@@ -35,7 +35,9 @@ import Testing
     }
 
     static let
-        model = ["--model", "--preprocess", "--labels", "--verbose", "--memory-limit", "--work-limit"],
+        model = [
+            "--model", "--preprocess", "--labels", "--frames", "--verbose", "--memory-limit", "--work-limit",
+        ],
         device = ["--device", "--threads", "--kernels"]
     static let method = [
         "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--augment",
@@ -45,10 +47,10 @@ import Testing
         (
             "explain",
             model + device + method + [
-                "--batch", "--output", "--overlay", "--force", "--quiet", "--json", "<image>",
+                "--video", "--batch", "--output", "--overlay", "--force", "--quiet", "--json", "<image>",
             ]
         ),
-        ("classify", model + device + ["--batch", "--quiet", "--json", "<image>"]),
+        ("classify", model + device + ["--video", "--batch", "--quiet", "--json", "<image>"]),
         ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
         (

@@ -32,16 +32,16 @@ package struct FEM: LayerMethod {
 
     package init(_ settings: Settings, explaining layer: Layer) throws {
         (self.layer, k) = (TargetLayer(layer), settings.k)
-        let (height, width) = (self.layer.height, self.layer.width)
+        let cells = layer.cells
         guard k.isFinite, k >= 0 else {
             throw ExplainError(.method, "FEM's k is \(k); it must be a number of at least 0.")
         }
         // No element of n can lie more than √(n − 1) standard deviations above their mean.
-        guard Double(k) * Double(k) < Double(height * width - 1) else {
+        guard Double(k) * Double(k) < Double(cells - 1) else {
             throw ExplainError(
                 .method,
-                "FEM with k = \(k) is blank on every picture: in a layer of \(height)×\(width) cells no value can exceed the mean by more "
-                    + "than √(\(height * width) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--set fem.k=…)."
+                "FEM with k = \(k) is blank on every picture: in a layer of \(layer.grid) cells no value can exceed the mean by more "
+                    + "than √(\(cells) − 1) standard deviations; take a layer with a larger grid (--layer) or a smaller k (--set fem.k=…)."
             )
         }
     }

@@ -40,7 +40,7 @@ package struct KPCACAM: HostLayerMethod {
         guard layer.grid.cells <= Self.mostCells else {
             throw ExplainError(
                 .method,
-                "KPCA-CAM compares each cell with each other, and the layer has \(layer.height)×\(layer.width) of them, where "
+                "KPCA-CAM compares each cell with each other, and the layer has \(subject.layers[0].grid) of them, where "
                     + "\(Self.mostCells) are the most; take a layer with a smaller grid (--layer).")
         }
     }

@@ -38,8 +38,8 @@ package struct MultiLayerFEM: Explainer {
     package init(_ settings: Settings, explaining subject: ExplainedNetwork) throws {
         var layers = subject.layers
         if layers.count == 1 {
-            let input = subject.input.dims
-            let all = try subject.network.stages(height: input[2], width: input[3])
+            let size = Array(subject.input.dims.suffix(2))
+            let all = try subject.network.stages(height: size[0], width: size[1])
                 .filter {
                     Double(settings.k) * Double(settings.k) < Double($0.shape.dims[2] * $0.shape.dims[3] - 1)
                 }

@@ -5,7 +5,7 @@ import Kernels
 
 /// Byun and Lee, “Recipro-CAM: Fast gradient-free visual explanations for convolutional neural networks”, CVPR workshops 2024: the map of a
 /// cell is the score of a network whose layer has that cell alone, all others being 0; with `gaussian` also its eight neighbours, weighted
-/// ½ beside it and ¼ at the corners. Only the tail of the network runs, once for each cell. No gradient.
+/// ½ beside it and ¼ at the corners: of a video those of the same frame. Only the tail of the network runs, once for each cell. No gradient.
 package struct ReciproCAM: HostLayerMethod {
     package static let name = "reciprocam"
     package static let title = "Recipro-CAM"
@@ -37,7 +37,7 @@ package struct ReciproCAM: HostLayerMethod {
         let fed = try layer.fed(of: batch)
         let (height, width) = (layer.height, layer.width)
         let variants = try Variants(batch, engine, of: subject, layer: layer, mask: [1, height, width])
-        let gaussian = settings.gaussian
+        let (gaussian, rows) = (settings.gaussian, height / (layer.frames ?? 1))
         return try batch.pictures.flatMap { picture in
             var maps = targets[picture].map { _ in [Float](repeating: 0, count: height * width) }
             try variants.take(fed[picture])
@@ -48,7 +48,8 @@ package struct ReciproCAM: HostLayerMethod {
                     return
                 }
                 let (y, x) = (cell / width, cell % width)
-                for j in max(0, y - 1)...min(height - 1, y + 1) {
+                let frame = y / rows * rows
+                for j in max(frame, y - 1)...min(frame + rows - 1, y + 1) {
                     for i in max(0, x - 1)...min(width - 1, x + 1) {
                         mask[j * width + i] = (j == y ? 1 : 0.5) * (i == x ? 1 : 0.5)
                     }

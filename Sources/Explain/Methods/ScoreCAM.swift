@@ -31,8 +31,9 @@ extension ScoreCAMFamily {
         let activations = try layer.activations(of: batch)
         let cells = grid.cells
         let channels = activations[0].count / cells
-        let (height, width) = (subject.input.dims[2], subject.input.dims[3])
-        let variants = try Variants(batch, engine, of: subject, mask: [1, height, width])
+        // Of a picture, or of a video.
+        let size = Array(subject.input.dims[2...])
+        let variants = try Variants(batch, engine, of: subject, mask: [1] + size)
         return try batch.pictures.flatMap { picture in
             let own = activations[picture]
             let live = (0..<channels).filter { c in
@@ -57,7 +58,7 @@ extension ScoreCAMFamily {
                     let plane = Plane(
                         width: layer.width, height: layer.height,
                         values: Array(own[channel * cells..<(channel + 1) * cells]))
-                    let scaled = plane.resized(width: width, height: height).normalised().plane.values
+                    let scaled = plane.resized(frames: layer.frames, to: size).normalised().plane.values
                     _ = mask.update(from: scaled)
                     vary(mask, channel: channel, of: channels, sample: sample)
                 } receive: { variant, logits, _ in
