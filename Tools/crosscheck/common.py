@@ -116,11 +116,12 @@ class Check:
         listed = subprocess.run([str(app), "methods", "--json"], check=True, capture_output=True, text=True)
         self.methods = [method["name"] for method in json.loads(listed.stdout)]
 
-    def explain(self, twin: Twin, method: str, *options: str) -> dict:
-        """One explanation: its entry of results.json, with `map` and `heatmap` (and `sampleError`) as arrays."""
+    def explain(self, twin: Twin, method: str, *options: str, video: Path | None = None) -> dict:
+        """One explanation, of the picture or of a video: its entry of results.json, with `map` and `heatmap` (and `sampleError`) as arrays."""
         self.runs += 1
         out = Path(self.folder.name) / f"run{self.runs}"
-        command = [self.app, "explain", self.picture, "--model", twin.path, "--preprocess", self.preprocessing, "--method", method,
+        explained = [self.picture] if video is None else ["--video", video]
+        command = [self.app, "explain", *explained, "--model", twin.path, "--preprocess", self.preprocessing, "--method", method,
                    "--device", "cpu", "--output", out, "--quiet", *options]
         done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
         if done.returncode != 0:

@@ -23,7 +23,7 @@ import torch
 from common import ROOT, Check, standard_twins
 from rows import Row
 
-FAMILIES = ("cam", "tokens", "gradients", "propagation", "perturbation")
+FAMILIES = ("cam", "tokens", "video", "gradients", "propagation", "perturbation")
 
 
 def main() -> int:
