@@ -26,7 +26,8 @@ package struct PreprocessingCheck: Sendable {
             guard numbers.count == pass.tape.shape(pass.plan.input).count else {
                 throw ExplainError(
                     .input,
-                    "\(picture.name): The picture has another size after preprocessing than the network takes.")
+                    "\(picture.name): The picture has another size after preprocessing than the network takes."
+                )
             }
             try pass.feed(numbers)
             try pass.forward()

@@ -119,11 +119,17 @@ package struct Network: Sendable {
         if let bad = fileDims.compactMap({ $0 }).first(where: { $0 < 1 || $0 > 1 << 20 }) {
             throw fail(.invalid, "The input “\(shortened(input.name))” has a dimension of \(bad).")
         }
-        outputName = try interface.scores(of: graph, path: model.path).name
+        let scoreOutput = try interface.scores(of: graph, path: model.path).name
+        outputName = scoreOutput
         let branches = try DecidedGraph(model, output: outputName, interface: interface, limits: limits)
         graph = branches.graph
         // What the scores do not depend on may need what is not there: other inputs, operators that are not supported.
-        let (needed, reads) = NetworkInterface.ancestors(of: outputName, in: graph)
+        let (needed, reads) = NetworkInterface.ancestors(of: scoreOutput, in: graph)
+        let others = graph.outputs.reduce(into: Set<Int>()) { all, output in
+            if output.name != scoreOutput {
+                all.formUnion(NetworkInterface.ancestors(of: output.name, in: graph).nodes)
+            }
+        }
         let unfed = Set(graph.inputs.map(\.name)).subtracting(interface.given.keys).subtracting([input.name])
         if let missing = graph.inputs.first(where: { unfed.contains($0.name) && reads.contains($0.name) }) {
             throw fail(
@@ -217,7 +223,8 @@ package struct Network: Sendable {
                         parameters: node.inputs.compactMap { graph.initializers[$0]?.elementCount }.reduce(
                             0, +), statedModules: node.modules))
             } catch let error as OperatorError where error.isUnsupported {
-                if needed.contains(place) {
+                // What only other outputs need may be missing.
+                if needed.contains(place) || !others.contains(place) {
                     problems.append((node, "\(error)"))
                 } else {
                     absent.formUnion(node.outputs.filter { !$0.isEmpty })

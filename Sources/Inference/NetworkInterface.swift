@@ -56,8 +56,9 @@ package struct NetworkInterface: Sendable {
         if open.count == 1 { return first }
         let images = open.filter { $0.dims?.count == 4 }
         guard images.count == 1 else {
-            throw fail(
-                "The network has \(open.count) inputs (\(described(open))), of which \(images.isEmpty ? "none" : "several") could be the picture; "
+            throw NetworkError(
+                .unsupported,
+                "\(path): The network has \(open.count) inputs (\(described(open))), of which \(images.isEmpty ? "none" : "several") could be the picture; "
                     + "name it with --input NAME, and give the others with --input NAME=FILE.npy.")
         }
         return images[0]

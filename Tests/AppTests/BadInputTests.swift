@@ -59,7 +59,7 @@ import Testing
         Case("one.png --model small.onnx --output text.png/below", 10, "text.png"),
         Case(
             "one.png --model small.onnx --preprocess nonsense", 11, "nonsense",
-            "imagenet, lite, caffe, tf, none"),
+            "imagenet, lite, caffe, tf, kinetics, none"),
         Case("one.png --model small.onnx --preprocess text.png", 11, "text.png"),
         Case("one.png --model small.onnx --preprocess own.json", 11, "own.json", "20×28", "32×32"),
         Case("one.png --model small.onnx --labels missing.txt", 11, "missing.txt", "no such file"),

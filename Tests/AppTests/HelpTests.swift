@@ -36,7 +36,8 @@ import Testing
 
     static let
         model = [
-            "--model", "--preprocess", "--labels", "--frames", "--verbose", "--memory-limit", "--work-limit",
+            "--model", "--preprocess", "--size", "--labels", "--score-output", "--frames", "--verbose",
+            "--memory-limit", "--work-limit",
         ],
         device = ["--device", "--threads", "--kernels"]
     static let method = [
@@ -47,17 +48,19 @@ import Testing
         (
             "explain",
             model + device + method + [
-                "--video", "--batch", "--output", "--overlay", "--force", "--quiet", "--json", "<image>",
+                "--input", "--video", "--batch", "--output", "--overlay", "--force", "--quiet", "--json",
+                "<image>",
             ]
         ),
-        ("classify", model + device + ["--video", "--batch", "--quiet", "--json", "<image>"]),
-        ("layers", model + ["--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
+        ("classify", model + device + ["--input", "--video", "--batch", "--quiet", "--json", "<image>"]),
+        ("check", model + device + ["--input", "--json", "<model|image>"]),
+        ("layers", model + ["--input", "--tree", "--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
         (
             "run",
             model + device + ["--input", "--output", "--outputs", "--gradient", "--wrt", "--force", "--json"]
         ),
-        ("verify", model + ["--device", "--threads", "--method", "--json", "<image>"]),
+        ("verify", model + ["--input", "--device", "--threads", "--method", "--json", "<image>"]),
         (
             "bench",
             model + device + method + [
@@ -96,7 +99,7 @@ import Testing
 
         EXIT CODES
           0   everything worked
-          1   `verify` found a difference
+          1   `verify` found a difference, or `check` something to look at
           2   some images failed, others succeeded
           3   an image or an array is missing, broken, or not what it should be
           4   a model is missing, broken, or contradicts itself
@@ -121,6 +124,8 @@ import Testing
           explain (default)       Explain photographs: heat maps, overlays, and what
                                   the network says.
           classify                Print the five most probable classes of photographs.
+          check                   Say everything about a network in one go, and what is
+                                  in its way.
           layers                  List a network's layers, and the one that is
                                   explained by default.
           devices                 List the devices that can compute.

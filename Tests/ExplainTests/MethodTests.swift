@@ -37,6 +37,9 @@ private func symmetricNetwork() -> ONNXBuilder {
     return builder
 }
 
+/// Methods that explain a network without attention; those of attention have tests of their own.
+private let convolutional = ExplainerList.all.filter { $0.family != .attention }.map { $0.name }
+
 private func explain(
     _ builder: ONNXBuilder, _ pictures: [[Float]], _ change: (inout Options) -> Void
 ) throws -> [ImageExplanation] {
@@ -65,12 +68,12 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
     /// Fewer samples than people take.
     private static let mostVariants = 20
     /// Those that draw no samples. Deconvnet goes back to units that are off, where a pool takes the first of several zeros.
-    private static let sampleless = ExplainerList.all.filter {
+    private static let sampleless = ExplainerList.all.filter { $0.family != .attention }.filter {
         (!$0.asksManyTimes || $0.name == ScoreCAM.name || $0.name == IntegratedGradients.name)
             && $0.name != Deconvnet.name
     }.map { $0.name }
 
-    @Test(arguments: Options.methods)
+    @Test(arguments: convolutional)
     func bitsDependOnNeitherDeviceNorBatch(_ method: String) throws {
         let pictures = pictures(3)
         func found(_ batch: Int, _ device: Device) throws -> [ImageExplanation] {
@@ -98,7 +101,7 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
     }
 
     /// No NaN, a title, and what it says of itself is true of its numbers.
-    @Test(arguments: Options.methods)
+    @Test(arguments: convolutional)
     func saysWhatItIs(_ method: String) throws {
         let type = try ExplainerList.named(method)
         for image in try explain(
@@ -139,7 +142,7 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
 
     /// Those whose map is linear in what is explained: of class activation maps CAM alone. Guided backpropagation and its kin cut off a part of
     /// what comes back.
-    private static let linear = ExplainerList.all.filter {
+    private static let linear = ExplainerList.all.filter { $0.family != .attention }.filter {
         $0.sign == .evidence && $0.isClassSpecific && ($0.family != .activation || $0.name == CAM.name)
             && ![GuidedBackpropagation.name, Deconvnet.name, GuidedGradCAM.name].contains($0.name)
     }.map { $0.name }
@@ -159,7 +162,7 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
     }
 
     /// The mean of the maps of the picture and of the mirrored picture, mirrored back.
-    @Test(arguments: Options.methods)
+    @Test(arguments: convolutional)
     func averagedOverVersions(_ method: String) throws {
         func mirror(_ x: [Float], _ width: Int) -> [Float] {
             stride(from: 0, to: x.count, by: width).flatMap { x[$0..<$0 + width].reversed() }
@@ -200,7 +203,7 @@ private func close(_ a: [Float], _ b: [Float], within tolerance: Float) -> Bool 
     }
 
     /// A network in which no map could lie on any layer: methods that need none work, others are refused.
-    @Test(arguments: Options.methods)
+    @Test(arguments: convolutional)
     func withoutLayers(_ method: String) throws {
         var builder = ONNXBuilder(name: "linear")
         var random = SeededRandom("linear")

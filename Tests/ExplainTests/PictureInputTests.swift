@@ -1,13 +1,12 @@
 // How pictures are prepared if nobody says it, at which size, and whether that looks right.
 
+import Explain
 import Imaging
 import Inference
 import Kernels
 import ONNX
 import TestSupport
 import Testing
-
-import Explain
 
 @Suite struct PictureInputTests {
     /// Mean colours as scores, after what `body` puts in front.

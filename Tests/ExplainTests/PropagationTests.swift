@@ -474,7 +474,8 @@ private func picture(_ name: String, _ count: Int) -> [Float] {
             }
         }
         #expect(
-            try message([:]) { $0.node("Softmax", [$0.conv("x", 3, 3)], ["axis": 1]) }.contains("Softmax"))
+            try message([:]) { $0.node("LogSoftmax", [$0.conv("x", 3, 3)], ["axis": 1]) }.contains(
+                "LogSoftmax"))
         #expect(try message(["first": "z-box"]) { $0.conv($0.relu("x"), 3, 3) }.contains("z-box"))
         #expect(try message(["dense": "z-box"]) { $0.conv("x", 3, 3) }.contains("z-box"))
         #expect(try message(["composite": "best"]) { $0.conv("x", 3, 3) }.contains("epsilon-plus"))

@@ -106,7 +106,7 @@ import Testing
             name: "outer")
         n.output(n.node("Flatten", [n.node("GlobalAveragePool", ["chosen"])]))
         let network = try Network(n.model())
-        #expect(network.nodes.map(\.name).prefix(1) == ["outer/inner/Relu_t"])
+        #expect(network.nodes.map(\.name).prefix(1) == ["outer/inner/outer/Relu_t"])
     }
 
     @Test func malformedBranches() throws {

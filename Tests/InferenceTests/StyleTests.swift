@@ -111,7 +111,8 @@ import Testing
             let alone = try network.run(
                 Array(all[i * size..<(i + 1) * size]), dims: [1, 3, 14, 14], outputs: names, gradient: 3,
                 on: device)
-            for (a, b) in zip(together, alone) {
+            // What is known from shapes alone is no picture's.
+            for (a, b) in zip(together, alone) where a.shape.dims.first == 5 && b.shape.dims.first == 1 {
                 let part = a.values.count / 5
                 #expect(
                     bitDifference(Array(a.values[i * part..<(i + 1) * part]), b.values) == nil,

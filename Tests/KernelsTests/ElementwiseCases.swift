@@ -242,11 +242,14 @@ extension Cases {
                     .activation([4], .exactly([-1, 1, 1, 3]))
                 ) {
                     let y = f($0, $1)
-                    return abs(y) > Double(large) ? .nan : y
+                    return abs(y) >= Double(large) ? .nan : y
                 }.stating([0: .integer, 1: .integer]))
         }
         for inputs in [[x], [x, y, [4]], [[3], [2, 3], [1, 1, 1]]] as [[[Int]]] {
-            let all = inputs.map { OperatorCase.Input.activation($0, .distinct) }
+            // No two numbers alike, nor of two inputs.
+            let all = inputs.enumerated().map {
+                OperatorCase.Input.activation($1, .between(Float($0) * 0.3, Float($0) * 0.3 + 1))
+            }
             cases.append(
                 OperatorCase("Max", all) {
                     $0.dropFirst().reduce([$0[0]!]) { [Reference.binary($0[0], $1!, max)] }

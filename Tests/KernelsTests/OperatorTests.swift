@@ -163,6 +163,8 @@ import Testing
                     try inputs.map { input in
                         try input.map { Tensor($0.shape.dims, try $0.floats().map(Double.init)) }
                     })
+                // A case whose numbers are chosen for that stands for those alone.
+                guard !exact.contains(where: { $0.values.contains(where: \.isNaN) }) else { continue }
                 try #require(folded.count == exact.count)
                 for (a, b) in zip(folded, exact) {
                     #expect(a.shape.dims == b.dims, "\(test.testDescription)")
@@ -235,7 +237,8 @@ import Testing
         for i in got.indices {
             let error = abs(Double(got[i]) - exact.values[i])
             let allowed = exact.magnitudes[i] * 0x1p-24 + 0x1p-149
-            let ratio = error == 0 || Double(got[i]) == exact.values[i] ? 0 : error / allowed
+            let isSame = Double(got[i]) == exact.values[i] || got[i].isNaN && exact.values[i].isNaN
+            let ratio = error == 0 || isSame ? 0 : error / allowed
             if !(ratio <= worst) { (worst, at) = (ratio.isNaN ? .infinity : ratio, i) }
         }
         #expect(
@@ -268,6 +271,8 @@ import Testing
         let count = got.count
         let elements = count <= 40 ? Array(0..<count) : (0..<16).map { _ in random.index(below: count) }
         let slopes = elements.map { e in slope { $0 == e ? 1 : 0 } }
+        // Where the score itself is no number, neither are differences.
+        if slopes.contains(where: \.isNaN) { return }
         let largest = max(got.map { abs(Double($0)) }.max() ?? 0, 1e-3)
         for (e, exact) in zip(elements, slopes) where !(abs(Double(got[e]) - exact) <= 2e-5 * largest) {
             Issue.record(

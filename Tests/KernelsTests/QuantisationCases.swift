@@ -400,16 +400,19 @@ extension Cases {
                     }))
             cases.append(
                 elementwise(
-                    "QLinearLeakyRelu", ["alpha": .float(0.125)], [3, 50], signed: signed,
-                    { $0 < 0 ? 0.125 * $0 : $0 }, { $0 < 0 ? 0.125 : 1 }))
-            cases.append(
+                    "QLinearLeakyRelu", ["alpha": .float(0.1)], [3, 50], signed: signed,
+                    { $0 < 0 ? 0.1 * $0 : $0 }, { $0 < 0 ? Double(Float(0.1)) : 1 }))
+            var sigmoid =
                 elementwise(
                     "QLinearSigmoid", [:], [2, 5, 4, 4], signed: signed,
                     { Float(1 / (1 + Double.exp(-Double($0)))) },
                     { x in
                         let s = 1 / (1 + Double.exp(-x))
                         return s * (1 - s)
-                    }))
+                    })
+            // The slope is that of the whole number that is stored, up to half a step from the sigmoid itself.
+            sigmoid.tolerance = 2e6
+            cases.append(sigmoid)
         }
         var concat = OperatorCase(
             "QLinearConcat", "", ["axis": .int(1)],

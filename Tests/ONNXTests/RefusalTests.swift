@@ -58,13 +58,13 @@ import Testing
         expect(failure(builder), .malformed, "IR version")
         builder = smallModel()
         builder.wire.opsetImport = []
-        expect(failure(builder), .unsupportedOpset, "7 to 22")
+        expect(failure(builder), .unsupportedOpset, "7 to 24")
         builder.opset(1, domain: "ai.onnx.ml")
         expect(failure(builder), .unsupportedOpset)
         builder.opset(6)
-        expect(failure(builder), .unsupportedOpset, "opset 6", "7 to 22")
-        builder.wire.opsetImport[1].version = 23
-        expect(failure(builder), .unsupportedOpset, "opset 23")
+        expect(failure(builder), .unsupportedOpset, "opset 6", "7 to 24")
+        builder.wire.opsetImport[1].version = 25
+        expect(failure(builder), .unsupportedOpset, "opset 25")
         builder.wire.opsetImport[1].version = 7
         #expect(failure(builder) == nil)
         builder.opset(8)

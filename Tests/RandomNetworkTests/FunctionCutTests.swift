@@ -99,7 +99,9 @@ import Testing
             func results(_ network: Network, _ names: [String]) throws -> [String: [UInt32]] {
                 let picture = picture(number, network)
                 let values = try network.run(
-                    picture, dims: network.inputShape(batch: 1).dims, outputs: names,
+                    picture,
+                    dims: [1] + network.model.graph.inputs[0].dims!.dropFirst().map { $0.size ?? 12 },
+                    outputs: names,
                     on: .cpu(CPU(threads: 1)))
                 return Dictionary(values.map { ($0.name, $0.values.map(\.bitPattern)) }) { a, _ in a }
             }

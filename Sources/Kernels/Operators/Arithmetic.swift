@@ -1,6 +1,6 @@
 // Sums, differences, products, quotients, remainders, powers and extremes of tensors that broadcast.
 //
-// Whole numbers that a network computes are binary32, exact up to 2^24. What exceeds that is NaN, which is not known, and so is all that is
+// Whole numbers that a network computes are binary32, exact below 2^24. What reaches that is NaN, which is not known, and so is all that is
 // computed from it: never another number.
 
 import CMicrokernels

@@ -441,7 +441,8 @@ extension Tape {
             case .whole: return sums
             default:
                 throw OperatorError(
-                    unsupported: "casts integers of 32 bits to anything but real numbers, which is not supported")
+                    unsupported:
+                        "casts integers of 32 bits to anything but real numbers, which is not supported")
             }
         }
         let (from, x) = (meaning(operand), try wholeValue(operand))
