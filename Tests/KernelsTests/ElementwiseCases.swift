@@ -242,7 +242,8 @@ extension Cases {
                     .activation([4], .exactly([-1, 1, 1, 3]))
                 ) {
                     let y = f($0, $1)
-                    return abs(y) >= Double(large) ? .nan : y
+                    // An extreme is one of what is there already.
+                    return abs(y) >= Double(large) && name != "Max" && name != "Min" ? .nan : y
                 }.stating([0: .integer, 1: .integer]))
         }
         for inputs in [[x], [x, y, [4]], [[3], [2, 3], [1, 1, 1]]] as [[[Int]]] {
@@ -360,7 +361,9 @@ extension Cases {
             cast(9, [37], .whole(-1, 1)) { $0 != 0 ? 1 : 0 }.stating([0: .integer]),
             cast(9, [3], .exactly([.nan, .infinity, 0x1p-149])) { _ in 1 },
             cast(6, [5, 7, 3, 4], .uniform(9), cut), cast(7, [37], .uniform(1000), cut),
-            cast(7, [4], .exactly([0x1p24, 0x1.000002p24, .nan, -.infinity])) { $0 == 0x1p24 ? $0 : .nan },
+            cast(7, [4], .exactly([0x1.fffffep23, 0x1p24, .nan, -.infinity])) {
+                $0 == 0x1.fffffep23 ? $0 : .nan
+            },
             cast(1, [37], .whole(-9, 9)) { $0 }.stating([0: .integer]),
             cast(1, [37], .whole(0, 1)) { $0 }.stating([0: .boolean]),
             cast(7, [37], .whole(0, 1)) { $0 }.stating([0: .boolean]),

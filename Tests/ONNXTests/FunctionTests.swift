@@ -116,7 +116,7 @@ import Testing
                 "\($0.opType)(\($0.inputs.joined(separator: " "))) → \($0.outputs.joined(separator: " "))"
             }
             .enumerated().filter { $0.offset != 1 && $0.offset != 2 }.map(\.element)
-                == ["Abs(x) → t", "Neg(u) → two/if/two/t", "If(two/if/two/t k) → y"])
+                == ["Abs(x) → t", "Neg(u) → two/if/two/t.2", "If(two/if/two/t.2 k) → y"])
         #expect(
             taken.nodes[2].outputs == ["u"] && taken.nodes[2].opType == "Abs"
                 && taken.nodes[1].inputs == ["t"])
