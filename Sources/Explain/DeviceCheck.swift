@@ -92,22 +92,14 @@ package final class DeviceCheck {
         } catch let error as ExplainError where error.kind == .layer {
             // No map could lie on any; methods that need none are left.
         }
-        let shown = model.showing(layers + (layers.isEmpty ? [] : try model.stages()))
-        self.methods = try methods.filter { try DeviceCheck.applies($0, to: shown, layers) }
+        // A method that this network is too small for, say, is no matter of devices.
+        let types = try methods.map(ExplainerList.named)
+        let shown = try model.showing(layers, for: types)
+        self.methods = try types.filter {
+            try ExplanationSession.MadeMethod.refusal($0, shown, layers: layers) == nil
+        }.map { $0.name }
         values = try pictures.prefix(2).flatMap { try model.tensor($0) }
         expected = try DeviceCheck.explain(model, pictures, reference, self.methods, batch: 1)
-    }
-
-    /// A method that this network is too small for, say, is no matter of devices.
-    private static func applies(_ method: String, to model: Model, _ layers: [Layer]) throws -> Bool {
-        let type = try ExplainerList.named(method)
-        guard !layers.isEmpty || type.layers == .none else { return false }
-        do {
-            _ = try ExplanationSession.MadeMethod(type, model, layers: layers, Options())
-            return true
-        } catch let error as ExplainError where error.kind == .method {
-            return false
-        }
     }
 
     private static func explain(

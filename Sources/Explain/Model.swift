@@ -395,10 +395,12 @@ public struct Model: Sendable {
         return nil
     }
 
-    /// The same model, in which layers of tokens are there as grids.
-    package func showing(_ layers: [Layer]) -> Model {
+    /// The same model, in which layers of tokens are there as grids: those that were chosen, and those that methods of several layers take
+    /// beside a single one.
+    func showing(_ layers: [Layer], for methods: [any Explainer.Type]) throws -> Model {
+        let others = try layers.count == 1 && methods.contains { $0.layers == .together } ? stages() : []
         var model = self
-        model.network = network.showing(layers)
+        model.network = network.showing(layers + others)
         return model
     }
 

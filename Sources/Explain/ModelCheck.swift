@@ -218,16 +218,16 @@ package struct ModelCheck: Sendable {
     private mutating func methods(_ model: Model, _ options: Options) {
         var left: [(name: String, why: String)] = []
         let layers = (try? model.layers(named: options.layer).map(\.layer)) ?? []
-        let shown = model.showing(layers + (layers.isEmpty ? [] : (try? model.stages()) ?? []))
-        for type in ExplainerList.all {
-            do {
-                guard !layers.isEmpty || type.layers == .none else {
-                    throw ExplainError(.layer, "There is no layer for it.")
+        do {
+            let shown = try model.showing(layers, for: ExplainerList.all)
+            for type in ExplainerList.all {
+                if let error = try ExplanationSession.MadeMethod.refusal(type, shown, layers: layers, options)
+                {
+                    left.append((type.name, error.description))
                 }
-                _ = try ExplanationSession.MadeMethod(type, shown, layers: layers, options)
-            } catch {
-                left.append((type.name, "\(ExplainError(error, .method))"))
             }
+        } catch {
+            return fail("methods", error)
         }
         let all = ExplainerList.all.count
         add("methods", "\(all - left.count) of \(all)")

@@ -94,6 +94,22 @@ public final class ExplanationSession {
             }
             (self.type, explainers, settings) = (type, made.map(\.method), made[0].settings)
         }
+
+        /// Why a method cannot be applied; nil if it can.
+        /// - Parameter model: shows the layers.
+        static func refusal(
+            _ type: any Explainer.Type, _ model: Model, layers: [Layer], _ options: Options = Options()
+        ) throws -> ExplainError? {
+            guard !layers.isEmpty || type.layers == .none else {
+                return ExplainError(.layer, "There is no layer for it.")
+            }
+            do {
+                _ = try MadeMethod(type, model, layers: layers, options)
+                return nil
+            } catch let error as ExplainError where error.kind == .method {
+                return error
+            }
+        }
     }
 
     /// Plans, loads the weights onto the device, and builds its programs (OpenCL: seconds the first time,
@@ -124,10 +140,7 @@ public final class ExplanationSession {
         let device = try? opened.get().device
         let wanted = device?.batch(max(1, options.batch)) ?? 1
         let explained = choices.map(\.layer)
-        // Methods of several layers may take others beside those that are chosen.
-        let others =
-            try types.contains { $0.layers == .together } && explained.count == 1 ? model.stages() : []
-        let model = model.showing(explained + others)
+        let model = try model.showing(explained, for: types)
         self.model = model
         var methods: [MadeMethod] = []
         var leftOut: [(type: any Explainer.Type, error: ExplainError)] = []

@@ -37,7 +37,7 @@ struct TakenBranch: UnaryOperator {
     }
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         guard inputs.count == 2, let x = inputs[0] else { throw OperatorError("lacks its input") }
-        if case .host(let condition)? = inputs[1] { try check(condition) } else { try check(nil) }
+        try check(inputs[1]?.constant)
         return [x]
     }
     func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value { dy }

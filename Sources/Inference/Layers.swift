@@ -1,6 +1,7 @@
 // The layers of a network as people see them, and the one that is explained by default.
 
 import Kernels
+import Synchronization
 import Text
 
 /// A row of `app layers`.
@@ -54,12 +55,30 @@ package struct LayerChoice: Sendable {
     package init(layer: Layer, reason: String) { (self.layer, self.reason) = (layer, reason) }
 }
 
+/// The layers of a network at the sizes that somebody asked for: to find them, the whole network is walked.
+final class KnownLayers: Sendable {
+    private let known = Mutex<[[Int?]: [Layer]]>([:])
+
+    func layers(height: Int?, width: Int?, _ find: () throws -> [Layer]) rethrows -> [Layer] {
+        if let layers = known.withLock({ $0[[height, width]] }) { return layers }
+        let layers = try find()
+        known.withLock { $0[[height, width]] = layers }
+        return layers
+    }
+}
+
 extension Network {
     /// All layers, in the order in which they run.
     package func layers(height: Int? = nil, width: Int? = nil) throws -> [Layer] {
+        try knownLayers.layers(height: height, width: width) {
+            try findLayers(height: height, width: width)
+        }
+    }
+
+    private func findLayers(height: Int?, width: Int?) throws -> [Layer] {
         let names = nodes.flatMap(\.outputs).filter { !$0.isEmpty }
         let plan = try Planner(self, batch: 1, height: height, width: width, stored: Set(names), sketch: true)
-        let positions = try positions(height: height, width: width)
+        let positions = try positions(plan)
         let volumes = takesVideos ? volumes(plan) : [:]
         let everyWay = valuesOnEveryWay(cellsEnd: positions?.endsInExtraTokens ?? false)
         var layers: [Layer] = []

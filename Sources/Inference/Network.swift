@@ -78,6 +78,8 @@ package struct Network: Sendable {
     private let shares: [MemoryBudget.Share]
     /// The index of the node that makes each value.
     private(set) var producers: [String: Int]
+    /// Those of the network as it was read: to show layers as grids (`showing`) adds none.
+    let knownLayers = KnownLayers()
 
     /// - Parameter interface: which input is the picture, and which output has the scores.
     /// - Throws: `NetworkError` with one sentence; for unsupported operators it lists all of them.

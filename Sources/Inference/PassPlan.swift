@@ -126,7 +126,7 @@ package struct PassPlan: Sendable {
 
         known = Dictionary(
             uniqueKeysWithValues: spec.stored.sorted().compactMap { name in
-                if case .host(let tensor)? = plan.operand(name) { (name, tensor) } else { nil }
+                plan.operand(name)?.constant.map { (name, $0) }
             })
 
         // First what needs no score, with the forward pass; then, once for each score, what does.

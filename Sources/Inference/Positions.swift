@@ -38,12 +38,9 @@ extension Network {
     }
 
     /// nil where all values of rank 4 are images, as far as operators tell.
-    /// - Throws: what planning the network throws.
-    func positions(height: Int? = nil, width: Int? = nil) throws -> Positions? {
+    /// - Parameter plan: with the shapes of all values.
+    func positions(_ plan: Planner) throws -> Positions? {
         guard mayHoldTokens, inputDims.count == 4 else { return nil }
-        let plan = try Planner(
-            self, batch: inputDims[0] ?? 1, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
-            sketch: true)
         var walk = PositionWalk(self, plan)
         for i in path(from: [inputName]) { walk.take(nodes[i]) }
         return try walk.found()

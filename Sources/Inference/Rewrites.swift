@@ -322,9 +322,7 @@ extension Planner {
     }
 
     fileprivate mutating func foldShapes(_ node: NetworkNode, _ inputs: [Operand?]) throws -> Bool {
-        let hosts = inputs.map { operand -> HostTensor? in
-            if case .host(let tensor)? = operand { tensor } else { nil }
-        }
+        let hosts = inputs.map { $0?.constant }
         guard zip(inputs, hosts).allSatisfy({ $0 == nil || $1 != nil }), !inputs.isEmpty else { return false }
         // A few numbers are as those of shapes, real ones too: shapes may follow from them.
         let few = 4096

@@ -79,8 +79,8 @@ package struct BatchNormalization: FusingOperator, UnaryOperator {
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         // Before operator set 14 there is no mode, but outputs that only training has.
         if outputs > 1, !hasMode {
-            let hosts = inputs.map { if case .host(let tensor)? = $0 { tensor } else { nil as HostTensor? } }
-            if hosts.first.map({ $0 != nil }) ?? false {
+            let hosts = inputs.map { $0?.constant }
+            if let first = hosts.first, first != nil {
                 return [.host(try standardised(hosts, within: tape.limits))]
             }
         }

@@ -15,7 +15,7 @@ private func strides(of tensor: HostTensor, broadcastTo shape: Shape, _ what: St
 }
 
 /// What normalisations over the last axes share.
-private struct LayerRows: Sendable {
+struct LayerRows: Sendable {
     let axis: Int, epsilon: Float, isCentred: Bool
 
     init(_ attributes: Attributes, isCentred: Bool, epsilon: Float = 1e-5) throws {
@@ -199,7 +199,7 @@ package struct SimplifiedLayerNormalization: Operator {
 }
 
 /// What the normalisations of a sum share, which ONNX Runtime's optimiser makes. They have the outputs y, mean, inverse deviation, sum.
-private struct SkippedRows: Sendable {
+struct SkippedRows: Sendable {
     let layer: LayerRows
     /// Which inputs hold the bias of the normalisation, if it has one, and that of the sum.
     let bias: Int?, term: Int
@@ -246,17 +246,14 @@ private struct SkippedRows: Sendable {
     }
 }
 
-package struct SkipLayerNormalization: Operator {
-    package static let name = "SkipLayerNormalization"
-    package static let domain = "com.microsoft"
-    package static let formula = "LayerNormalization of the sum of two inputs and a bias, over the last axis"
-    package static func arity(opset: Int) -> Arity { Arity(inputs: 5, outputs: 4) }
-    package let gradientNeeds: GradientNeeds = .inputs
-    private let rows: SkippedRows
-    package init(_ attributes: Attributes) throws {
-        rows = SkippedRows(
-            layer: try LayerRows(attributes, isCentred: true, epsilon: 1e-12), bias: 3, term: 4)
-    }
+/// What both forms share.
+protocol Skipping: Operator {
+    var rows: SkippedRows { get }
+}
+
+extension Skipping {
+    package static var domain: String { "com.microsoft" }
+    package var gradientNeeds: GradientNeeds { .inputs }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try rows.forward(&tape, inputs, outputs: outputs)
     }
@@ -265,23 +262,26 @@ package struct SkipLayerNormalization: Operator {
     ) throws -> [Value?] { try rows.vjp(&tape, node, cotangents: cotangents, wanted: wanted) }
 }
 
-package struct SkipSimplifiedLayerNormalization: Operator {
+package struct SkipLayerNormalization: Skipping {
+    package static let name = "SkipLayerNormalization"
+    package static let formula = "LayerNormalization of the sum of two inputs and a bias, over the last axis"
+    package static func arity(opset: Int) -> Arity { Arity(inputs: 5, outputs: 4) }
+    let rows: SkippedRows
+    package init(_ attributes: Attributes) throws {
+        rows = SkippedRows(
+            layer: try LayerRows(attributes, isCentred: true, epsilon: 1e-12), bias: 3, term: 4)
+    }
+}
+
+package struct SkipSimplifiedLayerNormalization: Skipping {
     package static let name = "SkipSimplifiedLayerNormalization"
-    package static let domain = "com.microsoft"
     package static let formula = "RMSNormalization of the sum of two inputs and a bias, over the last axis"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 4, outputs: 4) }
-    package let gradientNeeds: GradientNeeds = .inputs
-    private let rows: SkippedRows
+    let rows: SkippedRows
     package init(_ attributes: Attributes) throws {
         rows = SkippedRows(
             layer: try LayerRows(attributes, isCentred: false, epsilon: 1e-12), bias: nil, term: 3)
     }
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        try rows.forward(&tape, inputs, outputs: outputs)
-    }
-    package func vjp(
-        _ tape: inout Tape, _ node: LoweredNode, cotangents: [Value?], wanted: Set<Int>
-    ) throws -> [Value?] { try rows.vjp(&tape, node, cotangents: cotangents, wanted: wanted) }
 }
 
 // MARK: Channels

@@ -141,6 +141,9 @@ package enum Operand: Sendable {
     case host(HostTensor)
     /// A value that was never stored, because the step that would have made it does more.
     case fused(Shape)
+
+    /// The constant that it is; nil if it is none.
+    package var constant: HostTensor? { if case .host(let tensor) = self { tensor } else { nil } }
 }
 
 extension Tape {

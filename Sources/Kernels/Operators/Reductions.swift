@@ -307,7 +307,7 @@ package struct ReduceLogSumExp: ReductionOperator {
 // MARK: Choices
 
 /// What ArgMax and ArgMin share.
-private struct Choice: Sendable {
+struct Choice: Sendable {
     let axis: Int, keepDims: Bool, last: Bool, smallest: Bool
 
     init(_ attributes: Attributes, smallest: Bool) throws {
@@ -361,14 +361,14 @@ private struct Choice: Sendable {
     }
 }
 
-package struct ArgMax: Operator {
-    package static let name = "ArgMax"
-    package static let formula =
-        "which number along an axis is the largest: the first of equals, or the last; NaN before any"
-    package static let hasGradient = false
-    package static let accepts: Set<Meaning> = [.real, .integer]
-    private let choice: Choice
-    package init(_ attributes: Attributes) throws { choice = try Choice(attributes, smallest: false) }
+/// What ArgMax and ArgMin share.
+protocol Choosing: Operator {
+    var choice: Choice { get }
+}
+
+extension Choosing {
+    package static var hasGradient: Bool { false }
+    package static var accepts: Set<Meaning> { [.real, .integer] }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { .integer }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         try choice.fold(inputs, within: limits)
@@ -378,21 +378,20 @@ package struct ArgMax: Operator {
     }
 }
 
-package struct ArgMin: Operator {
+package struct ArgMax: Choosing {
+    package static let name = "ArgMax"
+    package static let formula =
+        "which number along an axis is the largest: the first of equals, or the last; NaN before any"
+    let choice: Choice
+    package init(_ attributes: Attributes) throws { choice = try Choice(attributes, smallest: false) }
+}
+
+package struct ArgMin: Choosing {
     package static let name = "ArgMin"
     package static let formula =
         "which number along an axis is the smallest: the first of equals, or the last; NaN before any"
-    package static let hasGradient = false
-    package static let accepts: Set<Meaning> = [.real, .integer]
-    private let choice: Choice
+    let choice: Choice
     package init(_ attributes: Attributes) throws { choice = try Choice(attributes, smallest: true) }
-    package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { .integer }
-    package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
-        try choice.fold(inputs, within: limits)
-    }
-    package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
-        try choice.forward(&tape, inputs)
-    }
 }
 
 package struct TopK: Operator {
