@@ -89,13 +89,10 @@ struct Preparation: Sendable {
             }
             single.writeMemoryOrder(values, to: room.baseAddress!)
             return PreparedPicture()
+        // A network that takes none refuses it there.
         case .video,
             .file where model.network.takesVideos:
             return try prepareVideo(picture, into: room)
-        case .video(_, let name):
-            throw ExplainError(
-                .input, "\(name): This is a video, and the network takes pictures; name them without --video."
-            )
         case .file(let path):
             // Held until the view is there, which is all that stays.
             var held: PictureMemory.Room?
