@@ -27,9 +27,10 @@ GRAD_CAM, TORCHCAM, SKLEARN = package("grad-cam"), package("torchcam"), package(
 FORMULA = f"formula, {package('torch')}"
 
 
-def pytorch_grad_cam(kind: type[pgc.base_cam.BaseCAM], check: Check, twin: Twin, index: int, layer: nn.Module) -> np.ndarray:
-    """Their map before it is scaled and enlarged."""
-    cam = kind(model=twin.module, target_layers=[layer])
+def pytorch_grad_cam(kind: type[pgc.base_cam.BaseCAM], twin: Twin, x: torch.Tensor, index: int, layer: nn.Module,
+                     reshape: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
+    """Their map of x before it is scaled and enlarged. Tokens need `reshape`, which makes [N, C, H, W] of them."""
+    cam = kind(model=twin.module, target_layers=[layer], reshape_transform=reshape)
     cam.batch_size = 16
     kept = {}
     original = cam.get_cam_image
@@ -39,7 +40,7 @@ def pytorch_grad_cam(kind: type[pgc.base_cam.BaseCAM], check: Check, twin: Twin,
         return kept["map"]
 
     cam.get_cam_image = keep
-    cam(input_tensor=check.input.clone().requires_grad_(True), targets=[ClassifierOutputTarget(index)])
+    cam(input_tensor=x.clone().requires_grad_(True), targets=[ClassifierOutputTarget(index)])
     cam.activations_and_grads.release()
     return kept["map"][0]
 
@@ -77,7 +78,7 @@ def gradients(check: Check, twin: Twin, index: int, ours: Callable, activation: 
 
     def theirs(kind: type[pgc.base_cam.BaseCAM]) -> np.ndarray:
         # Theirs are cut off at 0 later.
-        return np.maximum(pytorch_grad_cam(kind, check, twin, index, twin.features), 0)
+        return np.maximum(pytorch_grad_cam(kind, twin, check.input, index, twin.features), 0)
 
     for method, kind in (("gradcam", pgc.GradCAM), ("xgradcam", pgc.XGradCAM), ("hirescam", pgc.HiResCAM),
                          ("elementwise-gradcam", pgc.GradCAMElementWise), ("layercam", pgc.LayerCAM), ("ablationcam", pgc.AblationCAM)):
@@ -167,14 +168,14 @@ def components(check: Check, twin: Twin, index: int, ours: Callable, activation:
 
     for method, kind in (("eigencam", pgc.EigenCAM), ("eigengradcam", pgc.EigenGradCAM)):
         found = ours(method)
-        yield row(method, GRAD_CAM, twin.name, found, same_sign(pytorch_grad_cam(kind, check, twin, index, twin.features), found))
+        yield row(method, GRAD_CAM, twin.name, found, same_sign(pytorch_grad_cam(kind, twin, check.input, index, twin.features), found))
 
     cells = activation.flatten(1).T.double().numpy()
     cells -= cells.mean(0)
     found = ours("kpcacam")
     component = KernelPCA(1, kernel="sigmoid").fit_transform(cells)[:, 0].reshape(found.shape)
     yield row("kpcacam", SKLEARN, twin.name, found, same_sign(component, found))
-    yield row("kpcacam", GRAD_CAM, twin.name, found, same_sign(pytorch_grad_cam(pgc.KPCA_CAM, check, twin, index, twin.features), found))
+    yield row("kpcacam", GRAD_CAM, twin.name, found, same_sign(pytorch_grad_cam(pgc.KPCA_CAM, twin, check.input, index, twin.features), found))
 
 
 def others(check: Check, twin: Twin, index: int, ours: Callable, activation: torch.Tensor) -> Iterator[Row]:
@@ -195,7 +196,7 @@ def others(check: Check, twin: Twin, index: int, ours: Callable, activation: tor
         return low + (high - low) * uniforms(size[1], 0, RANDOM_STREAM)[None]
 
     with mock.patch("numpy.random.uniform", our_numbers):
-        random = np.maximum(pytorch_grad_cam(pgc.RandomCAM, check, twin, index, twin.features), 0)
+        random = np.maximum(pytorch_grad_cam(pgc.RandomCAM, twin, check.input, index, twin.features), 0)
     yield row("randomcam", f"{GRAD_CAM}, our numbers", twin.name, check.explain(twin, "randomcam")["map"], random)
 
 
@@ -231,7 +232,7 @@ def masks(check: Check, twin: Twin, index: int, ours: Callable) -> Iterator[Row]
     found = ours("scorecam", *logit)
 
     def grad_cam() -> np.ndarray:
-        return np.maximum(pytorch_grad_cam(pgc.ScoreCAM, check, twin, index, layer), 0)
+        return np.maximum(pytorch_grad_cam(pgc.ScoreCAM, twin, check.input, index, layer), 0)
 
     plain = row("scorecam", GRAD_CAM, twin.name, found, grad_cam())
     with mock.patch("torch.nn.UpsamplingBilinear2d", lambda size: nn.Upsample(size, mode="bilinear", align_corners=False)):

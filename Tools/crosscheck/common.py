@@ -1,7 +1,8 @@
 """What the cross-checks of all families share: networks that exist both as ONNX files and as PyTorch modules, pictures, runs of the
 program, and its random numbers.
 
-Each family is a script beside this one with a function `rows(check, twin)` that yields `Row`s; `crosscheck.py` runs them all.
+Each family is a script beside this one with a function `rows(check, twin)` that yields `Row`s, or `rows(check)` if it has a network of its own;
+`crosscheck.py` runs them all.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import documents
@@ -23,12 +24,26 @@ import torch
 from common import ROOT, Check, standard_twins
 from rows import Row
 
-FAMILIES = ("cam", "tokens", "video", "gradients", "propagation", "perturbation")
+FAMILIES = ("cam", "gradients", "propagation", "perturbation")
+# Those with a network of their own.
+OWN_FAMILIES = ("tokens", "video")
+
+
+def compared(check: Check, families: list[str], folder: Path) -> Iterator[Row]:
+    """The rows of all families: on each of the networks that they share, and then on their own."""
+    modules = {family: importlib.import_module(family) for family in families}
+    if shared := [family for family in families if family not in OWN_FAMILIES]:
+        for twin in standard_twins(folder):
+            for family in shared:
+                yield from modules[family].rows(check, twin)
+    for family in families:
+        if family in OWN_FAMILIES:
+            yield from modules[family].rows(check)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--families", default=",".join(FAMILIES + OWN_FAMILIES))
     parser.add_argument("--documents", action="store_true")
     parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
     arguments = parser.parse_args()
@@ -38,20 +53,18 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         check = Check(arguments.app, ROOT / "demo/photos/dog.jpg")
-        for twin in standard_twins(Path(folder)):
-            for family in arguments.families.split(","):
-                for row in importlib.import_module(family).rows(check, twin):
-                    rows.append(row)
-                    mark = "✓" if row.agrees else "≠" if row.reason else "✗"
-                    why = f"{row.reason} (without: {row.without:.0e})" if row.reason else ""
-                    print(f"{mark} {row.method:19} {row.reference:50} {row.network:13} {row.correlation:.6f} {row.difference:7.1e} {why}", flush=True)
+        for row in compared(check, arguments.families.split(","), Path(folder)):
+            rows.append(row)
+            mark = "✓" if row.agrees else "≠" if row.reason else "✗"
+            why = f"{row.reason} (without: {row.without:.0e})" if row.reason else ""
+            print(f"{mark} {row.method:19} {row.reference:50} {row.network:13} {row.correlation:.6f} {row.difference:7.1e} {why}", flush=True)
     bad = [row for row in rows if not row.agrees and not row.reason]
     found = documents.lines(rows, check.methods)
-    compared = {row.method for row in rows}
+    methods = {row.method for row in rows}
     packages = {row.method for row in rows if not row.reference.startswith("formula")}
-    print(f"{len(rows)} rows of {len(compared)} methods, {len(packages)} of them beside a package, in {time.monotonic() - start:.0f} s; "
+    print(f"{len(rows)} rows of {len(methods)} methods, {len(packages)} of them beside a package, in {time.monotonic() - start:.0f} s; "
           f"{len(bad)} differ without a reason.")
-    print(f"Not compared: {', '.join(method for method in check.methods if method not in compared)}.")
+    print(f"Not compared: {', '.join(method for method in check.methods if method not in methods)}.")
     if arguments.documents:
         documents.write(ROOT / "Documentation", found)
     return 1 if bad else 0

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytorch_grad_cam as pgc
 import torch
+from cam import FORMULA, GRAD_CAM, pytorch_grad_cam
 from common import Check, Twin, colours, export
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from rows import Row, package, row
+from rows import Row, row
 from torch import nn
 
-GRAD_CAM, FORMULA = package("grad-cam"), f"formula, {package('torch')}"
 SIDE, PATCH, WIDTH, HEADS, BLOCKS, CLASSES = 224, 32, 48, 4, 3, 10
 CELLS = SIDE // PATCH
 
@@ -87,32 +86,15 @@ def as_grid(tokens: torch.Tensor) -> torch.Tensor:
     return tokens[:, 1:].reshape(len(tokens), CELLS, CELLS, -1).permute(0, 3, 1, 2)
 
 
-def pytorch_grad_cam(kind: type[pgc.base_cam.BaseCAM], check: Check, twin: Twin, index: int) -> np.ndarray:
-    cam = kind(model=twin.module, target_layers=[twin.module.blocks[-1].norm1], reshape_transform=as_grid)
-    kept = {}
-    original = cam.get_cam_image
-
-    def keep(*arguments: object, **named: object) -> np.ndarray:
-        kept["map"] = np.array(original(*arguments, **named))
-        return kept["map"]
-
-    cam.get_cam_image = keep
-    cam(input_tensor=check.input.clone().requires_grad_(True), targets=[ClassifierOutputTarget(index)])
-    cam.activations_and_grads.release()
-    return kept["map"][0]
-
-
-def rows(check: Check, twin: Twin) -> Iterator[Row]:
-    # One network of its own.
-    if twin.name != "squeezenet1.1":
-        return
+def rows(check: Check) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         twin = transformer(Path(folder))
         index = check.best(twin)
         layer = ("--class", str(index), "--layer", f"blocks.{BLOCKS - 1}.norm1")
         for method, kind in (("gradcam", pgc.GradCAM), ("xgradcam", pgc.XGradCAM), ("hirescam", pgc.HiResCAM),
                              ("elementwise-gradcam", pgc.GradCAMElementWise), ("layercam", pgc.LayerCAM), ("eigencam", pgc.EigenCAM)):
-            found, theirs = check.explain(twin, method, *layer)["map"], pytorch_grad_cam(kind, check, twin, index)
+            found = check.explain(twin, method, *layer)["map"]
+            theirs = pytorch_grad_cam(kind, twin, check.input, index, twin.module.blocks[-1].norm1, as_grid)
             if method == "eigencam":
                 theirs = -theirs if (theirs * found).sum() < 0 else theirs
             else:

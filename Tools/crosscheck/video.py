@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytorch_grad_cam as pgc
 import torch
+from cam import FORMULA, GRAD_CAM, pytorch_grad_cam
 from common import Check, Twin
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from rows import Row, package, row
+from rows import Row, row
 from torch import nn
 from torch.nn import functional
 
-GRAD_CAM, FORMULA = package("grad-cam"), f"formula, {package('torch')}"
 SIDE, FRAMES, CLASSES = 64, 8, 10
 
 
@@ -51,25 +50,7 @@ def video(check: Check, folder: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(frames).transpose(3, 0, 1, 2)[None].copy())
 
 
-def pytorch_grad_cam(kind: type[pgc.base_cam.BaseCAM], twin: Twin, x: torch.Tensor, index: int) -> np.ndarray:
-    cam = kind(model=twin.module, target_layers=[twin.features[-1]])
-    kept = {}
-    original = cam.get_cam_image
-
-    def keep(*arguments: object, **named: object) -> np.ndarray:
-        kept["map"] = np.array(original(*arguments, **named))
-        return kept["map"]
-
-    cam.get_cam_image = keep
-    cam(input_tensor=x.clone().requires_grad_(True), targets=[ClassifierOutputTarget(index)])
-    cam.activations_and_grads.release()
-    return np.maximum(kept["map"][0], 0)
-
-
-def rows(check: Check, twin: Twin) -> Iterator[Row]:
-    # One network of its own.
-    if twin.name != "squeezenet1.1":
-        return
+def rows(check: Check) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as frames:
         twin = network(Path(folder))
         x = video(check, Path(frames))
@@ -94,7 +75,7 @@ def rows(check: Check, twin: Twin) -> Iterator[Row]:
             found = explain(method)
             yield row(method, f"{FORMULA}, three axes", twin.name, found["map"], theirs.numpy())
             if method == "gradcam":
-                yield row(method, GRAD_CAM, twin.name, found["map"], pytorch_grad_cam(pgc.GradCAM, twin, x, index))
+                yield row(method, GRAD_CAM, twin.name, found["map"], np.maximum(pytorch_grad_cam(pgc.GradCAM, twin, x, index, twin.features[-1]), 0))
                 scaled = torch.from_numpy(found["map"])
                 scaled = (scaled - scaled.min()) / (scaled.max() - scaled.min())
                 large = functional.interpolate(scaled[None, None], (FRAMES, SIDE, SIDE), mode="trilinear", align_corners=False)
