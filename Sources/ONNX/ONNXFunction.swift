@@ -142,7 +142,7 @@ struct FunctionInliner {
     /// A node that refers to an attribute of a function.
     private static func reference(_ nodes: [ONNXNode]) -> (ONNXNode, String)? {
         for node in nodes {
-            for (name, attribute) in node.attributes.sorted(by: { $0.key < $1.key }) {
+            for (name, attribute) in node.orderedAttributes {
                 switch attribute {
                 case .reference: return (node, name)
                 case .graph(let graph): if let found = reference(graph.nodes) { return found }
@@ -169,7 +169,7 @@ struct FunctionInliner {
             return
         }
         var attributes = node.attributes
-        for (name, attribute) in node.attributes {
+        for (name, attribute) in node.orderedAttributes {
             guard case .graph(let graph) = attribute else { continue }
             var inner: [ONNXNode] = []
             for node in graph.nodes { try append(node, to: &inner, depth: depth + 1, &externalData) }

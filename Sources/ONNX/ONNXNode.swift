@@ -234,7 +234,7 @@ extension ONNXNode {
         wire.overload = overload
         wire.input = inputs
         wire.output = outputs
-        wire.attribute = attributes.sorted { $0.key < $1.key }.map { name, value in value.wire(named: name) }
+        wire.attribute = orderedAttributes.map { name, value in value.wire(named: name) }
         return wire
     }
 }

@@ -28,6 +28,10 @@ package struct ONNXSubgraph: Sendable {
 }
 
 extension ONNXNode {
+    /// The attributes by name, for who makes names on the way: of those that several graphs have in common always the same one gets the
+    /// number.
+    var orderedAttributes: [(key: String, value: ONNXAttribute)] { attributes.sorted { $0.key < $1.key } }
+
     /// The names of the values that graphs inside it make.
     var definedInside: [String] {
         attributes.values.flatMap { if case .graph(let graph) = $0 { graph.defined } else { [String]() } }
@@ -117,7 +121,7 @@ struct Placement {
 
     func placed(_ node: ONNXNode, _ names: inout FreshNames) throws(ONNXError) -> ONNXNode {
         var attributes: [String: ONNXAttribute] = [:]
-        for (name, value) in node.attributes {
+        for (name, value) in node.orderedAttributes {
             attributes[name] = try placed(value, called: name, of: node, &names)
         }
         return ONNXNode(
