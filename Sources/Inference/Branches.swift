@@ -16,7 +16,7 @@ struct TakenBranch: UnaryOperator {
     init(isThen: Bool) { self.isThen = isThen }
     let role: Role = .passes
     let dependence: Dependence = .selects
-    let keepsPicturesApart = true
+    let reach = Reach.place
     let gradientNeeds: GradientNeeds = []
     static var accepts: Set<Meaning> { [.real, .boolean, .integer] }
     static func arity(opset: Int) -> Arity { Arity(inputs: 2, outputs: 1) }

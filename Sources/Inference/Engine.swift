@@ -122,10 +122,10 @@ package final class Pass {
     }
 
     /// Whether what is computed of one picture depends on the others of its batch: the scores of the first and of the last, among other
-    /// pictures. It runs only where the network's operators leave that open.
+    /// pictures. It runs only where the network's operators leave that open (Pictures.swift).
     /// They are tried at several scales, those of prepared pictures and of bare ones: a network may be deaf to numbers of one.
     fileprivate func joinsPictures() throws -> Bool {
-        guard plan.network.mayJoinPictures else { return false }
+        if try plan.network.keepsPicturesApart(plan.spec) { return false }
         return try [Float(1), 4, 300].contains { try joinsPictures(scale: $0) }
     }
 

@@ -175,17 +175,6 @@ extension Network {
         return last.values.sorted { $0.index < $1.index }
     }
 
-    /// Whether something between the input and the score might make pictures of a batch depend on each other: what moves, cuts or
-    /// joins axes, of which nobody knows which one holds the pictures.
-    package var mayJoinPictures: Bool {
-        path(from: [inputName]).contains { i in
-            if case .passes = nodes[i].operation.role { return false }
-            // A matrix that is computed may be made of several pictures.
-            let multiplies = nodes[i].operation is Gemm && constants[nodes[i].inputs[1]] == nil
-            return multiplies || !nodes[i].operation.keepsPicturesApart
-        }
-    }
-
     /// Whether all that follows a value on the ways to the score is linear, and averages its grid to one cell.
     package func endsInLinearAverage(after value: String) -> Bool {
         let path = path(from: [value]).map { nodes[$0] }

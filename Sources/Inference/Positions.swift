@@ -186,7 +186,7 @@ private struct PositionWalk {
         let kept = samples.flatMap(\.values) + (end.map { [$0] } ?? [])
         guard !kept.isEmpty else { return Positions(forms: [:], endsInExtraTokens: false) }
         tape.dropDeadSteps(keeping: kept)
-        let executor = try Device.cpu(CPU(threads: 1)).load(tape, keeping: kept)
+        let executor = try Device.cpu(CPU()).load(tape, keeping: kept)
         var numbers = [[Float]](repeating: [], count: kept.count)
         for round in 0..<3 {
             for image in images {

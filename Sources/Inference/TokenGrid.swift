@@ -102,7 +102,7 @@ struct TokensAsGrid: UnaryOperator {
     init(_ grid: TokenGrid) { self.grid = grid }
     var role: Role { .rearranges }
     var dependence: Dependence { .selects }
-    var keepsPicturesApart: Bool { true }
+    var reach: Reach { .behindFirst }
     /// Where some tokens are no cells, all of them go around the grid, and it hears of the gradient from there.
     var passesGradient: Bool { grid.extra == 0 }
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -126,7 +126,7 @@ struct GridAsTokens: Operator {
     init(_ grid: TokenGrid) { self.grid = grid }
     var role: Role { .rearranges }
     var dependence: Dependence { .selects }
-    var keepsPicturesApart: Bool { true }
+    var reach: Reach { .behindFirst }
     func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let first = try tape.value(required(inputs, 0, "tokens"))
         return [.value(grid.extra > 0 ? first : try grid.tokens(&tape, first))]

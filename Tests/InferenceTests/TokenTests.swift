@@ -8,7 +8,7 @@ import Testing
 
 /// A transformer of random form: patches in rows or columns, windows that are shifted, tokens that stand for no place, patches that are merged, a
 /// score of one token or of the mean.
-private struct RandomTransformer {
+struct RandomTransformer {
     var net: SmallNetwork
     let number: Int
     /// Cells of the grid at the end.

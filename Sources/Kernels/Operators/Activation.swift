@@ -12,7 +12,7 @@ protocol Activation: UnaryOperator {
 }
 
 extension Activation {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package var dependence: Dependence { .curve(isSmooth: true) }
     package var constants: (a: Float, b: Float) { (0, 0) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -32,7 +32,7 @@ protocol Clipping: UnaryOperator {
 }
 
 extension Clipping {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package var role: Role { .clips(bounds: bounds) }
     package var dependence: Dependence { .curve(isSmooth: false) }
     package var gradientNeeds: GradientNeeds { .output }
@@ -106,7 +106,7 @@ package struct Elu: Activation {
 }
 
 package struct PRelu: Operator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package let dependence: Dependence = .curve(isSmooth: false)
     package static let name = "PRelu"
     package static let formula = "y = x if x >= 0, else slope x"
@@ -232,7 +232,7 @@ package struct Abs: Activation {
 }
 
 package struct Neg: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package static let name = "Neg"
     package static let accepts: Set<Meaning> = [.real, .integer]
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { inputs[0] ?? .real }
@@ -499,7 +499,7 @@ protocol Stepping: Operator {
 
 extension Stepping {
     package static var hasGradient: Bool { false }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package var dependence: Dependence { .curve(isSmooth: false) }
     package var constants: (a: Float, b: Float) { (0, 0) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -599,7 +599,7 @@ protocol BiasedGelu: Operator {
 extension BiasedGelu {
     package static var domain: String { "com.microsoft" }
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package var dependence: Dependence { .curve(isSmooth: true) }
     package var gradientNeeds: GradientNeeds { .inputs }
     private func sum(_ tape: inout Tape, _ inputs: [Operand?]) throws -> Value {

@@ -101,7 +101,7 @@ protocol Arithmetic: Operator {
 
 extension Arithmetic {
     package static var accepts: Set<Meaning> { [.real, .integer] }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { common(inputs) }
 
@@ -254,7 +254,7 @@ package struct Pow: Operator {
     package static let name = "Pow"
     package static let formula = "y = x^e, as IEEE 754 has pow; gradient for e 0 where x is"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package let dependence: Dependence = .curve(isSmooth: true)
     package let gradientNeeds: GradientNeeds = [.inputs, .output]
     package init(_ attributes: Attributes) throws {}
@@ -349,7 +349,7 @@ package struct Pow: Operator {
 }
 
 package struct Sum: Operator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package static let name = "Sum"
     package static let formula = "y = a + b + ..., added from left to right"
     package let dependence: Dependence = .adds
@@ -369,7 +369,7 @@ package struct Sum: Operator {
 }
 
 package struct Mean: Operator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package static let name = "Mean"
     package static let formula = "y = (a + b + ...) / n, added from left to right"
     package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }
@@ -401,7 +401,7 @@ protocol Extreme: Operator {
 extension Extreme {
     package static var accepts: Set<Meaning> { [.real, .integer] }
     package static func arity(opset: Int) -> Arity { Arity(inputs: nil) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package var dependence: Dependence { .curve(isSmooth: false) }
     package var gradientNeeds: GradientNeeds { [.inputs, .output] }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { common(inputs) }

@@ -129,7 +129,7 @@ package struct Attention: Operator {
     package static let accepts: Set<Meaning> = [.real, .boolean]
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 24 ? 7 : 6, outputs: 4) }
     package let gradientNeeds: GradientNeeds = .inputs
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     private let scale: Float?, softcap: Float, isCausal: Bool, heads: (q: Int?, kv: Int?), mode: Int
 
     package init(_ attributes: Attributes) throws {
@@ -323,7 +323,7 @@ package struct RotaryEmbedding: UnaryOperator {
     package static let formula = "pairs (x1, x2) of each head become (cos x1 - sin x2, sin x1 + cos x2)"
     package static let opsets = 23...24
     package static func arity(opset: Int) -> Arity { Arity(inputs: 4) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     private let isInterleaved: Bool, heads: Int, width: Int
 
     package init(_ attributes: Attributes) throws {
@@ -504,7 +504,7 @@ package struct MicrosoftAttention: Operator {
         "q, k and v from one product with constant weights; y = softmax(scale q k^T + attention_bias) v"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 7, outputs: 1) }
     package let gradientNeeds: GradientNeeds = .inputs
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     private let plain: PlainHeads, sizes: [Int]?
 
     package init(_ attributes: Attributes) throws {
@@ -588,7 +588,7 @@ package struct MultiHeadAttention: Operator {
     package static let formula = "y = softmax(scale q k^T + attention_bias) v for each head"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 10, outputs: 1) }
     package let gradientNeeds: GradientNeeds = .inputs
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     private let plain: PlainHeads
 
     package init(_ attributes: Attributes) throws { plain = try PlainHeads(attributes) }

@@ -2,7 +2,7 @@
 
 /// y = γ (x − μ) / √(σ² + ε) + β for each channel, as y = x·scale + shift.
 package struct BatchNormalization: FusingOperator, UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "BatchNormalization"
     package static let formula = "y = scale (x - mean) / sqrt(variance + epsilon) + bias, for each channel"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 5, outputs: opset >= 14 ? 3 : 5) }

@@ -25,7 +25,7 @@ protocol Judging: Operator {
 extension Judging {
     package static var hasGradient: Bool { false }
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { .boolean }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let (a, b) = (try required(inputs, 0, "A"), try required(inputs, 1, "B"))
@@ -142,7 +142,7 @@ package struct Not: Operator {
     package static let formula = "whether not x"
     package static let accepts: Set<Meaning> = [.boolean]
     package static let hasGradient = false
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package init(_ attributes: Attributes) throws {}
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { .boolean }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -159,7 +159,7 @@ package struct Where: Operator {
     package static let opsets = 9...24
     package static let accepts = Meaning.all
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package let dependence: Dependence = .chooses
     package let gradientNeeds: GradientNeeds = .inputs
     package init(_ attributes: Attributes) throws {}

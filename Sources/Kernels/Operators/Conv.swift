@@ -2,7 +2,7 @@
 
 /// y[n,o,p] = b[o] + Σ w[o,c,k] x[n,c,p·stride − pad + k·dilation]
 package struct Conv: FusingOperator, UnaryOperator, LinearOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "Conv"
     package static let formula =
         "y[n,o,p] = b[o] + sum over k and c of w[o,c,k] x[n,c,p*stride - pad + k*dilation]"

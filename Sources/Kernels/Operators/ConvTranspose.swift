@@ -4,7 +4,7 @@ import CMicrokernels
 
 /// y = Wᵀ x + b, where W is the convolution with the same window.
 package struct ConvTranspose: UnaryOperator, LinearOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "ConvTranspose"
     package static let formula =
         "y[n,o,p*stride - pad + k*dilation] = b[o] + sum over k and c of w[c,o,k] x[n,c,p]"

@@ -64,7 +64,7 @@ package struct FusedConv: CompositeOperator {
     package static let domain = "com.microsoft"
     package static let formula = "an activation of a convolution and a term that is added"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 4) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let gradientNeeds: GradientNeeds = .inputs
     package let parts: [CompositePart]
 

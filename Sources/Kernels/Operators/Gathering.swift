@@ -10,6 +10,16 @@ protocol SparseOperator: UnaryOperator {
 }
 
 extension SparseOperator {
+    package var reach: Reach {
+        .along { shape, inputs in
+            let products = try products(shape, inputs, within: Limits())
+            // One that changes the rank has no others beside it that could count the axes.
+            guard products.count == 1 || products.allSatisfy({ $0.axes.count == $0.extents.count }) else {
+                return Array(shape.dims.indices)
+            }
+            return Set(products.flatMap(\.axes)).sorted()
+        }
+    }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         guard x.shape.count < Int32.max else { return nil }
@@ -64,7 +74,7 @@ package struct Gather: UnaryOperator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
-    package var keepsPicturesApart: Bool { axis > 0 }
+    package var reach: Reach { .along(axis) }
     private let axis: Int
     package init(_ attributes: Attributes) throws { axis = try attributes.int("axis", default: 0) }
 

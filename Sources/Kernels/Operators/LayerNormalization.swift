@@ -28,6 +28,8 @@ struct LayerRows: Sendable {
         }
     }
 
+    var reach: Reach { .from(axis) }
+
     func rows(_ shape: Shape, scale: HostTensor?, bias: HostTensor?) throws -> NormalisedRows {
         let axis = try normalised(axis, rank: shape.rank)
         var rows = NormalisedRows(
@@ -118,7 +120,7 @@ package struct LayerNormalization: Operator {
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let layer: LayerRows
-    package var keepsPicturesApart: Bool { layer.axis > 0 }
+    package var reach: Reach { layer.reach }
 
     package init(_ attributes: Attributes) throws { layer = try LayerRows(attributes, isCentred: true) }
 
@@ -152,7 +154,7 @@ package struct RMSNormalization: UnaryOperator {
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let layer: LayerRows
-    package var keepsPicturesApart: Bool { layer.axis > 0 }
+    package var reach: Reach { layer.reach }
 
     package init(_ attributes: Attributes) throws { layer = try LayerRows(attributes, isCentred: false) }
 
@@ -176,7 +178,7 @@ package struct SimplifiedLayerNormalization: Operator {
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let layer: LayerRows
-    package var keepsPicturesApart: Bool { layer.axis > 0 }
+    package var reach: Reach { layer.reach }
 
     package init(_ attributes: Attributes) throws { layer = try LayerRows(attributes, isCentred: false) }
 
@@ -253,6 +255,7 @@ protocol Skipping: Operator {
 
 extension Skipping {
     package static var domain: String { "com.microsoft" }
+    package var reach: Reach { rows.layer.reach }
     package var gradientNeeds: GradientNeeds { .inputs }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         try rows.forward(&tape, inputs, outputs: outputs)
@@ -335,7 +338,7 @@ package struct InstanceNormalization: UnaryOperator {
     package static let formula =
         "y = scale (x - mean) / sqrt(variance + epsilon) + bias, over all cells of a channel"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let rows: GroupRows
@@ -367,7 +370,7 @@ package struct GroupNormalization: UnaryOperator {
         "y = scale (x - mean) / sqrt(variance + epsilon) + bias, over all cells of a group of channels"
     package static let opsets = 18...24
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let rows: GroupRows
@@ -421,6 +424,9 @@ package struct MeanVarianceNormalization: UnaryOperator {
     private let axes: [Int]
 
     package init(_ attributes: Attributes) throws { axes = try attributes.ints("axes") ?? [0, 2, 3] }
+    package var reach: Reach {
+        .along { shape, _ in try axes.map { try normalised($0, rank: shape.rank) } }
+    }
 
     private func rows(_ shape: Shape) throws -> NormalisedRows {
         NormalisedRows(
@@ -444,6 +450,7 @@ package struct LpNormalization: UnaryOperator {
     package let dependence: Dependence = .normalises
     package let gradientNeeds: GradientNeeds = .inputs
     private let axis: Int, p: Int
+    package var reach: Reach { .along(axis) }
 
     package init(_ attributes: Attributes) throws {
         axis = try attributes.int("axis", default: -1)

@@ -75,7 +75,7 @@ struct RowProduct {
 
 /// y = α A B + β C, with A and B transposed if asked.
 package struct Gemm: FusingOperator, LinearOperator {
-    package var keepsPicturesApart: Bool { !transA }
+    package var reach: Reach { transA ? .anywhere : .product }
     package static let name = "Gemm"
     package static let formula = "y = alpha A B + beta C"
     package static func arity(opset: Int) -> Arity { Arity(inputs: 3) }
@@ -245,6 +245,7 @@ package struct Gemm: FusingOperator, LinearOperator {
 /// y = A B over the last two dimensions, the others broadcast.
 package struct MatMul: FusingOperator, LinearOperator {
     package let dependence: Dependence = .multiplies
+    package var reach: Reach { .product }
     package let slides = false
     package static let name = "MatMul"
     package static let formula = "y = A B over the last two dimensions"

@@ -3,7 +3,7 @@
 import CMicrokernels
 
 package struct LRN: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "LRN"
     package static let formula = "y = x (bias + alpha / size * sum of x^2 over size channels)^-beta"
     package let role: Role = .pools
@@ -54,6 +54,8 @@ private struct SoftmaxRows: Sendable {
         axis = try attributes.int("axis", default: flattens ? 1 : -1)
     }
 
+    var reach: Reach { flattens ? .from(axis) : .along(axis) }
+
     /// The form of a tensor in which one axis is a row.
     func form(of shape: Shape) throws -> (form: Shape, axis: Int) {
         let axis = try normalised(self.axis, rank: shape.rank)
@@ -86,6 +88,7 @@ package struct SoftmaxOperator: UnaryOperator {
     package let role: Role = .softmax
     package var dependence: Dependence { .softmax(rows: rows.form) }
     private let rows: SoftmaxRows
+    package var reach: Reach { rows.reach }
     package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
     package let gradientNeeds: GradientNeeds = .output
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -101,6 +104,7 @@ package struct LogSoftmax: UnaryOperator {
     package static let formula = "y = (x - max x) - log(sum of exp(x - max x))"
     package let role: Role = .softmax
     private let rows: SoftmaxRows
+    package var reach: Reach { rows.reach }
     package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
     package let gradientNeeds: GradientNeeds = .output
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
@@ -116,6 +120,7 @@ package struct Hardmax: Operator {
     package static let formula = "1 at the first of the largest numbers along an axis, 0 at all others"
     package static let hasGradient = false
     private let rows: SoftmaxRows
+    package var reach: Reach { rows.reach }
     package init(_ attributes: Attributes) throws { rows = try SoftmaxRows(attributes) }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
         let x = try tape.value(required(inputs, 0, "input"))

@@ -359,8 +359,8 @@ package protocol Operator: Sendable {
     func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning
     /// Whether activations have a gradient through this one; of those whose type has one, an operator may say no for its attributes.
     var passesGradient: Bool { get }
-    /// Whether it is sure, whatever the shapes, that what it makes of one picture of a batch (the first axis) depends on no other.
-    var keepsPicturesApart: Bool { get }
+    /// From where it takes the numbers of its output.
+    var reach: Reach { get }
     /// How the output depends on activations among the inputs.
     var dependence: Dependence { get }
     /// Whether its attributes may put numbers below 0 among those of its inputs.
@@ -434,7 +434,7 @@ extension Operator {
         }
     }
     package var passesGradient: Bool { Self.hasGradient }
-    package var keepsPicturesApart: Bool { false }
+    package var reach: Reach { .anywhere }
     package var dependence: Dependence { .unstated }
     package var addsNegatives: Bool { false }
     package var gradientNeeds: GradientNeeds { [] }

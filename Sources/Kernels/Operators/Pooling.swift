@@ -64,7 +64,7 @@ private struct Pooling: Sendable {
 }
 
 package struct MaxPool: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "MaxPool"
     package static let formula = "y = largest of a window; the gradient goes to the first of equals"
     package static func arity(opset: Int) -> Arity { Arity(outputs: 2) }
@@ -108,7 +108,7 @@ package struct MaxPool: UnaryOperator {
 }
 
 package struct AveragePool: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "AveragePool"
     package static let formula = "y = mean of a window"
     package let role: Role = .pools
@@ -170,7 +170,7 @@ private struct Norm: Sendable {
 }
 
 package struct LpPool: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "LpPool"
     package static let formula = "y = (sum of |x|^p over a window)^(1/p)"
     package let role: Role = .pools
@@ -203,7 +203,7 @@ private func cells(_ shape: Shape) throws -> [Int] {
 }
 
 package struct GlobalAveragePool: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "GlobalAveragePool"
     package static let formula = "y = mean over all cells of a channel"
     package let role: Role = .pools
@@ -222,7 +222,7 @@ package struct GlobalAveragePool: UnaryOperator {
 }
 
 package struct GlobalMaxPool: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "GlobalMaxPool"
     package static let formula =
         "y = largest of all cells of a channel; the gradient goes to the first of equals"
@@ -246,7 +246,7 @@ package struct GlobalMaxPool: UnaryOperator {
 }
 
 package struct GlobalLpPool: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package static let name = "GlobalLpPool"
     package static let formula = "y = (sum of |x|^p over all cells of a channel)^(1/p)"
     package let role: Role = .pools

@@ -145,7 +145,7 @@ extension Attributes {
 }
 
 package struct QuantizeLinear: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package static let name = "QuantizeLinear"
     package static let formula =
         "q = saturate(round(x / scale) + zero), ties to even; gradient straight-through: dq / scale inside the range, 0 at its ends"
@@ -212,7 +212,7 @@ package struct QuantizeLinear: UnaryOperator {
 }
 
 package struct DequantizeLinear: UnaryOperator {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package static let name = "DequantizeLinear"
     package static let formula = "x = scale (q - zero)"
     package static let opsets = 10...24
@@ -374,7 +374,7 @@ protocol WholeProductOperator: Operator {
 }
 
 extension IntegerProduct {
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { real.reach }
     package static var opsets: ClosedRange<Int> { 10...24 }
     package static var accepts: Set<Meaning> { [.integer] }
     package static func arity(opset: Int) -> Arity { Arity(inputs: 4) }

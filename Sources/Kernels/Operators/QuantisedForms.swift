@@ -174,7 +174,10 @@ package protocol QuantisedForm: Operator {
 extension QuantisedForm {
     package static var accepts: Set<Meaning> { [.integer] }
     package static var domain: String { "com.microsoft" }
-    package var keepsPicturesApart: Bool { real.keepsPicturesApart }
+    package var reach: Reach {
+        // Each tensor has its scale and its zero behind it.
+        if case .product = real.reach { .product(right: 3) } else { real.reach }
+    }
     package var gradientNeeds: GradientNeeds { [.inputs, .output] }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
         isReal(inputs.count) ? .real : .integer

@@ -48,6 +48,7 @@ extension ReductionOperator {
     package static var axesAreInputFrom: Int { 18 }
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= axesAreInputFrom ? 2 : 1) }
     package var role: Role { .pools }
+    package var reach: Reach { .along { try axes.of($0, $1) } }
     package init(_ attributes: Attributes) throws {
         self.init(try ReducedAxes(attributes, areInputFrom: Self.axesAreInputFrom))
     }
@@ -367,6 +368,7 @@ protocol Choosing: Operator {
 }
 
 extension Choosing {
+    package var reach: Reach { .along(choice.axis) }
     package static var hasGradient: Bool { false }
     package static var accepts: Set<Meaning> { [.real, .integer] }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning { .integer }
@@ -402,6 +404,7 @@ package struct TopK: Operator {
     package static let accepts: Set<Meaning> = [.real, .integer]
     package let gradientNeeds: GradientNeeds = .inputs
     private let axis: Int, listed: Int?, smallest: Bool
+    package var reach: Reach { .along(axis) }
 
     package init(_ attributes: Attributes) throws {
         axis = try attributes.int("axis", default: -1)

@@ -11,6 +11,7 @@ extension Reshaping {
     package static var accepts: Set<Meaning> { Meaning.all }
     package var role: Role { .rearranges }
     package var dependence: Dependence { .selects }
+    package var reach: Reach { .rowMajor }
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {
         guard let first = inputs.first, let x = first else { return nil }
         return [x.reshaped(try checked(x.shape, inputs.map { $0.map(Operand.host) }))]
@@ -41,7 +42,6 @@ extension Reshaping {
 }
 
 package struct Flatten: Reshaping {
-    package var keepsPicturesApart: Bool { axis == 1 }
     package static let name = "Flatten"
     package static let formula = "the dimensions before and from the axis on as two"
     private let axis: Int
@@ -151,9 +151,10 @@ package struct Transpose: UnaryOperator {
     package static let formula = "the dimensions in another order"
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
+    package var reach: Reach { .ordered(order) }
     package let order: [Int]?
     package init(_ attributes: Attributes) throws { order = try attributes.ints("perm") }
-    private func order(_ rank: Int) throws -> [Int] {
+    @Sendable private func order(_ rank: Int) throws -> [Int] {
         let order = self.order ?? Array((0..<rank).reversed())
         guard order.sorted() == Array(0..<rank) else {
             throw OperatorError("orders the dimensions of a tensor of rank \(rank) as \(order)")
@@ -188,6 +189,7 @@ package struct Expand: UnaryOperator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
+    package var reach: Reach { .place }
     package init(_ attributes: Attributes) throws {}
 
     private func shape(_ old: Shape, _ inputs: [Operand?]) throws -> Shape {
@@ -267,7 +269,7 @@ package struct DepthToSpace: UnaryOperator {
     package static let name = "DepthToSpace"
     package static let accepts = Meaning.all
     package static let formula = "channels become pixels of blocks"
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
     private let blocks: Blocks, pixelsFirst: Bool
@@ -292,7 +294,7 @@ package struct SpaceToDepth: UnaryOperator {
     package static let name = "SpaceToDepth"
     package static let accepts = Meaning.all
     package static let formula = "pixels of blocks become channels"
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
     private let blocks: Blocks
@@ -356,7 +358,7 @@ package struct Cast: UnaryOperator {
         }
     }
     private var conversion: Conversion { Conversion(to: type)! }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package var role: Role { conversion.isReal ? .passes : .computes }
     package var dependence: Dependence { conversion.isReal ? .selects : .unstated }
     package var passesGradient: Bool { conversion.isReal }
@@ -469,7 +471,7 @@ package struct CastLike: UnaryOperator {
     package static let accepts = Meaning.all
     package static func arity(opset: Int) -> Arity { Arity(inputs: 2) }
     package init(_ attributes: Attributes) throws { attributes.ignore("saturate", "round_mode") }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .place }
     package let dependence: Dependence = .selects
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
         inputs.count > 1 ? inputs[1] ?? .real : .real

@@ -153,7 +153,7 @@ package struct Resize: SparseOperator {
     package static let formula = "the tensor resampled along axes, by constant scales or to constant sizes"
     package static let opsets = 10...24
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 11 ? 4 : 2) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let role: Role = .pools
     package var dependence: Dependence { resampling.mode == .nearest ? .selects : .averages }
     package var addsNegatives: Bool { resampling.mode == .cubic || !(extrapolation >= 0) }
@@ -310,7 +310,7 @@ package struct Upsample: SparseOperator {
     package static let formula = "the tensor resampled along axes by constant scales"
     package static let opsets = 7...9
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 9 ? 2 : 1) }
-    package var keepsPicturesApart: Bool { true }
+    package var reach: Reach { .behindFirst }
     package let role: Role = .pools
     package var dependence: Dependence { resampling.mode == .nearest ? .selects : .averages }
     private let resampling: Resampling

@@ -59,7 +59,7 @@ private func positions(_ shape: Shape, _ ranges: [SliceRange]) -> (indices: [Int
 
 package struct Concat: Operator {
     package let dependence: Dependence = .selects
-    package var keepsPicturesApart: Bool { axis == 1 }
+    package var reach: Reach { .along(axis) }
     package static let name = "Concat"
     package static let accepts = Meaning.all
     package static let formula = "tensors one after the other along an axis"
@@ -165,6 +165,12 @@ package struct Slice: UnaryOperator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 10 ? 5 : 1) }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
+    package var reach: Reach {
+        .along { shape, inputs in
+            // What is taken whole stays where it is.
+            try ranges(shape, inputs).filter { $0.step != 1 || $0.count != shape.dims[$0.axis] }.map(\.axis)
+        }
+    }
     private let listed: (starts: [Int], ends: [Int], axes: [Int]?)?
 
     package init(_ attributes: Attributes) throws {
@@ -241,6 +247,7 @@ package struct Split: Operator {
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 13 ? 2 : 1, outputs: nil) }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
+    package var reach: Reach { .along(axis) }
     private let axis: Int, listed: [Int]?, parts: Int?, sizesAreInput: Bool
     package init(_ attributes: Attributes) throws {
         axis = try attributes.int("axis", default: 0)
@@ -324,6 +331,14 @@ package struct Pad: UnaryOperator {
     }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
+    package var reach: Reach {
+        .along { shape, inputs in
+            let (kept, pads) = try pads(shape, inputs)
+            return shape.dims.indices.filter { axis in
+                pads[axis] != (0, 0) || kept.contains { $0.axis == axis }
+            }
+        }
+    }
     private enum Mode: String { case constant, edge, reflect, wrap }
     private let mode: Mode, listed: [Int]?, number: Float
     package var addsNegatives: Bool { !(number >= 0) }
