@@ -61,12 +61,12 @@ BINARY(HOST2)
 
 #define CASE1(number, name) \
     case number: \
-        for (size_t i = 0; i < n; i++) y[i] = wb_##name(x[i]); \
+        WB_INTERLEAVE for (size_t i = 0; i < n; i++) y[i] = wb_##name(x[i]); \
         break;
 
 #define CASE2(number, name) \
     case number: \
-        for (size_t i = 0; i < n; i++) z[i] = wb_##name(x[i], y[i]); \
+        WB_INTERLEAVE for (size_t i = 0; i < n; i++) z[i] = wb_##name(x[i], y[i]); \
         break;
 
 #define MAPS(target, attribute) \
