@@ -19,6 +19,8 @@ package struct Layer: Sendable {
     let isActivation: Bool
     /// Whether all ways to the score lead through it, and its cells matter to what comes after.
     let isOnEveryWay: Bool
+    /// Whether its cells reach the score: past what is made of them to tokens that are read.
+    let reachesScore: Bool
     /// What the value is to the picture.
     let form: GridForm
     /// The modules that it belongs to, from the outermost, as the exporter named them.
@@ -80,7 +82,9 @@ extension Network {
         let plan = try Planner(self, batch: 1, height: height, width: width, stored: Set(names), sketch: true)
         let positions = try positions(plan)
         let volumes = takesVideos ? volumes(plan) : [:]
-        let everyWay = valuesOnEveryWay(cellsEnd: positions?.endsInExtraTokens ?? false)
+        let cellsEnd = positions?.endsInExtraTokens ?? false
+        let everyWay = valuesOnEveryWay(cellsEnd: cellsEnd)
+        let reaching = cellsEnd ? valuesBeforeMeetings() : nil
         var layers: [Layer] = []
         for node in nodes {
             guard let output = node.outputs.first(where: { !$0.isEmpty }), let shape = plan.shape(output),
@@ -92,6 +96,7 @@ extension Network {
                     parameters: node.parameters,
                     isActivation: node.operation.role.makesActivation || joins(node),
                     isOnEveryWay: everyWay.contains(output),
+                    reachesScore: reaching?.contains(output) ?? true,
                     form: takesVideos
                         ? volumes[output] ?? .none
                         : positions?.forms[output]
@@ -115,12 +120,7 @@ extension Network {
         for (at, i) in path.enumerated() {
             for name in nodes[i].reads { lastRead[name] = at }
         }
-        let lastMeeting =
-            cellsEnd
-            ? path.lastIndex { i in
-                nodes[i].operation is MatMul && nodes[i].reads.allSatisfy { constants[$0] == nil }
-                    || nodes[i].type.hasSuffix("Attention")
-            } ?? path.count : path.count
+        let lastMeeting = cellsEnd ? path.lastIndex { tokensMeet(nodes[$0]) } ?? path.count : path.count
         var found: Set<String> = []
         // The latest place where anything is read that was made so far.
         var open = lastRead[inputName]!
@@ -131,11 +131,30 @@ extension Network {
         return found
     }
 
+    /// Whether tokens meet there: a product of two activations, or attention as one operator.
+    private func tokensMeet(_ node: NetworkNode) -> Bool {
+        node.operation is MatMul && node.reads.allSatisfy { constants[$0] == nil }
+            || node.type.hasSuffix("Attention")
+    }
+
+    /// The values of which something is made that meets other tokens on a way to the score. Where the score reads only tokens that are no cells,
+    /// cells reach it nowhere else.
+    private func valuesBeforeMeetings() -> Set<String> {
+        var found: Set<String> = []
+        for i in path(from: [inputName]).reversed()
+        where tokensMeet(nodes[i]) || nodes[i].outputs.contains(where: found.contains) {
+            found.formUnion(nodes[i].reads)
+        }
+        return found
+    }
+
     /// The layer that `auto` takes: the last activation with a grid larger than 1×1 through which all ways to the score lead; if there is
     /// none, the last on any way.
     package func automaticLayer(_ layers: [Layer]) throws -> LayerChoice {
         let onTheWay = Set(path(from: [inputName]).flatMap { nodes[$0].makes })
-        let fitting = layers.filter { $0.cells > 1 && $0.isActivation && onTheWay.contains($0.value) }
+        let fitting = layers.filter {
+            $0.cells > 1 && $0.isActivation && $0.reachesScore && onTheWay.contains($0.value)
+        }
         guard let layer = fitting.last(where: \.isOnEveryWay) ?? fitting.last else {
             throw NetworkError(
                 .noSuchLayer,

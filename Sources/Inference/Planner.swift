@@ -58,6 +58,8 @@ package struct Planner {
     let readers: [String: [Int]]
     /// The shapes at the batch that the file fixes, if this plan is for another one.
     private(set) var ownShapes: [String: Shape] = [:]
+    /// Of values that are made as a whole, the parts that some nodes read.
+    private let parts: [String: PassDraft.Part]
     /// Values in which the pictures share an axis with something that lies around them.
     var innerBatches: Set<String> = []
 
@@ -93,7 +95,6 @@ package struct Planner {
                 nodes[merged.into] = nodes[merged.into].replacing(merged.normalisation, inputs: merged.inputs)
             }
         }
-        self.nodes = nodes
         if let source {
             var fed: [Value] = []
             for part in source.fed(shape) { fed.append(tape.input(part)) }
@@ -117,6 +118,20 @@ package struct Planner {
             needed.formUnion(node.reads)
         }
         self.running = running
+        var draft = PassDraft(
+            network: network, nodes: nodes, running: running,
+            wanted: wanted.union(differentiated).union(feed.map { [$0] } ?? [])
+        ) {
+            try Planner(
+                network, batch: batch, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
+                sketch: true)
+        }
+        // Rules and pairs are for the network as it is written.
+        if !sketch, rules.isEmpty, !isPaired { try Rewrite.change(&draft) }
+        let parts = draft.parts
+        (self.nodes, self.parts) = (draft.nodes, parts)
+        nodes = draft.nodes
+        func wholes(_ node: NetworkNode) -> [String] { node.reads.map { parts[$0]?.whole ?? $0 } }
         if let feed, feed != network.inputName, needed.contains(network.inputName) {
             throw NetworkError(
                 .noSuchLayer,
@@ -140,7 +155,7 @@ package struct Planner {
         self.stored = keep
         var readers: [String: [Int]] = [:]
         for (i, node) in nodes.enumerated() where running[i] {
-            for name in Set(node.reads) { readers[name, default: []].append(i) }
+            for name in Set(wholes(node)) { readers[name, default: []].append(i) }
         }
         self.readers = readers
 
@@ -184,6 +199,7 @@ package struct Planner {
     }
 
     private mutating func lowerUnchecked(_ node: NetworkNode) throws {
+        for name in node.inputs { try take(name) }
         if try Rewrite.join(node, on: &self) { return }
         for name in node.inputs {
             try flush(name)
@@ -212,6 +228,16 @@ package struct Planner {
         }
         try record(node, node.operation.forward(&tape, inputs, outputs: node.outputs.count))
         noteInnerBatches(node)
+    }
+
+    /// Makes a view of a part that is read.
+    private mutating func take(_ name: String) throws {
+        guard let part = parts[name], operands[name] == nil else { return }
+        try flush(part.whole)
+        guard case .value(let whole)? = operands[part.whole] else { return }
+        operands[name] = .value(tape.slice(whole, [part.range]))
+        ownShapes[name] = ownShapes[part.whole]
+        if innerBatches.contains(part.whole) { innerBatches.insert(name) }
     }
 
     /// Notes what a node's outputs are.
@@ -379,7 +405,9 @@ package struct Planner {
             let node = nodes[i]
             let arrived = node.outputs.map { cotangents[$0] }
             guard running[i], node.merged == nil, arrived.contains(where: { $0 != nil }) else { continue }
-            let wanted = node.inputs.indices.filter { active.contains(node.inputs[$0]) }
+            let wanted = node.inputs.indices.filter {
+                active.contains(parts[node.inputs[$0]]?.whole ?? node.inputs[$0])
+            }
             tape.label = "gradient of " + shortened(node.name)
             do {
                 let lowered = try lowered(node, origins)
@@ -392,7 +420,13 @@ package struct Planner {
                     guard let dx = found[k], tape.shape(dx) == lowered.inputs[k].map(tape.shape) else {
                         throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")
                     }
-                    add(dx, to: node.inputs[k])
+                    let name = node.inputs[k]
+                    if let part = parts[name] {
+                        let whole = tape.shape(try value(part.whole))
+                        add(tape.unslice(dx, into: whole, [part.range]), to: part.whole)
+                    } else {
+                        add(dx, to: name)
+                    }
                 }
             } catch let problem as OperatorError {
                 throw error(node, problem)

@@ -135,7 +135,10 @@ private struct PositionWalk {
             if shape.dims[2...] != before.dims[2...] { return [image(shape)] }
             return [mean(x, axis: 1, to: shape)]
         }
-        if isImage, !isProduct, shape.dims[1] == before.dims[1], shape.dims[2...] != before.dims[2...] {
+        // What works along axes, such as a norm, knows nothing of images.
+        if isImage, case .behindFirst = node.operation.reach, shape.dims[1] == before.dims[1],
+            shape.dims[2...] != before.dims[2...]
+        {
             return [image(shape)]
         }
         if !isProduct,

@@ -1,7 +1,7 @@
 // How a network is changed on its way to a tape: one list, in the order in which the changes are made.
 //
-// The first ones change the network when it is read, and depend on the model alone. The others are tried with each node when a
-// planner lowers it, and depend on the shapes too. None depends on the device.
+// The first ones change the network when it is read, and depend on the model alone. Then come those of a pass, which depend on what it
+// computes, and those that are tried with each node when a planner lowers it. None depends on the device.
 
 import Kernels
 import ONNX
@@ -15,6 +15,8 @@ package struct Rewrite: Sendable {
     private enum Change: Sendable {
         /// Of the network, once.
         case network(@Sendable (inout NetworkDraft) throws -> Void)
+        /// Of the nodes of one pass.
+        case pass(@Sendable (inout PassDraft) throws -> Void)
         /// Of a node whose inputs may still wait; true if the node is lowered by that.
         case joining(@Sendable (inout Planner, NetworkNode) throws -> Bool)
         /// Of a node whose inputs are there; true if the node is lowered by that, or waits.
@@ -41,6 +43,10 @@ package struct Rewrite: Sendable {
             "merge normalisations",
             "A convolution whose only reader is a batch normalisation becomes one convolution with it.",
             .network { $0.mergeNormalisations() }),
+        Rewrite(
+            "leave out",
+            "What a selection at the end leaves out is not computed, as far up as nobody else needs it.",
+            .pass { try $0.leaveOut() }),
         Rewrite(
             "join clips", "A clip joins the product before it, which waited for that.",
             .joining { try $0.joinClip($1) }),
@@ -70,6 +76,10 @@ package struct Rewrite: Sendable {
 
     static func change(_ network: inout NetworkDraft) throws {
         for case .network(let change) in all.map(\.change) { try change(&network) }
+    }
+
+    static func change(_ pass: inout PassDraft) throws {
+        for case .pass(let change) in all.map(\.change) { try change(&pass) }
     }
 
     /// - Returns: whether that lowered the node.

@@ -7,23 +7,49 @@ import TestSupport
 import Testing
 
 /// A network of random nodes that move, cut, join and multiply axes, the pictures' among them; its file fixes a batch of 3.
-private struct RandomAxes {
+struct RandomAxes {
     static let batch = 3
     private var net: SmallNetwork
     private var x = "image"
     private var dims = [RandomAxes.batch, 3, 4, 6]
 
-    init(_ number: Int) {
+    /// - Parameter selects: whether a part of an axis is all that is left at the end.
+    init(_ number: Int, selects: Bool = false) {
         net = SmallNetwork("axes \(number)", input: [3, 3, 4, 6].map { .fixed($0) })
         var random = SeededRandom("axes \(number)")
         // So that nobody takes it for a network of another layout.
         x = net.conv(x, 3, 3, kernel: 1)
         for _ in 0..<2 + random.index(below: 6) { step(&random) }
+        if selects { select(&random) }
         let columns = dims.reduce(1, *) / RandomAxes.batch
         guard dims.reduce(1, *) % RandomAxes.batch == 0 else { return }
         reshape([RandomAxes.batch, columns])
         net.output(net.gemm(x, columns, 4))
         isWhole = true
+    }
+
+    /// By an index that takes the axis away, or several, or a slice.
+    private mutating func select(_ random: inout SeededRandom) {
+        guard let axis = dims.indices.filter({ dims[$0] > 1 }).randomElement(&random) else { return }
+        let count = 1 + random.index(below: max(1, dims[axis] / 2))
+        let start = random.index(below: dims[axis] - count + 1)
+        switch random.index(below: 3) {
+        case 0:
+            x = net.node("Gather", [x, net.ints([Int64(start)], scalar: true)], ["axis": .int(axis)])
+            dims.remove(at: axis)
+        case 1:
+            x = net.node(
+                "Gather", [x, net.ints((start..<start + count).map(Int64.init))], ["axis": .int(axis)])
+            dims[axis] = count
+        default:
+            x = net.node(
+                "Slice",
+                [
+                    x, net.ints([Int64(start)]), net.ints([Int64(start + count)]), net.ints([Int64(axis)]),
+                    net.ints([1]),
+                ])
+            dims[axis] = count
+        }
     }
 
     /// Whether it could be finished with a row for each picture.
@@ -37,7 +63,7 @@ private struct RandomAxes {
 
     private mutating func step(_ random: inout SeededRandom) {
         let axis = random.index(below: dims.count)
-        switch random.index(below: 10) {
+        switch random.index(below: 12) {
         case 0, 1, 2:
             var order = Array(dims.indices)
             for i in order.indices.dropFirst() { order.swapAt(i, random.index(below: i + 1)) }
@@ -74,6 +100,11 @@ private struct RandomAxes {
                 ["perm": .ints(Array(dims.indices.dropLast(2)) + [dims.count - 1, dims.count - 2])])
             x = net.node("MatMul", [net.node("MatMul", [x, turned]), x])
             x = net.node("Tanh", [x])
+        case 9:
+            // Two ways, of which one works number by number.
+            let beside = net.node("Sigmoid", [net.node("Mul", [x, net.floats([dims.last!])])])
+            x = net.node("Add", [x, beside])
+        case 10: x = net.node("Add", [net.floats([dims.last!]), net.node("Erf", [x])])
         default:
             let mean = net.node("ReduceMean", [x], ["axes": .ints([axis]), "keepdims": 1])
             x = net.node("Sub", [x, mean])

@@ -30,13 +30,16 @@ def recommended(key: str) -> str | None:
     return next((layer for network, layer in RULES if re.match(network, key)), None)
 
 
-def path(module: object, expression: str) -> str:
-    """The name of a module that an expression such as `layer4[-1]` means, as PyTorch has it: "layer4.2"."""
+def path(module: object, expression: str) -> str | None:
+    """The name of a module that an expression such as `layer4[-1]` means, as PyTorch has it: "layer4.2"; None if there is no such module."""
     names = []
     for name, index in re.findall(r"(\w+)|\[(-?\d+)\]", expression):
-        name = name or list(dict(module.named_children()))[int(index)]
+        children = dict(module.named_children())
+        name = name or list(children)[int(index)]
+        if name not in children:
+            return None
         names.append(name)
-        module = getattr(module, name)
+        module = children[name]
     return ".".join(names)
 
 

@@ -5,7 +5,8 @@
 
 For each network:
 
-  logits     differ from ONNX Runtime's by at most 1e-4 of the largest
+  logits     differ from ONNX Runtime's by at most 1e-4 of the largest; or, of networks that are so ill-conditioned that ONNX Runtime's own
+             are further from float64's, from those by at most four times as much as ONNX Runtime's
   gradient   of the largest logit with respect to the picture: along random directions it is what central differences of the module in
              float64 say, and it is PyTorch's in float64; to 1e-3 of its length, or to four times what PyTorch's own in float32 differs,
              with one of three pictures (a ReLU near 0 that float32 puts on the other side changes some thousandths)
@@ -16,7 +17,7 @@ For each network:
 
 One network at a time; its files are removed afterwards. What was found is kept in .build/zoo/rows.json by the program's bytes, so that a run
 that was interrupted goes on; --keep also keeps what was right with another program. --quick leaves out float64, and compares gradients with
-PyTorch's in float32: to 0.1. With --documents the table of Documentation/Networks.md is
+PyTorch's in float32: to 0.1; what is not right then is tried again in full. With --documents the table of Documentation/Networks.md is
 written anew. It fails if less than 97 % of what could be exported is right.
 """
 
@@ -132,11 +133,13 @@ def milliseconds(bench: object) -> float:
 def compare(ours: dict[str, np.ndarray], reference: dict[str, np.ndarray], row: dict, wrong: list[str]) -> None:
     row["logits"] = float(np.abs(ours["logits"].astype(np.float64) - reference["logits"]).max() / np.abs(reference["logits"]).max())
     if not row["logits"] <= LOGITS:
-        wrong.append(f"logits differ from ONNX Runtime's by {row['logits']:.0e}")
+        why = f"logits differ from ONNX Runtime's by {row['logits']:.0e}"
         if "exact" in reference:
             largest = np.abs(reference["exact"]).max()
-            both = (float(np.abs(logits - reference["exact"]).max() / largest) for logits in (ours["logits"], reference["logits"]))
-            wrong[-1] += " (from float64's by {:.0e}, and ONNX Runtime's by {:.0e})".format(*both)
+            own, theirs = (float(np.abs(logits - reference["exact"]).max() / largest) for logits in (ours["logits"], reference["logits"]))
+            why = None if own <= SLACK * theirs else f"{why} (from float64's by {own:.0e}, and ONNX Runtime's by {theirs:.0e})"
+        if why:
+            wrong.append(why)
     gradient = ours["gradient"].astype(np.float64)
     if "slopes" not in reference:
         # The module can't compute in float64: PyTorch's float32 is all there is to compare with.
@@ -218,7 +221,10 @@ def main() -> int:
         if arguments.report or current:
             continue
         start = time.monotonic()
-        row = examine(entry, program, arguments.device, arguments.timeout, arguments.quick) | {"program": digest}
+        row = examine(entry, program, arguments.device, arguments.timeout, arguments.quick)
+        if arguments.quick and row["outcome"] == "wrong":
+            row = examine(entry, program, arguments.device, arguments.timeout, False)
+        row |= {"program": digest}
         kept[entry.key] = row
         beside = arguments.rows.with_suffix(".new")
         beside.write_text(json.dumps(list(kept.values()), indent=1))

@@ -67,7 +67,7 @@ private func needed(_ inputs: [Operand?], _ index: Int, _ what: String) throws -
     return tensor
 }
 
-package struct Gather: UnaryOperator {
+package struct Gather: UnaryOperator, Selecting {
     package static let name = "Gather"
     package static let accepts = Meaning.all
     package static let formula = "the elements at constant indices along an axis"
@@ -100,6 +100,11 @@ package struct Gather: UnaryOperator {
         let step = indices.count > 1 ? indices[1] - first : 1
         guard step != 0, indices.indices.allSatisfy({ indices[$0] == first + $0 * step }) else { return nil }
         return SliceRange(axis: axis, start: first, step: step, count: indices.count)
+    }
+
+    package func selection(of shape: Shape, _ inputs: [Operand?]) throws -> SliceRange? {
+        let (axis, indices, _) = try place(shape, inputs)
+        return range(axis, indices).flatMap { $0.step == 1 ? $0 : nil }
     }
 
     package func fold(_ inputs: [HostTensor?], within limits: Limits) throws -> [HostTensor]? {

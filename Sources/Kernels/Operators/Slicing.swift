@@ -3,8 +3,17 @@
 import CMicrokernels
 
 /// Every `step`th index of one dimension from `start` on, `count` of them.
-struct SliceRange: Hashable {
-    var axis: Int, start: Int, step: Int, count: Int
+package struct SliceRange: Hashable, Sendable {
+    package var axis: Int, start: Int, step: Int, count: Int
+    package init(axis: Int, start: Int, step: Int, count: Int) {
+        (self.axis, self.start, self.step, self.count) = (axis, start, step, count)
+    }
+}
+
+/// An operator that may take a run of indices of one axis.
+package protocol Selecting: Operator {
+    /// - Returns: the run, in the first input's shape; nil if it takes something else.
+    func selection(of shape: Shape, _ inputs: [Operand?]) throws -> SliceRange?
 }
 
 extension Tape {
@@ -16,7 +25,7 @@ extension Tape {
     }
 
     /// A part of a value: a view.
-    mutating func slice(_ x: Value, _ ranges: [SliceRange]) -> Value {
+    package mutating func slice(_ x: Value, _ ranges: [SliceRange]) -> Value {
         var dims = shape(x).dims
         for range in ranges { dims[range.axis] = range.count }
         let (strides, start) = place(strides(x), ranges)
@@ -29,7 +38,7 @@ extension Tape {
     }
 
     /// Zeros with `part` in the place that `ranges` name.
-    mutating func unslice(_ part: Value, into whole: Shape, _ ranges: [SliceRange]) -> Value {
+    package mutating func unslice(_ part: Value, into whole: Shape, _ ranges: [SliceRange]) -> Value {
         let y = fill(whole, with: 0)
         place(part, into: y, ranges)
         return y
@@ -158,18 +167,21 @@ package struct Concat: Operator {
     }
 }
 
-package struct Slice: UnaryOperator {
+package struct Slice: UnaryOperator, Selecting {
     package static let name = "Slice"
     package static let accepts = Meaning.all
     package static let formula = "every step-th element from start to end along axes"
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 10 ? 5 : 1) }
     package let role: Role = .rearranges
     package let dependence: Dependence = .selects
-    package var reach: Reach {
-        .along { shape, inputs in
-            // What is taken whole stays where it is.
-            try ranges(shape, inputs).filter { $0.step != 1 || $0.count != shape.dims[$0.axis] }.map(\.axis)
-        }
+    package var reach: Reach { .along { try cuts($0, $1).map(\.axis) } }
+    /// What is taken whole stays where it is.
+    private func cuts(_ shape: Shape, _ inputs: [Operand?]) throws -> [SliceRange] {
+        try ranges(shape, inputs).filter { $0.step != 1 || $0.count != shape.dims[$0.axis] }
+    }
+    package func selection(of shape: Shape, _ inputs: [Operand?]) throws -> SliceRange? {
+        let cuts = try cuts(shape, inputs)
+        return cuts.count == 1 && cuts[0].step == 1 ? cuts[0] : nil
     }
     private let listed: (starts: [Int], ends: [Int], axes: [Int]?)?
 

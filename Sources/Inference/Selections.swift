@@ -1,0 +1,209 @@
+// What a selection leaves out is not computed.
+//
+// A transformer's score may depend on one token at the end, the class token, of some two hundred. All that works token by token after the last
+// attention need then be done for that one only, forward and back. So the walk here goes up from each selection for as long as what it
+// leaves out is of use to nobody. The numbers that are left keep their bits, since no row of a product depends on the others.
+
+import Kernels
+
+/// A pass that is being planned.
+struct PassDraft {
+    let network: Network
+    var nodes: [NetworkNode]
+    /// Which of them run.
+    let running: [Bool]
+    /// Values that somebody reads as a whole.
+    let wanted: Set<String>
+    /// Makes a plan with the shapes of all values.
+    let shapes: () throws -> Planner
+    /// Parts of values that are made as a whole, by names that no file has.
+    fileprivate(set) var parts: [String: Part] = [:]
+
+    struct Part {
+        let whole: String
+        let range: SliceRange
+    }
+
+    init(
+        network: Network, nodes: [NetworkNode], running: [Bool], wanted: Set<String>,
+        shapes: @escaping () throws -> Planner
+    ) {
+        (self.network, self.nodes, self.running, self.wanted, self.shapes) = (
+            network, nodes, running, wanted, shapes
+        )
+    }
+
+    /// Nodes before selections make only the parts that are selected, under the names of the wholes.
+    mutating func leaveOut() throws {
+        var readers: [String: Int] = [:]
+        for (i, node) in nodes.enumerated() where running[i] {
+            for name in node.reads { readers[name, default: 0] += 1 }
+        }
+        // To know the shapes takes time, and most networks have no selection of something that nobody else reads.
+        let mayHelp = nodes.indices.contains { i in
+            running[i] && nodes[i].operation is any Selecting
+                && nodes[i].inputs.first.map { readers[$0] == 1 } ?? false
+        }
+        // Bytes are rounded beside the nodes that make them.
+        guard mayHelp, !network.isQuantised else { return }
+        let narrowing = Narrowing(self, try shapes())
+        (nodes, parts) = (narrowing.nodes, narrowing.parts)
+    }
+}
+
+private struct Narrowing {
+    private(set) var nodes: [NetworkNode]
+    private(set) var parts: [String: PassDraft.Part] = [:]
+    private let plan: Planner
+
+    /// What of a value somebody needs.
+    private enum Need: Equatable {
+        case whole
+        case part(SliceRange)
+    }
+
+    init(_ pass: PassDraft, _ plan: Planner) {
+        (nodes, self.plan) = (pass.nodes, plan)
+        var needs: [String: Need] = [:]
+        for name in pass.wanted { needs[name] = .whole }
+        func need(_ need: Need, of name: String) {
+            needs[name] = needs[name].map { $0 == need ? need : .whole } ?? need
+        }
+        // What each node that makes a part, or takes one, needs of its inputs.
+        var narrowed: [Int: [Need]] = [:]
+        for (i, node) in pass.nodes.enumerated().reversed() where pass.running[i] {
+            var inputs: [Need]?
+            if let range = selection(node) {
+                needs[node.outputs[0]] = .whole
+                inputs = [.part(range)] + node.inputs.dropFirst().map { _ in .whole }
+            } else if node.makes.count == 1, node.outputs.count == 1,
+                case .part(let range)? = needs[node.outputs[0]]
+            {
+                inputs = self.needs(node, range)
+            }
+            if let inputs {
+                narrowed[i] = inputs
+            } else {
+                for name in node.makes { needs[name] = .whole }
+            }
+            for (k, name) in node.inputs.enumerated() where !name.isEmpty {
+                need(inputs?[k] ?? .whole, of: name)
+            }
+        }
+
+        // By now it is known of what nobody needs the whole.
+        func isPart(_ name: String, _ range: SliceRange) -> Bool {
+            guard needs[name] == .part(range), let i = pass.network.producers[name] else { return false }
+            return narrowed[i] != nil
+        }
+        for (i, inputs) in narrowed {
+            let node = pass.nodes[i]
+            guard let whole = plan.shape(node.outputs[0]) else { continue }
+            var shape = whole
+            if case .part(let range)? = needs[node.outputs[0]] {
+                shape = Shape(whole.dims.indices.map { $0 == range.axis ? range.count : whole.dims[$0] })
+            } else if case .part(let range)? = inputs.first, !isPart(node.inputs[0], range) {
+                // A selection of something that is there as a whole.
+                continue
+            }
+            let names = zip(node.inputs, inputs).map { name, need -> String in
+                guard case .part(let range) = need, !isPart(name, range) else { return name }
+                let part = "\(name) [axis \(range.axis), \(range.start) ..< \(range.start + range.count)]"
+                parts[part] = PassDraft.Part(whole: name, range: range)
+                return part
+            }
+            switch node.operation.reach {
+            case .rowMajor: nodes[i] = node.replacing(Taken(shape: shape), inputs: [names[0]])
+            case _ where node.operation is any Selecting && needs[node.outputs[0]] == .whole:
+                nodes[i] = node.replacing(Taken(shape: shape), inputs: [names[0]])
+            default: nodes[i] = node.replacing(node.operation, inputs: names)
+            }
+        }
+    }
+
+    /// The part that a node selects, if it is a small one.
+    private func selection(_ node: NetworkNode) -> SliceRange? {
+        guard let operation = node.operation as? any Selecting, node.outputs.count == 1,
+            let name = node.inputs.first, isActivation(name), let shape = plan.shape(name),
+            let range = try? operation.selection(of: shape, node.inputs.map(plan.operand)),
+            2 * range.count <= shape.dims[range.axis]
+        else { return nil }
+        return range
+    }
+
+    private func isActivation(_ name: String) -> Bool {
+        if case .value(let value)? = plan.operand(name) {
+            plan.tape.element(value) == .float32
+        } else {
+            false
+        }
+    }
+
+    /// What a node needs of its inputs to make a part of its output; nil if that is not known to be less than all.
+    private func needs(_ node: NetworkNode, _ range: SliceRange) -> [Need]? {
+        guard let shape = plan.shape(node.outputs[0]) else { return nil }
+        let shapes = node.inputs.map(plan.shape)
+        func part(_ axis: Int) -> Need {
+            .part(SliceRange(axis: axis, start: range.start, step: 1, count: range.count))
+        }
+        /// Of inputs that are broadcast to the output.
+        func broadcast(_ k: Int) -> Need? {
+            guard !node.inputs[k].isEmpty else { return .whole }
+            guard let own = shapes[k] else { return nil }
+            let axis = range.axis + own.rank - shape.rank
+            if axis < 0 || own.dims[axis] == 1 { return .whole }
+            return own.dims[axis] == shape.dims[range.axis] && isActivation(node.inputs[k]) ? part(axis) : nil
+        }
+        func all(_ needs: [Need?]) -> [Need]? {
+            let known = needs.compactMap { $0 }
+            return known.count == needs.count ? known : nil
+        }
+        if case .place = node.operation.reach {
+            // What is broadcast to a shape that an input writes down has no part of that.
+            if case .rearranges = node.operation.role { return nil }
+            return all(node.inputs.indices.map(broadcast))
+        }
+        guard let first = node.inputs.first, isActivation(first), let before = shapes[0] else { return nil }
+        let others = node.inputs.dropFirst()
+        switch node.operation.reach {
+        case .anywhere, .behindFirst, .place: return nil
+        case .along(let axes):
+            guard let axes = try? axes(before, node.inputs.map(plan.operand)), !axes.contains(range.axis),
+                before.rank == shape.rank, before.dims[range.axis] == shape.dims[range.axis],
+                !others.contains(where: isActivation)
+            else { return nil }
+            return [part(range.axis)] + others.map { _ in .whole }
+        case .product(let right):
+            guard right == 1, node.inputs.count > 1, before.rank == shape.rank, range.axis == shape.rank - 2,
+                shapes[1]?.rank ?? 0 >= 2
+            else { return nil }
+            return all([part(range.axis), .whole] + node.inputs.indices.dropFirst(2).map(broadcast))
+        case .rowMajor:
+            let around = shape.dims[..<range.axis].reduce(1, *)
+            return before.dims.indices.first {
+                before.dims[$0] == shape.dims[range.axis] && before.dims[..<$0].reduce(1, *) == around
+            }.map { [part($0)] + others.map { _ in .whole } }
+        case .ordered(let order):
+            guard let order = try? order(before.rank) else { return nil }
+            return [part(order[range.axis])]
+        }
+    }
+}
+
+/// What is left of a selection, or of a reshape, where only the selected part is made: another shape.
+private struct Taken: UnaryOperator {
+    static let name = "Taken"
+    static let formula = "the part that was selected already"
+    let shape: Shape
+    init(_ attributes: Attributes) throws { throw OperatorError("is made here, and stands in no file") }
+    init(shape: Shape) { self.shape = shape }
+    var role: Role { .rearranges }
+    var dependence: Dependence { .selects }
+    var reach: Reach { .rowMajor }
+    func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
+        [.value(tape.reshape(try tape.value(required(inputs, 0, "data")), to: shape))]
+    }
+    func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        tape.reshape(dy, to: tape.shape(try required(node.inputs, 0, "data")))
+    }
+}
