@@ -36,6 +36,13 @@ package struct NetworkNode: Sendable {
             parameters: parameters, statedModules: statedModules)
     }
 
+    /// The same node, whose one output has another name.
+    func making(_ output: String) -> NetworkNode {
+        NetworkNode(
+            name: name, type: type, operation: operation, inputs: inputs, outputs: [output],
+            parameters: parameters, statedModules: statedModules)
+    }
+
     /// The same node, which reads another value in the place of one.
     func reading(_ value: String, insteadOf old: String) -> NetworkNode {
         guard inputs.contains(old) else { return self }

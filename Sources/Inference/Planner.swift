@@ -58,7 +58,7 @@ package struct Planner {
     let readers: [String: [Int]]
     /// The shapes at the batch that the file fixes, if this plan is for another one.
     private(set) var ownShapes: [String: Shape] = [:]
-    /// Of values that are made as a whole, the parts that some nodes read.
+    /// Parts of values that are made, or that nodes read of what is made as a whole.
     private let parts: [String: PassDraft.Part]
     /// Values in which the pictures share an axis with something that lies around them.
     var innerBatches: Set<String> = []
@@ -118,20 +118,19 @@ package struct Planner {
             needed.formUnion(node.reads)
         }
         self.running = running
-        var draft = PassDraft(
-            network: network, nodes: nodes, running: running,
-            wanted: wanted.union(differentiated).union(feed.map { [$0] } ?? [])
-        ) {
+        var draft = PassDraft(network: network, nodes: nodes, running: running) {
             try Planner(
                 network, batch: batch, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
                 sketch: true)
         }
         // Rules and pairs are for the network as it is written.
         if !sketch, rules.isEmpty, !isPaired { try Rewrite.change(&draft) }
-        let parts = draft.parts
+        let (parts, besides) = (draft.parts, draft.wholes(nodes, wanted: stored.union(differentiated)))
         (self.nodes, self.parts) = (draft.nodes, parts)
         nodes = draft.nodes
-        func wholes(_ node: NetworkNode) -> [String] { node.reads.map { parts[$0]?.whole ?? $0 } }
+        func reads(_ node: NetworkNode) -> Set<String> {
+            Set(node.reads.map { name in parts[name].flatMap { $0.isMade ? nil : $0.whole } ?? name })
+        }
         if let feed, feed != network.inputName, needed.contains(network.inputName) {
             throw NetworkError(
                 .noSuchLayer,
@@ -155,7 +154,8 @@ package struct Planner {
         self.stored = keep
         var readers: [String: [Int]] = [:]
         for (i, node) in nodes.enumerated() where running[i] {
-            for name in Set(wholes(node)) { readers[name, default: []].append(i) }
+            for name in reads(node) { readers[name, default: []].append(i) }
+            for name in besides[i].map(reads) ?? [] { readers[name, default: []].append(i) }
         }
         self.readers = readers
 
@@ -171,7 +171,10 @@ package struct Planner {
         for (name, tensor) in network.constants where readers[name] != nil || keep.contains(name) {
             operands[name] = .host(tensor)
         }
-        for (i, node) in nodes.enumerated() where running[i] { try lower(node) }
+        for (i, node) in nodes.enumerated() where running[i] {
+            try lower(node)
+            if let whole = besides[i] { try lower(whole) }
+        }
         for name in waiting.keys.sorted() { try flush(name) }
     }
 
@@ -232,7 +235,7 @@ package struct Planner {
 
     /// Makes a view of a part that is read.
     private mutating func take(_ name: String) throws {
-        guard let part = parts[name], operands[name] == nil else { return }
+        guard let part = parts[name], !part.isMade, operands[name] == nil else { return }
         try flush(part.whole)
         guard case .value(let whole)? = operands[part.whole] else { return }
         operands[name] = .value(tape.slice(whole, [part.range]))
@@ -421,9 +424,8 @@ package struct Planner {
                         throw OperatorError(unsupported: "has no gradient with respect to its input \(k)")
                     }
                     let name = node.inputs[k]
-                    if let part = parts[name] {
-                        let whole = tape.shape(try value(part.whole))
-                        add(tape.unslice(dx, into: whole, [part.range]), to: part.whole)
+                    if let part = parts[name], !part.isMade {
+                        add(tape.unslice(dx, into: part.shape, [part.range]), to: part.whole)
                     } else {
                         add(dx, to: name)
                     }
@@ -444,6 +446,11 @@ package struct Planner {
                 result[target] = try vjp(merged.normalisation, node, [dy], [0]).found[0]
             } else if let dy = cotangents[target] {
                 result[target] = dy
+            } else if let (name, part) = parts.first(where: { $0.value.isMade && $0.value.whole == target }),
+                let dy = cotangents[name]
+            {
+                // What was left out has no say in the score.
+                result[target] = tape.unslice(dy, into: part.shape, [part.range])
             } else {
                 throw NetworkError(
                     .noSuchLayer,

@@ -9,31 +9,43 @@ import Kernels
 /// A pass that is being planned.
 struct PassDraft {
     let network: Network
+    /// In the place of some nodes stand others, which make parts of the same values.
     var nodes: [NetworkNode]
     /// Which of them run.
     let running: [Bool]
-    /// Values that somebody reads as a whole.
-    let wanted: Set<String>
     /// Makes a plan with the shapes of all values.
     let shapes: () throws -> Planner
-    /// Parts of values that are made as a whole, by names that no file has.
+    /// Parts of values, by names that no file has.
     fileprivate(set) var parts: [String: Part] = [:]
 
     struct Part {
         let whole: String
+        let shape: Shape  // of that
         let range: SliceRange
+        /// Whether it is made for itself, without the whole.
+        let isMade: Bool
     }
 
     init(
-        network: Network, nodes: [NetworkNode], running: [Bool], wanted: Set<String>,
-        shapes: @escaping () throws -> Planner
+        network: Network, nodes: [NetworkNode], running: [Bool], shapes: @escaping () throws -> Planner
     ) {
-        (self.network, self.nodes, self.running, self.wanted, self.shapes) = (
-            network, nodes, running, wanted, shapes
-        )
+        (self.network, self.nodes, self.running, self.shapes) = (network, nodes, running, shapes)
     }
 
-    /// Nodes before selections make only the parts that are selected, under the names of the wholes.
+    /// The nodes that run on whose outputs the score depends, in order.
+    fileprivate var scoreNodes: [Int] {
+        var needed: Set<String> = [network.logitsName]
+        var found: [Int] = []
+        for (i, node) in nodes.enumerated().reversed()
+        where running[i] && node.makes.contains(where: needed.contains) {
+            needed.formUnion(node.reads)
+            found.append(i)
+        }
+        return found.reversed()
+    }
+
+    /// Nodes before selections make only the parts that are selected. Whoever wants to see the whole of such a value has it computed beside
+    /// that: what is asked for changes nobody else's bits.
     mutating func leaveOut() throws {
         var readers: [String: Int] = [:]
         for (i, node) in nodes.enumerated() where running[i] {
@@ -49,6 +61,18 @@ struct PassDraft {
         let narrowing = Narrowing(self, try shapes())
         (nodes, parts) = (narrowing.nodes, narrowing.parts)
     }
+
+    /// The nodes whose place others have taken and that run nevertheless, by that place: somebody wants what they make.
+    func wholes(_ original: [NetworkNode], wanted: Set<String>) -> [Int: NetworkNode] {
+        var wanted = wanted.union(parts.values.filter { !$0.isMade }.map(\.whole))
+        var wholes: [Int: NetworkNode] = [:]
+        for (i, node) in original.enumerated().reversed()
+        where running[i] && node.makes.contains(where: wanted.contains) {
+            wanted.formUnion(node.reads)
+            if nodes[i].makes != node.makes { wholes[i] = node }
+        }
+        return wholes
+    }
 }
 
 private struct Narrowing {
@@ -56,7 +80,7 @@ private struct Narrowing {
     private(set) var parts: [String: PassDraft.Part] = [:]
     private let plan: Planner
 
-    /// What of a value somebody needs.
+    /// What of a value the score needs.
     private enum Need: Equatable {
         case whole
         case part(SliceRange)
@@ -64,14 +88,14 @@ private struct Narrowing {
 
     init(_ pass: PassDraft, _ plan: Planner) {
         (nodes, self.plan) = (pass.nodes, plan)
-        var needs: [String: Need] = [:]
-        for name in pass.wanted { needs[name] = .whole }
+        var needs: [String: Need] = [pass.network.logitsName: .whole]
         func need(_ need: Need, of name: String) {
             needs[name] = needs[name].map { $0 == need ? need : .whole } ?? need
         }
         // What each node that makes a part, or takes one, needs of its inputs.
         var narrowed: [Int: [Need]] = [:]
-        for (i, node) in pass.nodes.enumerated().reversed() where pass.running[i] {
+        for i in pass.scoreNodes.reversed() {
+            let node = pass.nodes[i]
             var inputs: [Need]?
             if let range = selection(node) {
                 needs[node.outputs[0]] = .whole
@@ -91,33 +115,42 @@ private struct Narrowing {
             }
         }
 
-        // By now it is known of what nobody needs the whole.
-        func isPart(_ name: String, _ range: SliceRange) -> Bool {
+        // By now it is known of what the score does not need the whole.
+        func isMade(_ name: String, _ range: SliceRange) -> Bool {
             guard needs[name] == .part(range), let i = pass.network.producers[name] else { return false }
             return narrowed[i] != nil
+        }
+        func part(_ name: String, _ range: SliceRange) -> String {
+            let part = "\(name) [axis \(range.axis), \(range.start) ..< \(range.start + range.count)]"
+            parts[part] = PassDraft.Part(
+                whole: name, shape: plan.shape(name)!, range: range, isMade: isMade(name, range))
+            return part
         }
         for (i, inputs) in narrowed {
             let node = pass.nodes[i]
             guard let whole = plan.shape(node.outputs[0]) else { continue }
-            var shape = whole
-            if case .part(let range)? = needs[node.outputs[0]] {
+            var (shape, output) = (whole, node.outputs[0])
+            if case .part(let range)? = needs[output] {
                 shape = Shape(whole.dims.indices.map { $0 == range.axis ? range.count : whole.dims[$0] })
-            } else if case .part(let range)? = inputs.first, !isPart(node.inputs[0], range) {
+                output = part(output, range)
+            } else if case .part(let range)? = inputs.first, !isMade(node.inputs[0], range) {
                 // A selection of something that is there as a whole.
                 continue
             }
-            let names = zip(node.inputs, inputs).map { name, need -> String in
-                guard case .part(let range) = need, !isPart(name, range) else { return name }
-                let part = "\(name) [axis \(range.axis), \(range.start) ..< \(range.start + range.count)]"
-                parts[part] = PassDraft.Part(whole: name, range: range)
-                return part
+            let names = zip(node.inputs, inputs).map { name, need in
+                if case .part(let range) = need { part(name, range) } else { name }
             }
-            switch node.operation.reach {
-            case .rowMajor: nodes[i] = node.replacing(Taken(shape: shape), inputs: [names[0]])
-            case _ where node.operation is any Selecting && needs[node.outputs[0]] == .whole:
-                nodes[i] = node.replacing(Taken(shape: shape), inputs: [names[0]])
-            default: nodes[i] = node.replacing(node.operation, inputs: names)
-            }
+            let isTaken =
+                switch node.operation.reach {
+                case .rowMajor: true
+                default: node.operation is any Selecting && output == node.outputs[0]
+                }
+            var new =
+                isTaken
+                ? node.replacing(Taken(shape: shape), inputs: [names[0]])
+                : node.replacing(node.operation, inputs: names)
+            if output != node.outputs[0] { new = new.making(output) }
+            nodes[i] = new
         }
     }
 

@@ -152,7 +152,7 @@ final class CPUExecutor: Executor {
     private var frame: CPUFrame
     private let lasting: Block, inputs: [Block], weights: [LoadedCPU.Weights]  // keep what is pointed at
     private let share: MemoryBudget.Share  // of the limit, for what is only this tape's
-    private let cascades: [Int: Cascade]  // by their first steps
+    private let runs: [Int: any StepRun]  // by their first steps
     private var taken: [Int: Block] = [:]  // the input slots in use, by value
     private var generation = -1  // of the working memory that the frame points into
     var arenaBytes: Int { 4 * memory.size }
@@ -160,10 +160,10 @@ final class CPUExecutor: Executor {
     init(_ tape: Tape, keeping kept: [Value], on machine: LoadedCPU) throws {
         let cpu = machine.cpu
         (self.tape, self.kept, self.machine) = (tape, kept, machine)
-        let cascades = Cascade.all(in: tape, keeping: kept, threads: cpu.threads, cache: cpu.cache)
+        let runs = tape.runs(keeping: kept, threads: cpu.threads, cache: cpu.cache)
         // Sixteen floats fill a cache line.
         let memory = tape.memory(
-            keeping: kept, alignment: 16, room: { $0.room(on: .cpu(cpu)) }, runs: cascades.map(\.steps),
+            keeping: kept, alignment: 16, room: { $0.room(on: .cpu(cpu)) }, runs: runs.values.map(\.steps),
             overwriting: true)
         self.memory = memory
         var found: [(storage: Int, weights: WeightStore<LoadedCPU.Weights>.Found)] = []
@@ -213,7 +213,7 @@ final class CPUExecutor: Executor {
             (self.lasting, self.inputs) = (lasting, inputs)
             weights = [added] + found.map(\.weights.memory)
             share = shares.removeLast()
-            self.cascades = Dictionary(uniqueKeysWithValues: cascades.map { ($0.steps.lowerBound, $0) })
+            self.runs = runs
             frame = CPUFrame(
                 functions: cpu.functions.pointee, threads: cpu.threads, pool: machine.pool,
                 storages: tape.entries.map(\.storage), memory: pointers, scratch: machine.scratch)
@@ -264,18 +264,18 @@ final class CPUExecutor: Executor {
         try bind()
         forEach(steps) {
             tape.steps[$0].run(frame)
-        } cascade: {
+        } run: {
             $0.run(frame)
         }
     }
 
-    /// Goes through steps; those of a cascade run together.
-    private func forEach(_ steps: Range<Int>, step: (Int) -> Void, cascade: (Cascade) -> Void) {
+    /// Goes through steps, some of which run together.
+    private func forEach(_ steps: Range<Int>, step: (Int) -> Void, run: (any StepRun) -> Void) {
         var i = steps.lowerBound
         while i < steps.upperBound {
-            if let found = cascades[i] {
+            if let found = runs[i] {
                 precondition(found.steps.upperBound <= steps.upperBound)
-                cascade(found)
+                run(found)
                 i = found.steps.upperBound
             } else {
                 step(i)
@@ -306,7 +306,7 @@ final class CPUExecutor: Executor {
             let start = DispatchTime.now().uptimeNanoseconds
             tape.steps[i].run(frame)
             times.append(Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9)
-        } cascade: {
+        } run: {
             times += $0.time(frame)
         }
         return times

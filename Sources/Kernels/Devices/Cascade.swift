@@ -47,8 +47,7 @@ struct BandWindow {
 /// cache holds, both wait for memory. A cascade computes the last one's output in bands of rows, and of each output before that
 /// only the rows that the band needs and that the band before did not leave, in memory that is used again and again. Who
 /// computes a number, and when, changes no bit of it.
-package struct Cascade: Sendable {
-    /// The steps of the tape that this replaces.
+package struct Cascade: StepRun {
     package let steps: Range<Int>
     private let links: [any Banded]
     /// Output rows of the last link in a band.
@@ -176,18 +175,6 @@ package struct Cascade: Sendable {
                     clock[i] += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
                 }
             }
-        }
-    }
-
-    /// Runs, and tells how many seconds each step took: of the whole time, its share in the threads' time.
-    func time(_ cpu: CPUFrame) -> [Double] {
-        var clocks = [Double](repeating: 0, count: cpu.threads * links.count)
-        let start = DispatchTime.now().uptimeNanoseconds
-        clocks.withUnsafeMutableBufferPointer { run(cpu, clocks: $0.baseAddress!) }
-        let whole = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
-        let all = clocks.reduce(0, +)
-        return links.indices.map { i in
-            (0..<cpu.threads).reduce(0) { $0 + clocks[$1 * links.count + i] } / all * whole
         }
     }
 }

@@ -141,7 +141,7 @@ package final class OpenCL: Sendable {
     /// A kernel of `kernels/FAMILY.cl`, built with `options`. Each program holds one kernel, so that nothing is compiled that does
     /// not run.
     func kernel(_ name: String, in family: String, options: String = "") throws -> CLKernel {
-        var all = "-cl-std=CL1.2 -DWB_KERNEL_\(name)=1" + arithmetic.options
+        var all = "-cl-std=CL1.2 -w -DWB_KERNEL_\(name)=1" + arithmetic.options
         if !options.isEmpty { all += " " + options }
         let program = try programs.withLock { programs in
             let key = family + " " + all

@@ -233,7 +233,7 @@ private struct Bench {
     func compare(_ probe: Probe) throws -> (wrong: String?, numbers: Int) {
         let program = try CLProgram(
             context: context, source: source,
-            options: "-cl-std=CL1.2" + probe.options, cache: .off)
+            options: "-cl-std=CL1.2 -w" + probe.options, cache: .off)
         func run(_ name: String, _ arguments: [CLArgument], _ items: Int, group: Int? = nil, results: Int)
             throws -> [Float]
         {
