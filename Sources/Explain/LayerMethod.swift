@@ -14,9 +14,12 @@ package struct TargetLayer: Hashable, Sendable {
     /// The value from which the rest of the network can be computed: `output`, or tokens of which some are no cells; and where in those
     /// the cells are.
     package let feed: String, tokens: TokenGrid?
+    /// Whether the score depends on its cells at all, as far as the network's form tells.
+    package let reachesScore: Bool
 
     package init(_ layer: Layer) {
         (name, output, frames) = (layer.name, layer.output, layer.frames)
+        reachesScore = layer.reachesScore
         tokens = layer.tokens.flatMap { $0.extra > 0 ? $0 : nil }
         feed = tokens == nil ? layer.output : layer.value
         (height, width) = (layer.shape.dims[2], layer.shape.dims[3])
@@ -94,7 +97,9 @@ extension LayerMethod {
         }
         return Attribution(
             picture: picture, target: target, grid: grid, values: scaled(part(outputs[0])),
-            blankReason: blankReason(weights: outputs.count > 1 ? part(outputs[1]) : nil))
+            blankReason: Self.isClassSpecific && !layer.reachesScore
+                ? "no cell of the layer reaches the score, which is read from a token that met the cells before; take an earlier layer, such as `--layer auto` does"
+                : blankReason(weights: outputs.count > 1 ? part(outputs[1]) : nil))
     }
 }
 

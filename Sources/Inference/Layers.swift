@@ -20,7 +20,7 @@ package struct Layer: Sendable {
     /// Whether all ways to the score lead through it, and its cells matter to what comes after.
     let isOnEveryWay: Bool
     /// Whether its cells reach the score: past what is made of them to tokens that are read.
-    let reachesScore: Bool
+    package let reachesScore: Bool
     /// What the value is to the picture.
     let form: GridForm
     /// The modules that it belongs to, from the outermost, as the exporter named them.
