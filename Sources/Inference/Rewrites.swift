@@ -337,9 +337,7 @@ extension Planner {
         // A few numbers are as those of shapes, real ones too: shapes may follow from them.
         let few = 4096
         var work = Double(few * few)
-        let isSmall =
-            hosts.allSatisfy { $0.map { $0.shape.count <= few } ?? true }
-            && !node.outputs.contains(where: stored.contains)
+        let isSmall = hosts.allSatisfy { $0.map { $0.shape.count <= few } ?? true }
         guard
             let folded = try node.operation.fold(hosts, within: tape.limits)
                 ?? (isSmall ? node.computed(hosts, within: tape.limits, work: &work) : nil)

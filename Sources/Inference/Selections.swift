@@ -203,7 +203,9 @@ private struct Narrowing {
         case .along(let axes):
             guard let axes = try? axes(before, node.inputs.map(plan.operand)), !axes.contains(range.axis),
                 before.rank == shape.rank, before.dims[range.axis] == shape.dims[range.axis],
-                !others.contains(where: isActivation)
+                !others.contains(where: isActivation),
+                // Nor may there be a scale for each place of the axis.
+                node.inputs.indices.dropFirst().allSatisfy({ broadcast($0) == .whole })
             else { return nil }
             return [part(range.axis)] + others.map { _ in .whole }
         case .product(let right):

@@ -66,6 +66,26 @@ import Testing
         net.output(net.gemm(net.node("Flatten", [net.pooled(x)]), channels, 6))
     }
 
+    /// Pads that follow from a shape by way of real numbers are known, whether or not somebody asks for those.
+    @Test func padsFromRealNumbers() throws {
+        var net = SmallNetwork("real pads")
+        let x = net.conv("image", 3, 4)
+        let height = net.node(
+            "Gather", [net.node("Shape", [x]), net.ints([2], scalar: true)], ["axis": 0])
+        let quarter = net.node("Div", [net.node("Cast", [height], ["to": 1]), net.number(4)])
+        let pad = net.unsqueeze(net.node("Cast", [net.node("Ceil", [quarter])], ["to": 7]), [0])
+        let pads = net.concat([net.ints([0, 0]), pad, net.ints([0, 0, 0]), pad, net.ints([1])], axis: 0)
+        let padded = net.node("Pad", [x, pads])
+        net.output(net.gemm(net.node("Flatten", [net.pooled(padded)]), 4, 6))
+        let network = try Network(net.model())
+        // 14 / 4 = 3.5.
+        #expect(try network.layers().first { $0.value == padded }?.valueShape == [1, 4, 22, 15])
+        let (numbers, dims) = ([Float](repeating: 1, count: 3 * 14 * 14), [1, 3, 14, 14])
+        let found = try network.run(
+            numbers, dims: dims, outputs: [quarter, padded], on: Devices.all[0].device)
+        #expect(found[0].values == [3.5] && found[1].values.count == 4 * 22 * 15)
+    }
+
     @Test func aSumOfTwoConvolutionsAndItsClipAreOneStep() throws {
         var net = SmallNetwork("two convolutions")
         let (a, b) = (net.conv("image", 3, 5), net.conv("image", 3, 5))
