@@ -16,7 +16,7 @@ struct ClassNames: Sendable {
     init() {}
 
     /// Reads a file: plain text with one name on each line, a JSON list, or a JSON object with the index of each class for a
-    /// key; in UTF-8.
+    /// key, which may be `id2label` (or a list `label_names`) of a larger one; in UTF-8.
     init(file: String) throws {
         let bytes: [UInt8]
         do { bytes = try InputFile.contents(file) } catch { throw ExplainError(error, .settings) }
@@ -49,7 +49,8 @@ struct ClassNames: Sendable {
     }
 
     /// Refuses names that are not one for each class.
-    func check(classes: Int, isBinary: Bool) throws {
+    /// - Parameter others: outputs that may be the scores instead, for a sentence.
+    func check(classes: Int, isBinary: Bool, beside others: String) throws {
         guard let origin, names.count != classes else { return }
         let network =
             isBinary
@@ -57,7 +58,9 @@ struct ClassNames: Sendable {
             : "the network has \(classes) classes"
         throw ExplainError(
             .settings,
-            "\(origin) names \(names.count) class\(names.count == 1 ? "" : "es"), and \(network); \(remedy).")
+            "\(origin) names \(names.count) class\(names.count == 1 ? "" : "es"), and \(network); \(remedy)"
+                + (others.isEmpty
+                    ? "." : ", or --score-output names another output as the scores: \(others)."))
     }
 
     // MARK: Forms
@@ -94,7 +97,7 @@ struct ClassNames: Sendable {
     }
 
     private static func names(json bytes: [UInt8]) throws -> [String] {
-        let value: JSON
+        var value: JSON
         do {
             value = try JSON(reading: bytes)
         } catch {
@@ -113,6 +116,12 @@ struct ClassNames: Sendable {
             let name = trimmed(text.unicodeScalars)
             guard !name.isEmpty else { throw Fault(description: "have an empty name for class \(index)") }
             return withoutNumber(name)
+        }
+        // Hugging Face's config.json has them among other things; timm's lists them.
+        if case .object(let entries) = value,
+            let list = entries.first(where: { ["id2label", "label_names"].contains($0.0) })
+        {
+            value = list.1
         }
         switch value {
         case .array(let items):

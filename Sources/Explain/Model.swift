@@ -292,9 +292,31 @@ public struct Model: Sendable {
             + "--preprocess names another way"
     }
 
+    /// What the scores of so many pictures say, by their shape.
+    func scores(_ shape: Shape, batch: Int) throws -> ClassScores {
+        // [N], [N, C], [N, C, 1, 1] or [N, 1, 1, C].
+        guard shape.dims.first == batch, shape.dims.dropFirst().count(where: { $0 > 1 }) <= 1 else {
+            let others = otherOutputs
+            throw ExplainError(
+                .unsupportedModel,
+                "\(path): The output “\(shortened(network.outputName))” has the shape \(shape); a classifier has one row of scores for each picture."
+                    + (others.isEmpty
+                        ? ""
+                        : " The network also has the outputs \(others): name the one with the scores with --score-output.")
+            )
+        }
+        return ClassScores(scores: shape.count / batch)
+    }
+
+    /// The outputs that are not taken for the scores, for sentences.
+    var otherOutputs: String {
+        let others = network.model.graph.outputs.map(\.name).filter { $0 != network.outputName }
+        return shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))
+    }
+
     /// Refuses class names that are not one for each class.
     func checkLabels(_ scores: ClassScores) throws {
-        try classNames.check(classes: scores.classes, isBinary: scores.isBinary)
+        try classNames.check(classes: scores.classes, isBinary: scores.isBinary, beside: otherOutputs)
     }
 
     /// The name of a class, or "class 386" if there is none.

@@ -51,7 +51,7 @@ package struct ModelCheck: Sendable {
             return
         }
         scores(model)
-        sizes(model)
+        sizes(model, options)
         layer(model)
         preparation(model)
         methods(model, options)
@@ -73,7 +73,9 @@ package struct ModelCheck: Sendable {
 
     private mutating func describe(_ file: ONNXModel) {
         let graph = file.graph
+        // Some exporters print a version that they do not know.
         let producer = [file.producerName, file.producerVersion].filter { !$0.isEmpty }.joined(separator: " ")
+            .split(separator: " ").filter { $0 != "None" }.joined(separator: " ")
         add(
             "file",
             "\(bytes(file.bytes.count)), operator set \(file.opset), IR version \(file.irVersion), "
@@ -118,7 +120,7 @@ package struct ModelCheck: Sendable {
         do {
             let spec = PassSpec(batch: 1, height: model.inputHeight, width: model.inputWidth)
             let shape = try network.shapes(of: [network.logitsName], in: spec)[0]
-            let scores = ClassScores(scores: shape.count)
+            let scores = try model.scores(shape, batch: 1)
             let end =
                 network.softmax.map { "a \($0) after them" }
                 ?? (network.scoreIsSigmoid
@@ -128,6 +130,13 @@ package struct ModelCheck: Sendable {
                 "scores",
                 "\(scores.isBinary ? "one score, which makes two classes" : "\(scores.classes) classes"): “\(shortened(network.logitsName))” \(shape), \(end)"
             )
+            let others = model.otherOutputs
+            if !others.isEmpty {
+                add(
+                    "scores", .warning,
+                    "the output “\(shortened(network.outputName))” is taken for the scores; --score-output takes another: \(others)"
+                )
+            }
             if model.labels.isEmpty {
                 add("labels", "none; classes are called by their numbers (--labels names them)")
             } else {
@@ -145,7 +154,7 @@ package struct ModelCheck: Sendable {
     }
 
     /// Batches and sizes of pictures, as far as shapes go.
-    private mutating func sizes(_ model: Model) {
+    private mutating func sizes(_ model: Model, _ options: Options) {
         let network = model.network
         func plans(batch: Int, height: Int, width: Int) -> Result<PassPlan, any Error> {
             Result {
@@ -169,7 +178,25 @@ package struct ModelCheck: Sendable {
                 text = "1 only: \(ExplainError(error, .model))"
             }
         }
-        add("batch", text)
+        if text == "any" {
+            // They are computed one at a time, whatever the batch.
+            let joins = Result {
+                var spec = PassSpec(batch: 2, height: height, width: width)
+                spec.stored = [network.logitsName]
+                let engine = Engine(network, on: try LoadedDevice(options.openDevice().device))
+                return try engine.joinsPictures(in: engine.pass(spec))
+            }
+            if case .success(true) = joins {
+                add(
+                    "batch", .warning,
+                    "what the network makes of a picture depends on the others of its batch (as a mean over the first axis would); pictures are computed one at a time, whatever --batch says"
+                )
+            } else {
+                add("batch", text)
+            }
+        } else {
+            add("batch", text)
+        }
         let open =
             network.inputDims.count == 4 ? [network.inputDims[2], network.inputDims[3]].contains(nil) : false
         if open {

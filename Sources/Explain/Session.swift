@@ -255,20 +255,7 @@ public final class ExplanationSession {
         for method in methods { for explainer in method.explainers { explainer.request(&spec) } }
         let shapes = try model.network.shapes(of: [model.network.logitsName] + layers.map(\.output), in: spec)
         let shape = shapes[0]
-        // [N], [N, C], [N, C, 1, 1] or [N, 1, 1, C].
-        guard shape.dims.first == batch, shape.dims.dropFirst().count(where: { $0 > 1 }) <= 1 else {
-            let others = model.network.model.graph.outputs.map(\.name).filter {
-                $0 != model.network.outputName
-            }
-            throw ExplainError(
-                .unsupportedModel,
-                "\(model.path): The output “\(shortened(model.network.outputName))” has the shape \(shape); a classifier has one row of scores for each picture."
-                    + (others.isEmpty
-                        ? ""
-                        : " The network also has the outputs \(shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))): name the one with the scores with --score-output.")
-            )
-        }
-        let scores = ClassScores(scores: shape.count / batch)
+        let scores = try model.scores(shape, batch: batch)
         try model.checkLabels(scores)
         if scores.isBinary, let end = model.network.softmax {
             throw ExplainError(

@@ -54,7 +54,10 @@ package struct NetworkInterface: Sendable {
             throw fail("Numbers are given for every input of the network, and none is left for the picture.")
         }
         if open.count == 1 { return first }
-        let images = open.filter { $0.dims?.count == 4 }
+        // A list of numbers, in whatever form, is no picture.
+        let images = open.filter { input in
+            input.dims.map { $0.count == 4 && $0.count { $0.size != 1 } > 1 } ?? false
+        }
         guard images.count == 1 else {
             throw NetworkError(
                 .unsupported,

@@ -131,6 +131,16 @@ private struct PositionWalk {
             }
         default: break
         }
+        // A reduction of any kind stands where the mean of what it reads does.
+        if first == 0, known.count == 1, case .pools = node.operation.role,
+            case .along(let axes) = node.operation.reach,
+            let axes = try? axes(before, node.inputs.map(plan.operand)), !axes.isEmpty,
+            before.reduced(axes).count == shape.count
+        {
+            let mean = tape.reduce(
+                x, axes: axes.sorted(), divisor: Float(before.count(axes)))
+            return [tape.reshape(mean, to: shape)]
+        }
         if let linear = node.operation as? any LinearOperator, linear.slides, isImage {
             if shape.dims[2...] != before.dims[2...] { return [image(shape)] }
             return [mean(x, axis: 1, to: shape)]

@@ -50,12 +50,12 @@ package struct Shape: Hashable, Sendable, CustomStringConvertible, ExpressibleBy
     }
 
     /// The shape with extents of 1 in place of these dimensions.
-    func reduced(_ axes: [Int]) -> Shape {
+    package func reduced(_ axes: [Int]) -> Shape {
         Shape(dims.indices.map { axes.contains($0) ? 1 : dims[$0] })
     }
 
     /// How many elements there are along these dimensions.
-    func count(_ axes: [Int]) -> Int { axes.reduce(1) { $0 * dims[$1] } }
+    package func count(_ axes: [Int]) -> Int { axes.reduce(1) { $0 * dims[$1] } }
 
     package var rank: Int { dims.count }
     package var count: Int { dims.reduce(1, *) }

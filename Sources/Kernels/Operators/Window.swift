@@ -72,14 +72,17 @@ struct Window: Sendable {
             default:
                 if autoPad != "VALID" { (axis.pad, end) = (pads[d], pads[d + kernel.count]) }
                 let room = size + axis.pad + end - reach
-                guard room >= 0 else {
+                // Rounded up, one window that is larger than all that there is has some of it.
+                guard room >= 0 || (ceil && room > -stride && size + axis.pad > 0) else {
                     let what = ["columns", "rows", "planes"][kernel.count - 1 - d]
                     throw OperatorError(
                         "has a window of \(reach) \(what) on an input of \(size) with pads \(pads)")
                 }
-                axis.output = room / stride + 1
+                axis.output = max(0, room) / stride + 1
                 // A further window, partly outside, if it starts inside the input or its first pad.
-                if ceil, room % stride != 0, axis.output * stride < size + axis.pad { axis.output += 1 }
+                if ceil, room > 0, room % stride != 0, axis.output * stride < size + axis.pad {
+                    axis.output += 1
+                }
             }
             ends.append(end)
             return axis
