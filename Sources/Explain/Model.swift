@@ -33,6 +33,10 @@ public struct Model: Sendable {
     package let preprocessingIsAssumed: Bool
     /// What people should know of it: what was assumed, and why, or what speaks against what was asked for; nil if nothing.
     package let preprocessingNote: String?
+    /// Whether the network's first nodes speak against the preprocessing that is assumed.
+    package let preprocessingIsDoubtful: Bool
+    /// That one of several outputs is taken for the scores, where nobody said which.
+    package let outputNote: String?
     /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
     /// them. Those of a binary classifier, which has one score, are two: first what it does not look for. A session checks
     /// that there is one for each class.
@@ -91,12 +95,13 @@ public struct Model: Sendable {
             throw ExplainError(error, .model)
         }
         if let frames { try network.setFrames(frames) }
-        try self.init(network, preprocessing: preprocessing, labels: labels, size: size)
+        try self.init(
+            network, preprocessing: preprocessing, labels: labels, size: size, scoreOutput: scoreOutput)
     }
 
     package init(
         _ network: Network, preprocessing: String? = nil, labels: String? = nil,
-        size: (height: Int, width: Int)? = nil
+        size: (height: Int, width: Int)? = nil, scoreOutput: String? = nil
     ) throws {
         self.network = network
         decoding = PictureMemory(network.limits.memory)
@@ -186,6 +191,12 @@ public struct Model: Sendable {
         }
         preprocessingNote = Model.note(
             network, chosen, isAssumed: preprocessingIsAssumed, source: origin)
+        preprocessingIsDoubtful = network.inputNormalisation?.range == .unknown
+        let others = Model.otherOutputs(of: network)
+        outputNote =
+            others.isEmpty || scoreOutput != nil
+            ? nil
+            : "the output “\(shortened(network.outputName))” is taken for the scores; --score-output names another: \(others)"
         self.preprocessing = chosen
         preprocessingSource = origin
         hasOwnLabels = labels != nil
@@ -273,6 +284,14 @@ public struct Model: Sendable {
                 normalisation?.range == .unknown
                 ? "; its first nodes (\(normalisation!.description)) fit neither that, nor pixels 0…255, nor 0…1, so this is probably wrong"
                 : ""
+            // Not taken by itself, so that a map does not depend on what lies beside a file.
+            let beside = "preprocessor_config.json"
+            let folder = network.model.path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+            let place = (folder + [Substring(beside)]).joined(separator: "/")
+            if (try? InputFile(place, isBounded: true)) != nil {
+                return
+                    "the model does not say how its pictures are prepared, so it is \(source); beside it lies \(shortened(place)): --preprocess \(shortened(place)) takes that"
+            }
             return source == "the default, imagenet" || source.hasPrefix("the default, imagenet, ")
                 ? "the model does not say how its pictures are prepared, so imagenet is assumed\(doubt); --preprocess names another way"
                 : "the model does not say how its pictures are prepared, so it is \(source); --preprocess names another way"
@@ -309,7 +328,8 @@ public struct Model: Sendable {
     }
 
     /// The outputs that are not taken for the scores, for sentences.
-    var otherOutputs: String {
+    var otherOutputs: String { Model.otherOutputs(of: network) }
+    private static func otherOutputs(of network: Network) -> String {
         let others = network.model.graph.outputs.map(\.name).filter { $0 != network.outputName }
         return shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))
     }
@@ -403,7 +423,8 @@ public struct Model: Sendable {
     private static func whyNoPictures(_ network: Network) -> String? {
         let (dims, name) = (network.inputDims, shortened(network.inputName))
         guard !network.takesVideos else {
-            return "The input “\(name)” is \(network.describedInput), videos, and not pictures."
+            return
+                "The input “\(name)” is \(network.describedInput), videos, and not pictures; --video names some."
         }
         guard dims.count == 4 else {
             return

@@ -56,8 +56,12 @@ package struct ModelCheck: Sendable {
         preparation(model)
         methods(model, options)
         do {
-            try model.checkTakesPictures()
-            try run(model, pictures, options)
+            try model.checkTakesPictures(orVideos: true)
+            if model.network.takesVideos {
+                add("run", "nothing was computed: it takes videos (`app explain --video`)")
+            } else {
+                try run(model, pictures, options)
+            }
         } catch {
             fail("network", error)
         }
@@ -130,13 +134,7 @@ package struct ModelCheck: Sendable {
                 "scores",
                 "\(scores.isBinary ? "one score, which makes two classes" : "\(scores.classes) classes"): “\(shortened(network.logitsName))” \(shape), \(end)"
             )
-            let others = model.otherOutputs
-            if !others.isEmpty {
-                add(
-                    "scores", .warning,
-                    "the output “\(shortened(network.outputName))” is taken for the scores; --score-output takes another: \(others)"
-                )
-            }
+            if let note = model.outputNote { add("scores", .warning, note) }
             if model.labels.isEmpty {
                 add("labels", "none; classes are called by their numbers (--labels names them)")
             } else {
@@ -234,23 +232,23 @@ package struct ModelCheck: Sendable {
 
     private mutating func preparation(_ model: Model) {
         let isAssumed = model.preprocessingIsAssumed
-        add(
-            "pictures", isAssumed ? .warning : .fact,
-            "prepared in the way that is \(model.preprocessingSource)"
-                + (isAssumed ? "; the model does not say how (--preprocess names another way)" : ""))
-        if !isAssumed, let note = model.preprocessingNote { add("pictures", .warning, note) }
+        add("pictures", "preprocessing \(model.preprocessingSource)")
+        // That the model does not say how is no fault of it; what contradicts the network is.
+        if let note = model.preprocessingNote {
+            add("pictures", isAssumed && !model.preprocessingIsDoubtful ? .fact : .warning, note)
+        }
     }
 
     /// Which methods cannot be applied.
     private mutating func methods(_ model: Model, _ options: Options) {
-        var left: [(name: String, why: String)] = []
+        var left: [(name: String, title: String, why: String)] = []
         let layers = (try? model.layers(named: options.layer).map(\.layer)) ?? []
         do {
             let shown = try model.showing(layers, for: ExplainerList.all)
             for type in ExplainerList.all {
                 if let error = try ExplanationSession.MadeMethod.refusal(type, shown, layers: layers, options)
                 {
-                    left.append((type.name, error.description))
+                    left.append((type.name, type.title, error.description))
                 }
             }
         } catch {
@@ -258,7 +256,19 @@ package struct ModelCheck: Sendable {
         }
         let all = ExplainerList.all.count
         add("methods", "\(all - left.count) of \(all)")
-        for (name, why) in left { add("methods", "not \(name): \(why)") }
+        // The same reason of several, each of which begins with its own name, is said once.
+        var reasons: [(key: String, names: [String], why: String)] = []
+        for (name, title, why) in left {
+            let key = why.hasPrefix(title) ? String(why.dropFirst(title.count)) : why
+            if let i = reasons.firstIndex(where: { $0.key == key }) {
+                reasons[i].names.append(name)
+            } else {
+                reasons.append((key, [name], why))
+            }
+        }
+        for reason in reasons {
+            add("methods", "not \(reason.names.joined(separator: ", ")): \(reason.why)")
+        }
     }
 
     // MARK: Photographs
@@ -277,7 +287,7 @@ package struct ModelCheck: Sendable {
             seconds.append(image.seconds.compute)
             best.append(image.predictions[0])
             let top = image.predictions.prefix(3).map {
-                "\($0.label) \(Int(($0.probability * 100).rounded())) %"
+                "\($0.label), \(Int(($0.probability * 100).rounded())) %"
             }
             add("run", "\(picture.name): \(top.joined(separator: ", "))")
             blank += image.explanations.compactMap(\.blank)

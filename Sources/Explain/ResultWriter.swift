@@ -473,7 +473,9 @@ public final class ResultWriter: Sendable {
         // ImageNet's names list synonyms; the first is enough for a title.
         let name = label.prefix { $0 != "," }
         guard let probability, probability.isFinite else { return String(name) }
-        return name + (probability < 0.005 ? " < 1 %" : " \(Int((probability * 100).rounded())) %")
+        // Not “class 8 11 %”.
+        let comma = name.last.map { $0.isNumber } ?? false ? "," : ""
+        return name + comma + (probability < 0.005 ? " < 1 %" : " \(Int((probability * 100).rounded())) %")
     }
 
     // MARK: After

@@ -45,7 +45,7 @@ extension Model {
         let (dims, name) = (network.inputDims, shortened(network.inputName))
         guard network.takesVideos else {
             return
-                "The input “\(name)” is \(network.describedInput), and videos are N×3×frames×height×width."
+                "The input “\(name)” is \(network.describedInput), and videos are N×3×frames×height×width; it takes pictures, which are named without --video."
         }
         func isColours(_ extent: Int?) -> Bool { extent == 3 || extent == 1 }
         guard isColours(dims[1]) || dims[1] == nil && !isColours(dims[2]) && !isColours(dims[4]) else {

@@ -110,6 +110,7 @@ private struct PositionWalk {
         let isImage = before.rank == 4 && shape.rank == 4 && before.dims[0] == shape.dims[0]
         let isProduct = node.operation is MatMul || node.operation is Gemm
         switch (node.operation.role, node.operation.dependence) {
+        case (.quantises, _), (.dequantises, _): return first == 0 && before == shape ? [x] : []
         case (.rearranges, _), (.reshapes, _), (.passes, _), (_, .averages), (_, .selects):
             if case .reshapes = node.operation.role { return [tape.reshape(x, to: shape)] }
             // Windows leave more than one place of an axis; what is left of a whole axis is a mean.

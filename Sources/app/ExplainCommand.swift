@@ -292,7 +292,9 @@ enum Report {
             NoteHandler.logger.notice(
                 "no method that was asked for reads a layer, so --layer changes nothing")
         }
-        if let note = session.model.preprocessingNote { NoteHandler.logger.notice("\(note)") }
+        for note in [session.model.outputNote, session.model.preprocessingNote] {
+            if let note { NoteHandler.logger.notice("\(note)") }
+        }
     }
 
     /// The complaint about a class, with what the network sees in the first picture.
