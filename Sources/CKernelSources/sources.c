@@ -75,6 +75,12 @@ static const char reduce[] = {
 static const char reverse_product[] = {
 #embed "../../kernels/reverse_product.cl"
     , 0};
+static const char sample_formulas[] = {
+#embed "../../kernels/sample.clh"
+    , 0};
+static const char sample[] = {
+#embed "../../kernels/sample.cl"
+    , 0};
 static const char sparse_formulas[] = {
 #embed "../../kernels/sparse.clh"
     , 0};
@@ -115,6 +121,8 @@ static const struct {
     {"reduce.clh", reduce_formulas},
     {"reduce.cl", reduce},
     {"reverse_product.cl", reverse_product},
+    {"sample.clh", sample_formulas},
+    {"sample.cl", sample},
     {"sparse.clh", sparse_formulas},
     {"sparse.cl", sparse},
     {"winograd.clh", winograd_formulas},

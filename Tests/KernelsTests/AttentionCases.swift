@@ -9,6 +9,10 @@ extension Reference {
         var q: Int, kv: Int
         var scale: Double?
         var softcap = 0.0, causal = false
+        /// Rows of k and v that were there before.
+        var past = 0
+        /// How many rows of k and v count in each sequence.
+        var lengths: [Int]?
         /// Which scores are given out too: 0 products, 1 capped, 2 with the mask, 3 their softmax; nil for none.
         var mode: Int?
     }
@@ -49,7 +53,8 @@ extension Reference {
                             s += truths ? (m != 0 ? 0 : -.infinity) : m
                             sizes[j] += m.isFinite ? abs(m) : 0
                         }
-                        if a.causal && j > i { s = -.infinity }
+                        if a.causal && j - a.past > i { s = -.infinity }
+                        if let lengths = a.lengths, j >= lengths[b] { s = -.infinity }
                         if a.mode == 2 { shown = s }
                         row.append(s)
                         given.append(shown)
@@ -76,6 +81,7 @@ extension Reference {
             }
         }
         guard a.mode != nil else { return [y] }
+        /// All of them, past ones too.
         func present(_ x: Tensor) -> Tensor {
             let size = four ? x.dims[3] : x.dims[2] / a.kv
             return Tensor([x.dims[0], a.kv, columns, size]) { at(x, $0[0], $0[1], $0[2], $0[3], size) }
@@ -84,12 +90,29 @@ extension Reference {
     }
 }
 
+extension Reference {
+    /// Past rows, [batch, heads, rows, d], and those of x behind them, in the form of x.
+    static func appended(_ x: Tensor, to past: Tensor) -> Tensor {
+        let (rows, four) = (past.dims[2], x.dims.count == 4)
+        var dims = x.dims
+        dims[four ? 2 : 1] += rows
+        return Tensor(dims) { i in
+            let (at, d) = (i[four ? 2 : 1], past.dims[3])
+            let before = at < rows
+            let b = past.dims[0] == 1 ? 0 : i[0]
+            if four { return before ? past[[b, i[1], at, i[3]]] : x[[i[0], i[1], at - rows, i[3]]] }
+            return before ? past[[b, i[2] / d, at, i[2] % d]] : x[[i[0], at - rows, i[2]]]
+        }
+    }
+}
+
 extension Cases {
     static func attention(
         _ title: String = "", batch: Int = 2, heads: Int = 3, kv: Int? = nil, rows: Int = 5,
         columns: Int? = nil, size: Int = 8, width: Int? = nil, four: Bool = false, scale: Float? = nil,
         softcap: Float = 0, causal: Bool = false, mode: Int? = nil, mask: OperatorCase.Input? = nil,
-        truths: Bool = false, opset: Int = 23
+        truths: Bool = false, past: Int = 0, pastBatch: Int? = nil, constantPast: Bool = false,
+        lengths: [Int]? = nil, opset: Int = 23
     ) -> OperatorCase {
         let (kv, columns, width) = (kv ?? heads, columns ?? rows, width ?? size)
         func dims(_ heads: Int, _ rows: Int, _ size: Int) -> [Int] {
@@ -103,17 +126,27 @@ extension Cases {
         if let mode { attributes["qk_matmul_output_mode"] = .int(mode) }
         let form = Reference.Heads(
             q: heads, kv: kv, scale: scale.map(Double.init), softcap: Double(softcap), causal: causal,
-            mode: mode)
+            past: past, lengths: lengths, mode: mode)
+        let before = [size, width].map { d -> OperatorCase.Input in
+            let dims = [pastBatch ?? batch, kv, past, d]
+            return past == 0 ? .absent : constantPast ? .constant(dims) : .activation(dims)
+        }
+        var more = mask.map { [$0] } ?? []
+        if past > 0 || lengths != nil { more = [more.first ?? .absent] + before }
+        if let lengths { more.append(.ints(lengths)) }
         var test = OperatorCase(
-            "Attention", "\(title) \(heads) heads of q, \(kv) of k, mode \(mode ?? -1)", opset: opset,
+            "Attention",
+            "\(title) \(heads) heads of q, \(kv) of k, mode \(mode ?? -1)\(past > 0 ? ", past" : "")",
+            opset: opset,
             attributes,
             [
                 .activation(dims(heads, rows, size)), .activation(dims(kv, columns, size)),
                 .activation(dims(kv, columns, width)),
-            ] + (mask.map { [$0] } ?? []), outputs: mode == nil ? 1 : 4
+            ] + more, outputs: mode == nil ? 1 : 4
         ) {
             Reference.attention(
-                $0[0]!, $0[1]!, $0[2]!, mask: $0.count > 3 ? $0[3] : nil, truths: truths, form)
+                $0[0]!, past > 0 ? Reference.appended($0[1]!, to: $0[4]!) : $0[1]!,
+                past > 0 ? Reference.appended($0[2]!, to: $0[5]!) : $0[2]!, mask: $0.count > 3 ? $0[3] : nil, truths: truths, form)
         }
         test.tolerance = 16
         return test
@@ -139,6 +172,16 @@ extension Cases {
             attention("scores", four: true, softcap: 0.5, mode: 1, mask: .activation([5, 5])),
             attention("scores", heads: 4, kv: 2, softcap: 0.5, mode: 2, mask: .activation([5, 5])),
             attention("scores", heads: 4, kv: 2, mode: 3, opset: 24),
+            attention(past: 3), attention("4-D", four: true, past: 1),
+            attention("presents", heads: 4, kv: 2, width: 6, mode: 0, past: 7),
+            attention("presents", four: true, mode: 3, past: 4),
+            attention("causal", rows: 4, columns: 6, causal: true, past: 3),
+            attention("causal", rows: 6, columns: 3, causal: true, past: 17),
+            attention("masked, causal", causal: true, mask: .activation([5, 8]), past: 3),
+            attention("constant past", past: 2, constantPast: true),
+            attention("one past for all", batch: 3, heads: 4, kv: 2, past: 2, pastBatch: 1),
+            attention("lengths", batch: 3, lengths: [5, 2, 3], opset: 24),
+            attention("one length", columns: 7, mask: .activation([5, 7]), lengths: [4, 4], opset: 24),
         ] + productCases + microsoftCases + rotaryCases
 
     /// q, k and v as the columns of a product; the reference's are those of [batch, rows, 3 · heads · size].
@@ -284,7 +327,8 @@ extension Cases {
         func chance() -> Bool { random.index(below: 2) == 0 }
         let (kv, shared, batch) = (int(1...3), int(1...2), int(1...2))
         let (rows, columns) = (int(1...20), int(1...40))
-        let dims = [chance() ? batch : 1, chance() ? kv * shared : 1, chance() ? rows : 1, columns]
+        let past = chance() ? 0 : int(1...20)
+        let dims = [chance() ? batch : 1, chance() ? kv * shared : 1, chance() ? rows : 1, past + columns]
         let mask = OperatorCase.Input.activation(Array(dims.dropFirst(int(0...2))))
         let causal = chance()
         var mode = chance() ? nil : int(0...3)
@@ -293,7 +337,7 @@ extension Cases {
         return attention(
             batch: batch, heads: kv * shared, kv: kv, rows: rows, columns: columns, size: int(1...40),
             width: int(1...40), four: chance(), scale: chance() ? nil : 0.3, softcap: chance() ? 0 : 1.5,
-            causal: causal, mode: mode, mask: chance() ? mask : nil)
+            causal: causal, mode: mode, mask: chance() ? mask : nil, past: past)
     }
 
     private static let productCases: [OperatorCase] = [

@@ -8,6 +8,7 @@ enum Cases {
         convolutions, products, activations, arithmetic, pools, normalisations, shapes, slices, constants,
         // Each in a file of its own.
         elementwiseCases, normalisationCases, movementCases, attentionCases, quantisationCases,
+        sampleCases,
     ].flatMap { $0 }
 
     // MARK: Products

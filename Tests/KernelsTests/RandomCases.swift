@@ -43,7 +43,7 @@ struct RandomCases {
         case 15: slice()
         case 16: split()
         case 17: pad()
-        case 18: arithmetic()
+        case 18: chance(50) ? Cases.randomSample(&random) : arithmetic()
         default: transpose()
         }
     }

@@ -116,6 +116,13 @@ typedef struct {
         int64_t begin, int64_t end);
     void (*sparse)(const wb_grid *, const int *starts, const int *offsets, const float *weights, int weighted, const float *x,
         float *y, int64_t begin, int64_t end);
+    // Points, points, pixels that are read, and those.
+    void (*sample_terms)(const wb_sample *, const float *grid, int *places, float *weights, int64_t begin, int64_t end);
+    void (*sample)(const wb_sample *, const float *x, const int *places, const float *weights, float *y, int64_t begin,
+        int64_t end);
+    void (*sample_lists)(const wb_sample *, const int *places, int *heads, int *followers, int64_t begin, int64_t end);
+    void (*sample_vjp)(const wb_sample *, const int *heads, const int *followers, const float *weights, const float *dy,
+        float *dx, int64_t begin, int64_t end);
 } wb_functions;
 
 // Packs panel `panel` of `panels` of weights transformed for such a tile, [position][panel][channel][32]; the others are left

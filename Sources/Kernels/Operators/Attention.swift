@@ -111,20 +111,36 @@ extension Tape {
     }
 
     /// −∞ above the diagonal, and 0 elsewhere.
-    fileprivate mutating func causal(_ rows: Int, _ columns: Int) throws -> Value {
+    /// - Parameter past: how many columns there are before those in which the diagonal begins.
+    fileprivate mutating func causal(_ rows: Int, _ columns: Int, past: Int = 0) throws -> Value {
         let shape = try Shape([rows, columns]).checked()
         return try constant(
             HostTensor(
                 shape,
                 .floats(
-                    (0..<rows).flatMap { i in (0..<columns).map { $0 > i ? -Float.infinity : 0 } })))
+                    (0..<rows).flatMap { i in
+                        (0..<columns).map { $0 - past > i ? -Float.infinity : 0 }
+                    })))
+    }
+
+    /// Rows of heads, and past ones of [batch, heads, rows, d] before them. One past may serve all pictures.
+    fileprivate mutating func appended(_ x: Value, to past: Value) -> Value {
+        let (own, before) = (shape(x).dims, shape(past).dims)
+        var dims = own
+        dims[3] += before[2]
+        let all = value(Shape(dims))
+        let five = reshape(past, to: [before[0], before[1], 1, before[2], before[3]])
+        let part = Shape([own[0]] + shape(five).dims.dropFirst())
+        copy(five, into: all, strides: strides(all), as: part)
+        place(x, into: all, [SliceRange(axis: 3, start: before[2], step: 1, count: own[3])])
+        return all
     }
 }
 
 package struct Attention: Operator {
     package static let name = "Attention"
     package static let formula =
-        "y = softmax(scale q k^T + mask) v for each head; no past keys and values"
+        "y = softmax(scale q k^T + mask) v for each head, past keys and values before the given ones"
     package static let opsets = 23...24
     package static let accepts: Set<Meaning> = [.real, .boolean]
     package static func arity(opset: Int) -> Arity { Arity(inputs: opset >= 24 ? 7 : 6, outputs: 4) }
@@ -162,17 +178,19 @@ package struct Attention: Operator {
         var product: HeadProduct
         var q: Value, k: Value, v: Value, bias: Value?
         var heads: Int, shared: Int
+        /// Rows of k and v that were there before.
+        var past: Int
         /// Of y and of the scores.
         var output: Shape, scores: Shape
     }
 
     private func parts(_ tape: inout Tape, _ inputs: [Operand?]) throws -> Parts {
         let operands = try ["Q", "K", "V"].enumerated().map { try required(inputs, $0, $1) }
-        for (i, name) in [(4, "past_key"), (5, "past_value"), (6, "nonpad_kv_seqlen")]
-        where i < inputs.count && inputs[i] != nil {
-            throw OperatorError(unsupported: "has an input \(name), which is not supported")
+        let past = [4, 5].compactMap { $0 < inputs.count ? inputs[$0] : nil }
+        guard past.isEmpty || past.count == 2 else {
+            throw OperatorError("has past keys or past values, and needs both or none")
         }
-        guard operands.allSatisfy({ tape.meaning($0) == .real }) else {
+        guard (operands + past).allSatisfy({ tape.meaning($0) == .real }) else {
             throw OperatorError(unsupported: "takes queries, keys or values that are no real numbers")
         }
         let (q, k, v) = (
@@ -199,23 +217,40 @@ package struct Attention: Operator {
         guard size == other, columns == (four ? v[2] : v[1]) else {
             throw OperatorError("takes queries, keys and values of shapes \(shapes), which do not fit")
         }
-        let scores = try Shape([q[0], h, rows, columns]).checked()
+        let before = past.map { tape.shape($0).dims }
+        let kept = before.first.map { $0.count == 4 ? $0[2] : 0 } ?? 0
+        guard
+            zip(before, [size, width]).allSatisfy({
+                ($0 == [q[0], kv, kept, $1] || $0 == [1, kv, kept, $1]) && kept > 0
+            })
+        else {
+            throw OperatorError(
+                "puts past keys and values of shapes \(Shape(before[0])) and \(Shape(before[1])) before those of \(shapes), "
+                    + "which do not fit")
+        }
+        let scores = try Shape([q[0], h, rows, kept + columns]).checked()
         // As ONNX has it, the root of the scale goes to each factor.
         let root = scale.map { Double($0).squareRoot() } ?? (1 / Double(size).squareRoot()).squareRoot()
         let (a, b, c) = (
             try tape.value(operands[0]), try tape.value(operands[1]), try tape.value(operands[2])
         )
+        var (keys, values) = (tape.heads(b, kv, shared: 1), tape.heads(c, kv, shared: 1))
+        if past.count == 2 {
+            keys = tape.appended(keys, to: try tape.value(past[0]))
+            values = tape.appended(values, to: try tape.value(past[1]))
+        }
         return Parts(
             product: HeadProduct(factor: Float(root), softcap: softcap),
-            q: tape.heads(a, h, shared: h / kv), k: tape.heads(b, kv, shared: 1),
-            v: tape.heads(c, kv, shared: 1), bias: try bias(&tape, inputs, scores, shared: h / kv), heads: h,
-            shared: h / kv,
+            q: tape.heads(a, h, shared: h / kv), k: keys, v: values,
+            bias: try bias(&tape, inputs, scores, shared: h / kv, past: kept), heads: h,
+            shared: h / kv, past: kept,
             output: Shape(four ? [q[0], h, rows, width] : [q[0], rows, h * width]), scores: scores)
     }
 
     /// What is added to scores of that shape.
-    private func bias(_ tape: inout Tape, _ inputs: [Operand?], _ scores: Shape, shared: Int) throws -> Value?
-    {
+    private func bias(
+        _ tape: inout Tape, _ inputs: [Operand?], _ scores: Shape, shared: Int, past: Int
+    ) throws -> Value? {
         let (rows, columns) = (scores.dims[2], scores.dims[3])
         var bias: Value?
         if inputs.count > 3, let mask = inputs[3] {
@@ -245,8 +280,22 @@ package struct Attention: Operator {
             bias = tape.scoreBias(value, heads: scores.dims[1], shared: shared)
         }
         if isCausal {
-            let causal = try tape.causal(rows, columns)
+            let causal = try tape.causal(rows, columns, past: past)
             bias = bias.map { tape.map(WB_MAP_add, $0, causal) } ?? causal
+        }
+        if let lengths = try constant(inputs, 6, "nonpad_kv_seqlen")?.ints() {
+            // Of one batch that was written down, all lengths being the same, any other can be made.
+            let isSame = lengths.allSatisfy { $0 == lengths[0] }
+            guard let first = lengths.first, lengths.count == scores.dims[0] || isSame else {
+                throw OperatorError(
+                    "has the lengths of \(lengths.count) sequences for a batch of \(scores.dims[0])")
+            }
+            let each = isSame ? [first] : lengths
+            let pads = HostTensor(
+                [each.count, 1, 1, 1, columns],
+                .floats(each.flatMap { n in (0..<columns).map { $0 < n ? 0 : -Float.infinity } }))
+            let ends = try tape.constant(pads)
+            bias = bias.map { tape.map(WB_MAP_add, $0, ends) } ?? ends
         }
         return bias
     }
@@ -261,7 +310,7 @@ package struct Attention: Operator {
         let y = tape.unheads(try tape.product(scores.probabilities, p.v), to: p.output)
         var results = [y]
         if outputs > 1 {
-            // Without past ones, the present keys and values are the inputs.
+            // The present keys and values are the past ones and the inputs.
             for x in [p.k, p.v] {
                 let d = tape.shape(x).dims
                 results.append(tape.reshape(x, to: [d[0], d[1], d[3], d[4]]))
@@ -297,15 +346,26 @@ package struct Attention: Operator {
                 return tape.slice(
                     all, [SliceRange(axis: dims.count - 1, start: 0, step: 1, count: own)])
             }
-            var found = [d.q, d.k, d.v][input].map { tape.unheads($0, to: shape) }
-            // The present keys and values are those.
-            if input > 0, cotangents.count > input, let arrived = cotangents[input] {
+            if input == 0 { return d.q.map { tape.unheads($0, to: shape) } ?? tape.fill(shape, with: 0) }
+            // Keys, or values: past ones and the inputs, which are the present ones.
+            let output = input < 3 ? input : input - 3
+            var found = output == 1 ? d.k : d.v
+            if cotangents.count > output, let arrived = cotangents[output] {
                 let dims = tape.shape(arrived).dims
-                let back = tape.unheads(
-                    tape.reshape(arrived, to: [dims[0], dims[1], 1, dims[2], dims[3]]), to: shape)
+                let back = tape.reshape(arrived, to: [dims[0], dims[1], 1, dims[2], dims[3]])
                 found = found.map { tape.map(WB_MAP_add, $0, back) } ?? back
             }
-            return found ?? tape.fill(shape, with: 0)
+            guard let found else { return tape.fill(shape, with: 0) }
+            let rows = tape.shape(found).dims[3]
+            if input < 3 {
+                return tape.unheads(
+                    tape.slice(
+                        found, [SliceRange(axis: 3, start: p.past, step: 1, count: rows - p.past)]),
+                    to: shape)
+            }
+            let part = tape.slice(found, [SliceRange(axis: 3, start: 0, step: 1, count: p.past)])
+            let dims = tape.shape(part).dims
+            return tape.sum(tape.reshape(part, to: [dims[0], dims[1], dims[3], dims[4]]), to: shape)
         }
     }
 

@@ -8,6 +8,8 @@ package enum OperatorList {
         FusedConv.self,
         // ConvTranspose.swift, Resize.swift
         ConvTranspose.self, Resize.self, Upsample.self,
+        // GridSample.swift
+        GridSample.self,
         // Attention.swift
         Attention.self, RotaryEmbedding.self, MicrosoftAttention.self, MultiHeadAttention.self,
         // Activation.swift
