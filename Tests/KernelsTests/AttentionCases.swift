@@ -146,7 +146,8 @@ extension Cases {
         ) {
             Reference.attention(
                 $0[0]!, past > 0 ? Reference.appended($0[1]!, to: $0[4]!) : $0[1]!,
-                past > 0 ? Reference.appended($0[2]!, to: $0[5]!) : $0[2]!, mask: $0.count > 3 ? $0[3] : nil, truths: truths, form)
+                past > 0 ? Reference.appended($0[2]!, to: $0[5]!) : $0[2]!, mask: $0.count > 3 ? $0[3] : nil,
+                truths: truths, form)
         }
         test.tolerance = 16
         return test

@@ -144,8 +144,13 @@ extension Cases {
                     cases += [
                         sample("", [2, 3, 4, 5], [3, 7], a), sample("", [2, 5, 3, 4, 2], [2, 3, 3], a),
                         sample("constant", [2, 3, 4, 5], [3, 7], a, constant: true),
+                        sample("", [2, 3, 7], [9], a),
+                    ]
+                    // Where all taps are one pixel, the derivatives of cubic weights add up to 0 but for rounding.
+                    if mode == "cubic", padding != "zeros" { continue }
+                    cases += [
                         sample("far", [1, 2, 3, 2], [5, 5], a, beyond: 40),
-                        sample("", [2, 3, 7], [9], a), sample("", [1, 1, 1, 1], [2, 2], a),
+                        sample("", [1, 1, 1, 1], [2, 2], a),
                     ]
                 }
             }
@@ -193,10 +198,12 @@ extension Cases {
             mode: any(["linear", "nearest", "cubic"]), padding: any(["zeros", "border", "reflection"]),
             aligned: int(0...1) == 0)
         let most = axes == 3 ? 5 : 12
+        // See above.
+        let isFlat = a.mode == "cubic" && a.padding != "zeros"
         return sample(
-            "", [int(1...3), int(1...20)] + (0..<axes).map { _ in int(1...most) },
+            "", [int(1...3), int(1...20)] + (0..<axes).map { _ in int((isFlat ? 3 : 1)...most) },
             (0..<axes).map { _ in int(1...most) }, a,
-            constant: int(0...2) == 0, same: int(0...2) == 0, beyond: any([0, 1, 3, 9]),
+            constant: int(0...2) == 0, same: int(0...2) == 0, beyond: isFlat ? 1 : any([0, 1, 3, 9]),
             opset: axes == 2 ? any([16, 20, 22]) : any([20, 22]))
     }
 }

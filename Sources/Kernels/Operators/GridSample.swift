@@ -51,18 +51,22 @@ package struct GridSample: Operator {
         let axes = x.rank - 2
         guard opset >= 20 ? (1...3).contains(axes) : axes == 2 else {
             throw OperatorError(
-                unsupported: "samples a tensor of rank \(x.rank), which operator set \(opset) does not here")
+                unsupported:
+                    "samples a tensor of rank \(x.rank), which must be \(opset >= 20 ? "3 to 5" : "4")")
         }
         // One grid may serve all pictures: a constant that was written for a single one.
-        guard grid.rank == x.rank, grid.dims.last == axes, grid.dims[0] == x.dims[0] || grid.dims[0] == 1
+        guard grid.rank == x.rank, grid.dims.last == axes,
+            grid.dims[0] == x.dims[0] || grid.dims[0] == 1
                 || grid.dims[0] == tape.writtenBatch
         else {
             throw OperatorError("samples a tensor of shape \(x) by a grid of shape \(grid), which do not fit")
         }
-        let extents = Array(x.dims[2...]), out = Array(grid.dims[1...axes])
+        let extents = Array(x.dims[2...])
+        let out = Array(grid.dims[1...axes])
         guard extents.allSatisfy({ (1...1 << 24).contains($0) }) else {
             throw OperatorError(
-                unsupported: "samples a tensor of shape \(x), whose axes must have between 1 and \(1 << 24) places")
+                unsupported:
+                    "samples a tensor of shape \(x), whose axes must have between 1 and \(1 << 24) places")
         }
         let output = try Shape(x.dims[..<2] + out).checked()
         let points = out.reduce(1, *)
@@ -77,7 +81,8 @@ package struct GridSample: Operator {
                 c: Int32(x.dims[1]), axes: Int32(axes), points: Int32(points), taps: Int32(taps),
                 beside: Int32(beside.rawValue), aligned: isAligned ? 1 : 0, slope: -1), output: output)
         if case .host(let tensor)? = inputs[1] {
-            let all = try tensor.floats(), count = points * axes
+            let all = try tensor.floats()
+            let count = points * axes
             let first = Array(all.prefix(count))
             if all.indices.allSatisfy({ all[$0].bitPattern == first[$0 % count].bitPattern }) {
                 plan.product = SparseProduct(

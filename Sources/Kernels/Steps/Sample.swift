@@ -73,7 +73,8 @@ package struct Sample: Step {
             let parts = (sampling.pixels + run - 1) / run
             return [
                 try frame.launch(
-                    kernel, in: "sample", arguments + [.int(Int32(run))], over: CLSize(Int(sampling.n) * parts),
+                    kernel, in: "sample", arguments + [.int(Int32(run))],
+                    over: CLSize(Int(sampling.n) * parts),
                     inGroupsOf: CLSize(isCPU ? 1 : 32))
             ]
         case .sample, .vjp:
@@ -139,7 +140,8 @@ extension Tape {
         let y = channelsLastValue(shape)
         add(
             Sample(
-                kind: .sample, sampling: terms.sampling, inputs: [channelsLast(x), terms.places, terms.weights],
+                kind: .sample, sampling: terms.sampling,
+                inputs: [channelsLast(x), terms.places, terms.weights],
                 outputs: [y]))
         return y
     }
