@@ -55,9 +55,38 @@ package final class Engine {
         let spec = pass.plan.spec
         guard spec.batch > 1 else { return false }
         if let known = joinsPictures[spec.feed] { return known }
-        let joins = try pass.joinsPictures()
+        let joins = try network.keepsPicturesApart(spec) ? false : triesToJoin(spec)
         joinsPictures[spec.feed] = joins
         return joins
+    }
+
+    /// Whether any picture of a batch has other scores than alone. They are tried at several scales, those of prepared pictures and of bare ones:
+    /// a network may be deaf to numbers of one.
+    private func triesToJoin(_ spec: PassSpec) throws -> Bool {
+        func bare(_ batch: Int) -> PassSpec {
+            var bare = PassSpec(batch: batch, height: spec.height, width: spec.width)
+            (bare.feed, bare.stored) = (spec.feed, [network.logitsName])
+            return bare
+        }
+        let all = try pass(bare(spec.batch))
+        // A file may be made for several pictures only, which are then compared with themselves among others.
+        let alone = try? pass(bare(1))
+        defer {
+            for spec in [bare(spec.batch), bare(1)] where spec != all.plan.spec || spec.batch == 1 {
+                passes[spec] = nil
+            }
+        }
+        return try [Float(1), 4, 300].contains { scale in
+            let samples = Array(0..<spec.batch)
+            let scores = try all.scores(samples, scale: scale)
+            guard let alone else {
+                return try samples.contains { i in
+                    let others = samples.map { $0 == i ? i : spec.batch + $0 }
+                    return try all.scores(others, scale: scale)[i] != scores[i]
+                }
+            }
+            return try samples.contains { try alone.scores([$0], scale: scale)[0] != scores[$0] }
+        }
     }
 
     /// Lets a pass go, with the memory that only it needed.
@@ -121,16 +150,8 @@ package final class Pass {
         try executor.start(tape.stage(1))
     }
 
-    /// Whether what is computed of one picture depends on the others of its batch: the scores of the first and of the last, among other
-    /// pictures. It runs only where the network's operators leave that open (Pictures.swift).
-    /// They are tried at several scales, those of prepared pictures and of bare ones: a network may be deaf to numbers of one.
-    fileprivate func joinsPictures() throws -> Bool {
-        if try plan.network.keepsPicturesApart(plan.spec) { return false }
-        return try [Float(1), 4, 300].contains { try joinsPictures(scale: $0) }
-    }
-
-    private func joinsPictures(scale: Float) throws -> Bool {
-        let batch = plan.spec.batch
+    /// The scores of numbers that nobody chose, by picture: NaNs are equal.
+    fileprivate func scores(_ samples: [Int], scale: Float) throws -> [ArraySlice<UInt32>] {
         /// −scale … scale, scattered over the numbers by their bits (the finaliser of MurmurHash3).
         func number(_ sample: Int, _ place: Int) -> Float {
             var word = UInt32(truncatingIfNeeded: sample &* 0x1_0001 &+ place &* 0x9E37_79B9)
@@ -138,23 +159,12 @@ package final class Pass {
             word = (word ^ word >> 13) &* 0xC2B2_AE35
             return Float(Int32(bitPattern: word ^ word >> 16)) * 0x1p-31 * scale
         }
-        func scores(_ samples: [Int]) throws -> [ArraySlice<UInt32>] {
-            for (i, input) in plan.inputs.enumerated() {
-                let shape = tape.shape(input)
-                // What serves all pictures stays the same.
-                let own = shape.rank > 0 && shape.dims[0] == batch ? samples : [0]
-                let size = shape.count / own.count
-                try feed(own.flatMap { sample in (0..<size).map { number(sample, $0) } }, at: i)
-            }
-            try forward()
-            // NaNs are equal.
-            let all = try stored(plan.network.logitsName)!.map { $0.isNaN ? .max : $0.bitPattern }
-            let row = all.count / batch
-            return (0..<batch).map { all[$0 * row..<($0 + 1) * row] }
-        }
-        let (last, others) = (batch - 1, Array(batch..<2 * batch - 1))
-        let all = try scores(Array(0..<batch))
-        return try all[0] != scores([0] + others)[0] || all[last] != scores(others + [last])[last]
+        let size = tape.shape(plan.input).count / samples.count
+        try feed(samples.flatMap { sample in (0..<size).map { number(sample, $0) } })
+        try forward()
+        let all = try stored(plan.network.logitsName)!.map { $0.isNaN ? .max : $0.bitPattern }
+        let row = all.count / samples.count
+        return samples.indices.map { all[$0 * row..<($0 + 1) * row] }
     }
 
     // MARK: Reading

@@ -13,19 +13,29 @@ private struct PictureAxis: Equatable {
 }
 
 extension Network {
-    /// Whether it is sure that nothing on the way from what a pass is fed to the score joins pictures; else it has to be tried.
+    /// Whether it is sure that nothing on the way from what a pass is fed to the score joins pictures, or treats them by their number or their
+    /// place; else it has to be tried.
     package func keepsPicturesApart(_ spec: PassSpec) throws -> Bool {
-        let names = nodes.flatMap(\.outputs).filter { !$0.isEmpty }
-        let plan = try Planner(
-            self, batch: spec.batch, height: spec.height, width: spec.width, stored: Set(names), sketch: true)
-        let source = spec.feed ?? inputName
-        guard plan.shape(source)?.dims.first == spec.batch else { return false }
-        var walk = PictureWalk(plan: plan, places: [source: PictureAxis(axis: 0)])
-        for i in path(from: [source]) {
-            guard walk.take(nodes[i]) else { return false }
+        func plan(_ batch: Int) throws -> Planner {
+            try Planner(
+                self, batch: batch, height: spec.height, width: spec.width,
+                stored: Set(nodes.flatMap(\.makes)), sketch: true)
         }
-        return walk.places[logitsName] == PictureAxis(axis: 0)
-            && plan.shape(logitsName)?.dims[0] == spec.batch
+        let source = spec.feed ?? inputName
+        let own = try plan(spec.batch)
+        guard own.shape(source)?.dims.first == spec.batch, let other = try? plan(spec.batch + 1) else {
+            return false
+        }
+        var walk = PictureWalk(plan: own, places: [source: PictureAxis(axis: 0)])
+        let path = Set(path(from: [source]))
+        for (i, node) in nodes.enumerated() where node.merged == nil {
+            if path.contains(i) {
+                guard walk.take(node) else { return false }
+            } else {
+                walk.compare(node, other)
+            }
+        }
+        return walk.places[logitsName] == PictureAxis(axis: 0) && own.shape(logitsName)?.dims[0] == spec.batch
     }
 }
 
@@ -33,6 +43,49 @@ private struct PictureWalk {
     let plan: Planner
     /// Of the values that are made of pictures.
     var places: [String: PictureAxis]
+    /// Values that are made of no picture, but follow from how many there are.
+    private var counting: Set<String> = []
+
+    init(plan: Planner, places: [String: PictureAxis]) { (self.plan, self.places) = (plan, places) }
+
+    /// Notes whether what a node makes, of no picture, is another for another batch.
+    mutating func compare(_ node: NetworkNode, _ other: Planner) {
+        for name in node.makes {
+            if case .host(let mine)? = plan.operand(name), case .host(let theirs)? = other.operand(name) {
+                if mine.shape != theirs.shape || (try? mine.floats()) != (try? theirs.floats()) {
+                    counting.insert(name)
+                }
+            } else if plan.shape(name) != other.shape(name) || node.inputs.contains(where: counting.contains)
+            {
+                counting.insert(name)
+            }
+        }
+    }
+
+    /// Whether what a node reads beside pictures is the same for all of them.
+    private func isEven(_ node: NetworkNode, _ before: Shape, _ place: PictureAxis) -> Bool {
+        switch node.operation.reach {
+        // What follows from the number of pictures is a shape there.
+        case .rowMajor, .behindFirst: return true
+        case .place: if case .rearranges = node.operation.role { return true }
+        default: break
+        }
+        for name in node.inputs where !name.isEmpty && places[name] == nil {
+            if counting.contains(name) { return false }
+            guard case .host(let tensor)? = plan.operand(name) else { continue }
+            // Its numbers along the pictures' axis, if it has that.
+            let axis = place.axis + tensor.shape.rank - before.rank
+            guard axis >= 0, tensor.shape.rank > 0, tensor.shape.dims[axis] == before.dims[place.axis] else {
+                continue
+            }
+            let inner = tensor.shape.dims[(axis + 1)...].reduce(1, *)
+            let run = inner * tensor.shape.dims[axis]
+            guard let numbers = try? tensor.floats(),
+                numbers.indices.allSatisfy({ numbers[$0] == numbers[$0 / run * run + $0 % inner] })
+            else { return false }
+        }
+        return true
+    }
 
     /// Notes where the pictures lie in what a node makes.
     /// - Returns: whether that is known.
@@ -41,9 +94,9 @@ private struct PictureWalk {
             guard let place = places[name], let shape = plan.shape(name) else { return nil }
             return (shape, place)
         }
-        guard node.inputs.allSatisfy({ places[$0] == nil || plan.shape($0) != nil }), !read.isEmpty else {
-            return false
-        }
+        guard node.inputs.allSatisfy({ places[$0] == nil || plan.shape($0) != nil }), let first = read.first,
+            isEven(node, first.shape, first.place)
+        else { return false }
         for name in node.outputs where !name.isEmpty {
             guard let shape = plan.shape(name) else { continue }
             guard let place = place(node, read, shape), place.axis < shape.rank,

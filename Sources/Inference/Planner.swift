@@ -118,9 +118,9 @@ package struct Planner {
             needed.formUnion(node.reads)
         }
         self.running = running
-        var draft = PassDraft(network: network, nodes: nodes, running: running) {
+        var draft = PassDraft(network: network, nodes: nodes, running: running, batch: batch) {
             try Planner(
-                network, batch: batch, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
+                network, batch: $0, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
                 sketch: true)
         }
         // Rules and pairs are for the network as it is written.
@@ -203,7 +203,10 @@ package struct Planner {
 
     private mutating func lowerUnchecked(_ node: NetworkNode) throws {
         for name in node.inputs { try take(name) }
-        if try Rewrite.join(node, on: &self) { return }
+        if try Rewrite.join(node, on: &self) {
+            noteInnerBatches(node)
+            return
+        }
         for name in node.inputs {
             try flush(name)
             guard name.isEmpty || operands[name] != nil else {

@@ -13,8 +13,9 @@ struct PassDraft {
     var nodes: [NetworkNode]
     /// Which of them run.
     let running: [Bool]
-    /// Makes a plan with the shapes of all values.
-    let shapes: () throws -> Planner
+    /// Makes a plan with the shapes of all values, for a batch.
+    let shapes: (_ batch: Int) throws -> Planner
+    let batch: Int
     /// Parts of values, by names that no file has.
     fileprivate(set) var parts: [String: Part] = [:]
 
@@ -27,10 +28,14 @@ struct PassDraft {
     }
 
     init(
-        network: Network, nodes: [NetworkNode], running: [Bool], shapes: @escaping () throws -> Planner
+        network: Network, nodes: [NetworkNode], running: [Bool], batch: Int,
+        shapes: @escaping (_ batch: Int) throws -> Planner
     ) {
-        (self.network, self.nodes, self.running, self.shapes) = (network, nodes, running, shapes)
+        (self.network, self.nodes, self.running) = (network, nodes, running)
+        (self.batch, self.shapes) = (batch, shapes)
     }
+
+    private static let generalBatch = 13
 
     /// The nodes that run on whose outputs the score depends, in order.
     fileprivate var scoreNodes: [Int] {
@@ -47,18 +52,23 @@ struct PassDraft {
     /// Nodes before selections make only the parts that are selected. Whoever wants to see the whole of such a value has it computed beside
     /// that: what is asked for changes nobody else's bits.
     mutating func leaveOut() throws {
+        // What is asked for beside the score has no say.
+        let scoreNodes = scoreNodes
         var readers: [String: Int] = [:]
-        for (i, node) in nodes.enumerated() where running[i] {
-            for name in node.reads { readers[name, default: 0] += 1 }
+        for i in scoreNodes {
+            for name in nodes[i].reads { readers[name, default: 0] += 1 }
         }
         // To know the shapes takes time, and most networks have no selection of something that nobody else reads.
-        let mayHelp = nodes.indices.contains { i in
-            running[i] && nodes[i].operation is any Selecting
-                && nodes[i].inputs.first.map { readers[$0] == 1 } ?? false
+        let mayHelp = scoreNodes.contains { i in
+            nodes[i].operation is any Selecting && nodes[i].inputs.first.map { readers[$0] == 1 } ?? false
         }
         // Bytes are rounded beside the nodes that make them.
         guard mayHelp, !network.isQuantised else { return }
-        let narrowing = Narrowing(self, try shapes())
+        // Nor has the batch: in one of one picture, axes are alike that are not in others. This many is nothing else's extent.
+        guard let general = try? shapes(PassDraft.generalBatch) else { return }
+        let allowed = Narrowing(self, general, among: Set(scoreNodes)).narrowed
+        let narrowing = Narrowing(
+            self, batch == PassDraft.generalBatch ? general : try shapes(batch), among: allowed)
         (nodes, parts) = (narrowing.nodes, narrowing.parts)
     }
 
@@ -78,6 +88,8 @@ struct PassDraft {
 private struct Narrowing {
     private(set) var nodes: [NetworkNode]
     private(set) var parts: [String: PassDraft.Part] = [:]
+    /// The nodes that make or take a part.
+    private(set) var narrowed: Set<Int> = []
     private let plan: Planner
 
     /// What of a value the score needs.
@@ -86,7 +98,8 @@ private struct Narrowing {
         case part(SliceRange)
     }
 
-    init(_ pass: PassDraft, _ plan: Planner) {
+    /// - Parameter allowed: the nodes that may.
+    init(_ pass: PassDraft, _ plan: Planner, among allowed: Set<Int>) {
         (nodes, self.plan) = (pass.nodes, plan)
         var needs: [String: Need] = [pass.network.logitsName: .whole]
         func need(_ need: Need, of name: String) {
@@ -97,7 +110,9 @@ private struct Narrowing {
         for i in pass.scoreNodes.reversed() {
             let node = pass.nodes[i]
             var inputs: [Need]?
-            if let range = selection(node) {
+            if !allowed.contains(i) {
+                // Another batch would have it make all.
+            } else if let range = selection(node) {
                 needs[node.outputs[0]] = .whole
                 inputs = [.part(range)] + node.inputs.dropFirst().map { _ in .whole }
             } else if node.makes.count == 1, node.outputs.count == 1,
@@ -115,6 +130,7 @@ private struct Narrowing {
             }
         }
 
+        self.narrowed = Set(narrowed.keys)
         // By now it is known of what the score does not need the whole.
         func isMade(_ name: String, _ range: SliceRange) -> Bool {
             guard needs[name] == .part(range), let i = pass.network.producers[name] else { return false }
@@ -215,9 +231,20 @@ private struct Narrowing {
             return all([part(range.axis), .whole] + node.inputs.indices.dropFirst(2).map(broadcast))
         case .rowMajor:
             let around = shape.dims[..<range.axis].reduce(1, *)
-            return before.dims.indices.first {
-                before.dims[$0] == shape.dims[range.axis] && before.dims[..<$0].reduce(1, *) == around
-            }.map { [part($0)] + others.map { _ in .whole } }
+            for axis in before.dims.indices where before.dims[..<axis].reduce(1, *) == around {
+                let (own, other) = (before.dims[axis], shape.dims[range.axis])
+                // The axis as it is; with others behind it that are one axis now; or one that is several now.
+                var found: SliceRange?
+                if other % own == 0, range.start % (other / own) == 0, range.count % (other / own) == 0 {
+                    let m = other / own
+                    found = SliceRange(axis: axis, start: range.start / m, step: 1, count: range.count / m)
+                } else if own % other == 0 {
+                    let m = own / other
+                    found = SliceRange(axis: axis, start: range.start * m, step: 1, count: range.count * m)
+                }
+                if let found { return [.part(found)] + others.map { _ in .whole } }
+            }
+            return nil
         case .ordered(let order):
             guard let order = try? order(before.rank) else { return nil }
             return [part(order[range.axis])]
