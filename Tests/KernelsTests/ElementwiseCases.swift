@@ -349,6 +349,12 @@ extension Cases {
             .stating([0: .boolean, 1: .integer]),
         ]
 
+        @Sendable func wrapped(_ x: Double, _ range: ClosedRange<Int>) -> Double {
+            var x = Int(x)
+            while x > range.upperBound { x -= range.count }
+            while x < range.lowerBound { x += range.count }
+            return Double(x)
+        }
         func cast(_ type: Int, _ dims: [Int], _ fill: OperatorCase.Fill, _ f: @escaping Curve) -> OperatorCase
         {
             OperatorCase("Cast", "to \(type)", ["to": .int(type)], [.activation(dims, fill)]) {
@@ -365,6 +371,26 @@ extension Cases {
                 $0 == 0x1.fffffep23 ? $0 : .nan
             },
             cast(1, [37], .whole(-9, 9)) { $0 }.stating([0: .integer]),
+            // Of 8 and 16 bits, and without a sign.
+            cast(2, [5, 7, 3, 4], .between(0, 256), cut), cast(3, [37], .between(-128, 127), cut),
+            cast(4, [37], .between(0, 65535), cut), cast(5, [37], .between(-32768, 32767), cut),
+            cast(12, [37], .between(0, 1e6), cut), cast(13, [37], .between(0, 1e6), cut),
+            cast(2, [6], .exactly([255.9, 256, -0.9, -1, .nan, .infinity])) {
+                $0 > -1 && $0 < 256 ? cut($0) : .nan
+            },
+            cast(3, [4], .exactly([127.5, 128, -128.5, -129])) {
+                $0 > -129 && $0 < 128 ? cut($0) : .nan
+            },
+            cast(12, [3], .exactly([-1, 0x1p24, 7])) { $0 == 7 ? 7 : .nan },
+            cast(2, [65], .whole(-1000, 1000)) { wrapped($0, 0...255) }.stating([0: .integer]),
+            cast(3, [65], .whole(-1000, 1000)) { wrapped($0, -128...127) }.stating([0: .integer]),
+            cast(4, [65], .whole(-200_000, 200_000)) { wrapped($0, 0...65535) }.stating([0: .integer]),
+            cast(5, [65], .whole(-200_000, 200_000)) { wrapped($0, -32768...32767) }
+                .stating([0: .integer]),
+            cast(13, [37], .whole(-3, 9)) { $0 < 0 ? .nan : $0 }.stating([0: .integer]),
+            cast(3, [37], .whole(0, 1)) { $0 }.stating([0: .boolean]),
+            cast(1, [37], .whole(0, 255)) { $0 }.stating([0: .wrapping]),
+            cast(3, [37], .whole(0, 255)) { wrapped($0, -128...127) }.stating([0: .wrapping]),
             cast(1, [37], .whole(0, 1)) { $0 }.stating([0: .boolean]),
             cast(7, [37], .whole(0, 1)) { $0 }.stating([0: .boolean]),
         ]
@@ -386,6 +412,9 @@ extension Cases {
         cases += [
             like(.whole(-9, 9), [0: .integer, 1: .boolean]) { $0 == 0 ? 0 : 1 },
             like(.whole(0, 1), [0: .boolean, 1: .integer]) { $0 },
+            OperatorCase("CastLike", [.activation([3, 7]), .constant([2])]) {
+                [Reference.unary($0[0]!) { $0 }]
+            },
         ]
         return cases
     }()

@@ -48,7 +48,7 @@ protocol Comparing: Judging {
 }
 
 extension Comparing {
-    package static var accepts: Set<Meaning> { [.real, .integer] }
+    package static var accepts: Set<Meaning> { [.real, .integer, .wrapping] }
     var isSwapped: Bool { false }
     func judge(_ tape: inout Tape, _ a: Operand, _ b: Operand) throws -> Value {
         let (values, areWhole) = try tape.alike(isSwapped ? [b, a] : [a, b])
@@ -166,6 +166,7 @@ package struct Where: Operator {
 
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
         guard inputs.count == 3, let a = inputs[1], let b = inputs[2] else { return .real }
+        if [a, b].contains(.wrapping) { return .wrapping }
         // A constant truth is a whole number too.
         return a == b ? a : [a, b].contains(.real) ? .real : [a, b].contains(.boolean) ? .boolean : .integer
     }

@@ -260,7 +260,8 @@ extension Scattering {
         }
     }
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
-        inputs[0] == inputs[2] ? inputs[0] ?? .real : .real
+        if [inputs[0], inputs[2]].contains(.wrapping) { return .wrapping }
+        return inputs[0] == inputs[2] ? inputs[0] ?? .real : .real
     }
 
     /// The data and behind it the updates make up a column; each row is a place of the data.
@@ -322,6 +323,13 @@ extension Scattering {
             throw OperatorError(
                 unsupported:
                     "has the reduction “\(reduction.rawValue)” of activations; none and add are supported")
+        }
+        let summands = [try required(inputs, 0, "data"), try required(inputs, 2, "updates")]
+        if reduction == .add, summands.contains(where: { tape.meaning($0) == .wrapping }) {
+            throw OperatorError(
+                unsupported:
+                    "adds whole numbers of 8 or 16 bits or without a sign, which wrap around; that is not supported"
+            )
         }
         let data = try tape.wholeValue(required(inputs, 0, "data"))
         let updates = try tape.wholeValue(required(inputs, 2, "updates"))

@@ -332,7 +332,10 @@ package struct GradientNeeds: OptionSet, Sendable {
 /// 0 or 1.
 package enum Meaning: Sendable, Hashable {
     case real, integer, boolean
-    package static let all: Set<Meaning> = [.real, .integer, .boolean]
+    /// Whole numbers of 8 or 16 bits, or without a sign: their sums and products wrap around, which is not computed, so they are only moved,
+    /// compared and converted.
+    case wrapping
+    package static let all: Set<Meaning> = [.real, .integer, .boolean, .wrapping]
 }
 
 /// An operator of ONNX, or of a domain beside it.
@@ -429,7 +432,9 @@ extension Operator {
     /// The same as those of the first input, where it passes them on.
     package func meaning(ofOutput index: Int, _ inputs: [Meaning?]) -> Meaning {
         switch role {
-        case .rearranges, .reshapes, .passes: (inputs.first ?? nil) ?? .real
+        case .rearranges, .reshapes, .passes:
+            // Beside such, constants are such.
+            inputs.contains(.wrapping) ? .wrapping : (inputs.first ?? nil) ?? .real
         default: .real
         }
     }

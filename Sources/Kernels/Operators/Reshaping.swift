@@ -379,15 +379,10 @@ package struct Cast: UnaryOperator {
         if !x.isInteger, try !x.floats().allSatisfy(\.isFinite) { return nil }
         let ints = try x.ints()
         let range: ClosedRange<Int> =
-            switch type {
-            case 2: 0...255
-            case 3: -128...127
-            case 4: 0...65535
-            case 5: -32768...32767
-            case 6: Int(Int32.min)...Int(Int32.max)
-            case 12: 0...Int(UInt32.max)
-            case 13: 0 ... .max
-            default: .min ... .max
+            if case .narrow(let range) = conversion {
+                range
+            } else {
+                type == 6 ? Int(Int32.min)...Int(Int32.max) : .min ... .max
             }
         if let bad = ints.first(where: { !range.contains($0) }) {
             throw OperatorError(
@@ -407,8 +402,8 @@ enum Conversion {
     case real, half, bfloat, truth
     /// Of 32 bits or more.
     case whole
-    /// Whole numbers with which arithmetic wraps around.
-    case narrow
+    /// Whole numbers between the bounds, with which arithmetic wraps around.
+    case narrow(ClosedRange<Int>)
 
     /// - Parameter type: as ONNX numbers them: 1 float, 10 float16, 11 double, 16 bfloat16, 9 bool, 6 int32, 7 int64, and
     ///   the other integers.
@@ -419,7 +414,12 @@ enum Conversion {
         case 16: self = .bfloat
         case 9: self = .truth
         case 6, 7: self = .whole
-        case 2, 3, 4, 5, 12, 13: self = .narrow
+        case 2: self = .narrow(0...255)
+        case 3: self = .narrow(-128...127)
+        case 4: self = .narrow(0...65535)
+        case 5: self = .narrow(-32768...32767)
+        case 12: self = .narrow(0...Int(UInt32.max))
+        case 13: self = .narrow(0 ... .max)
         default: return nil
         }
     }
@@ -429,13 +429,15 @@ enum Conversion {
         switch self {
         case .real, .half, .bfloat: .real
         case .truth: .boolean
-        case .whole, .narrow: .integer
+        case .whole: .integer
+        case .narrow: .wrapping
         }
     }
 }
 
 extension Tape {
-    /// Numbers in another type. What no integer is, and what an integer of binary32 is not sure to be, becomes NaN as an integer.
+    /// Numbers in another type. What no integer is, and what an integer of binary32 is not sure to be, becomes NaN as an integer, and so does
+    /// a real number beyond the bounds of a type: ONNX leaves open what that is. Whole numbers wrap around.
     mutating func converted(_ operand: Operand, _ conversion: Conversion) throws -> Value {
         if case .value(let sums) = operand, element(sums) == .int32 {
             switch conversion {
@@ -452,13 +454,18 @@ extension Tape {
         case .real: return x
         case .half: return map(WB_MAP_half, x)
         case .bfloat: return map(WB_MAP_bfloat, x)
-        case .truth: return from == .boolean ? x : map(WB_MAP_truth, x, a: from == .integer ? 1 : 0)
+        case .truth: return from == .boolean ? x : map(WB_MAP_truth, x, a: from == .real ? 0 : 1)
         case .whole: return from == .real ? checkedWhole(map(WB_MAP_trunc, x)) : x
-        case .narrow:
-            throw OperatorError(
-                unsupported:
-                    "casts an activation to whole numbers of 8 or 16 bits or without a sign, which is not supported"
-            )
+        case .narrow(let range):
+            if from == .boolean { return x }
+            let most = 1 << 24
+            if from == .real || range.upperBound >= most {
+                let (low, high) = (max(range.lowerBound, 1 - most), min(range.upperBound, most - 1))
+                return map(WB_MAP_within, map(WB_MAP_trunc, x), a: Float(low), b: Float(high))
+            }
+            return map(
+                WB_MAP_wrap, x, a: Float(range.count),
+                b: range.lowerBound < 0 ? Float(range.upperBound + 1) : .infinity)
         }
     }
 }
@@ -478,15 +485,22 @@ package struct CastLike: UnaryOperator {
     }
     private func conversion(_ tape: Tape, _ inputs: [Operand?]) throws -> Conversion {
         let target = try required(inputs, 1, "target_type")
-        // What its type is, is not known any more.
-        if case .host = target {
+        // What whole numbers a constant has, is not known any more.
+        if case .host(let tensor) = target, tensor.isInteger {
             throw OperatorError(
-                unsupported: "takes the type of a constant, which is not supported; take Cast instead")
+                unsupported:
+                    "takes the type of a constant of whole numbers or truths, which is not supported; take Cast instead"
+            )
         }
         switch tape.meaning(target) {
         case .real: return .real
         case .integer: return .whole
         case .boolean: return .truth
+        case .wrapping:
+            throw OperatorError(
+                unsupported:
+                    "takes the type of whole numbers of 8 or 16 bits or without a sign, which is not supported; take Cast instead"
+            )
         }
     }
     package func forward(_ tape: inout Tape, _ inputs: [Operand?], outputs: Int) throws -> [Operand] {
