@@ -170,7 +170,19 @@ public final class ExplanationSession {
         }
 
         do {
-            var plan = try Self.plan(model, layers: explained, methods, batch: wanted)
+            var plan: PassPlan
+            var onlyOne: String?
+            do {
+                plan = try Self.plan(model, layers: explained, methods, batch: wanted)
+            } catch  where wanted > 1 && !isOutOfMemory(error) {
+                // A network that drops its first axis, say, takes one picture and no more.
+                guard let single = try? Self.plan(model, layers: explained, methods, batch: 1) else {
+                    throw error
+                }
+                plan = single
+                onlyOne =
+                    "the network takes no \(wanted) pictures at a time, so they are computed one by one: \(ExplainError(error, .model))"
+            }
             scoring = Scoring(
                 network: model.network, scores: ClassScores(scores: plan.logits.count / plan.spec.batch))
             let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
@@ -232,10 +244,11 @@ public final class ExplanationSession {
             }
             let notes = [
                 opened.note,
+                onlyOne,
                 meets
                     ? "the network makes pictures of a batch depend on each other, so they are computed one at a time"
                     : nil,
-                plan.spec.batch == wanted || meets
+                plan.spec.batch == wanted || meets || onlyOne != nil
                     ? nil
                     : "batches of \(wanted) pictures need more memory than there is, so \(plan.spec.batch) are computed at a time",
             ].compactMap { $0 }

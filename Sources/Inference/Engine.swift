@@ -50,7 +50,7 @@ package final class Engine {
     /// Whether the network, or its tail from a value on, makes pictures of a batch depend on each other. It is tried once.
     private var joinsPictures: [String?: Bool] = [:]
 
-    /// The same of what a pass computes; to try it leaves the pass without what it was fed.
+    /// The same of what a pass computes.
     package func joinsPictures(in pass: Pass) throws -> Bool {
         let spec = pass.plan.spec
         guard spec.batch > 1 else { return false }
@@ -71,11 +71,7 @@ package final class Engine {
         let all = try pass(bare(spec.batch))
         // A file may be made for several pictures only, which are then compared with themselves among others.
         let alone = try? pass(bare(1))
-        defer {
-            for spec in [bare(spec.batch), bare(1)] where spec != all.plan.spec || spec.batch == 1 {
-                passes[spec] = nil
-            }
-        }
+        defer { for used in [bare(spec.batch), bare(1)] where used != spec { passes[used] = nil } }
         return try [Float(1), 4, 300].contains { scale in
             let samples = Array(0..<spec.batch)
             let scores = try all.scores(samples, scale: scale)
