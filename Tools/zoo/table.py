@@ -39,6 +39,8 @@ def summary(rows: list[dict]) -> str:
     share = 100 * right / len(exported) if exported else 0.0
     text = (f"{len(rows)} networks, of which {len(rows) - len(exported)} could not be exported or have no reference. Of the other {len(exported)}, "
             f"{right} are right in everything ({share:.1f} %).")
+    if quick := sum(bool(row.get("quick")) for row in exported):
+        text += f" Of {quick} the gradient was compared with PyTorch's in float32 only (`--quick`), to 0.1."
     if named:
         text += (f" Where pytorch-grad-cam recommends a layer, `--layer auto` takes it for {named.count('yes')} of {len(named)}, "
                  f"the activation function on it for {named.count('its activation')}, and what it reads for {named.count('what it reads')}.")
