@@ -63,15 +63,16 @@ package final class Engine {
     /// Whether any picture of a batch has other scores than alone. They are tried at several scales, those of prepared pictures and of bare ones:
     /// a network may be deaf to numbers of one.
     private func triesToJoin(_ spec: PassSpec) throws -> Bool {
-        func bare(_ batch: Int) -> PassSpec {
+        // Passes of its own: others may still be read.
+        func bare(_ batch: Int) throws -> Pass {
             var bare = PassSpec(batch: batch, height: spec.height, width: spec.width)
             (bare.feed, bare.stored) = (spec.feed, [network.logitsName])
-            return bare
+            let plan = try PassPlan(bare, of: network)
+            return Pass(plan, try device.load(plan.tape, keeping: plan.kept))
         }
-        let all = try pass(bare(spec.batch))
+        let all = try bare(spec.batch)
         // A file may be made for several pictures only, which are then compared with themselves among others.
-        let alone = try? pass(bare(1))
-        defer { for used in [bare(spec.batch), bare(1)] where used != spec { passes[used] = nil } }
+        let alone = try? bare(1)
         return try [Float(1), 4, 300].contains { scale in
             let samples = Array(0..<spec.batch)
             let scores = try all.scores(samples, scale: scale)

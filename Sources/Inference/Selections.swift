@@ -64,11 +64,15 @@ struct PassDraft {
         }
         // Bytes are rounded beside the nodes that make them.
         guard mayHelp, !network.isQuantised else { return }
-        // Nor has the batch: in one of one picture, axes are alike that are not in others. This many is nothing else's extent.
-        guard let general = try? shapes(PassDraft.generalBatch) else { return }
-        let allowed = Narrowing(self, general, among: Set(scoreNodes)).narrowed
-        let narrowing = Narrowing(
-            self, batch == PassDraft.generalBatch ? general : try shapes(batch), among: allowed)
+        // Nor has the batch: in one of one picture, axes are alike that are not in others. This many is nothing else's extent. Where there is no
+        // such batch, nor one of two, one picture is all that there ever is.
+        var allowed = Set(scoreNodes)
+        if let general = try? shapes(PassDraft.generalBatch) {
+            allowed = Narrowing(self, general, among: allowed).narrowed
+        } else if batch != 1 || (try? shapes(2)) != nil {
+            return
+        }
+        let narrowing = Narrowing(self, try shapes(batch), among: allowed)
         (nodes, parts) = (narrowing.nodes, narrowing.parts)
     }
 
