@@ -385,6 +385,12 @@ package struct Cast: UnaryOperator {
                 type == 6 ? Int(Int32.min)...Int(Int32.max) : .min ... .max
             }
         if let bad = ints.first(where: { !range.contains($0) }) {
+            if case .narrow = conversion {
+                // Whole numbers wrap around; what else does not fit is none, which the tape says.
+                guard x.isInteger, [1 << 8, 1 << 16].contains(range.count) else { return nil }
+                let (low, count) = (range.lowerBound, range.count)
+                return [HostTensor(x.shape, .ints(ints.map { (($0 - low) % count + count) % count + low }))]
+            }
             throw OperatorError(
                 unsupported: "casts \(bad) to a type that does not hold it, which is not supported")
         }
