@@ -61,13 +61,10 @@ def in_double(module: torch.nn.Module, x: torch.Tensor, chosen: int, wanted: dic
     wanted["gradient"] = exact = gradient(module, x, chosen)
     directions = torch.randn((DIRECTIONS, *x.shape), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     found = slopes(module, x, chosen, directions, STEP)
-    expected = np.array([float((d.numpy() * exact).sum()) for d in directions])
+    # Modules that compute some of it in float32 need a larger step: theirs change with it. (What autograd says has no say: of some it is wrong.)
     scale = float(np.linalg.norm(exact)) or 1.0
-    if np.abs(found - expected).max() > 1e-4 * scale:
-        # Modules that compute some of it in float32 need a larger one. Whichever is nearer: the program is compared with both numbers anyway.
-        other = slopes(module, x, chosen, directions, 1e4 * STEP)
-        if np.abs(other - expected).max() < np.abs(found - expected).max():
-            found = other
+    if np.abs(found - slopes(module, x, chosen, directions, 10 * STEP)).max() > 1e-2 * scale:
+        found = slopes(module, x, chosen, directions, 1e4 * STEP)
     wanted["directions"], wanted["slopes"] = directions.numpy(), found
 
 
