@@ -372,8 +372,10 @@ extension Cases {
             },
             cast(1, [37], .whole(-9, 9)) { $0 }.stating([0: .integer]),
             // Of 8 and 16 bits, and without a sign.
-            cast(2, [5, 7, 3, 4], .between(0, 256), cut), cast(3, [37], .between(-128, 127), cut),
-            cast(4, [37], .between(0, 65535), cut), cast(5, [37], .between(-32768, 32767), cut),
+            cast(2, [5, 7, 3, 4], .between(0, 256)) { wrapped(cut($0), 0...255) },
+            cast(3, [37], .between(-128, 127), cut),
+            cast(4, [37], .between(0, 65535)) { wrapped(cut($0), 0...65535) },
+            cast(5, [37], .between(-32768, 32767), cut),
             cast(12, [37], .between(0, 1e6), cut), cast(13, [37], .between(0, 1e6), cut),
             cast(2, [6], .exactly([255.9, 256, -0.9, -1, .nan, .infinity])) {
                 $0 > -1 && $0 < 256 ? cut($0) : .nan
