@@ -387,9 +387,9 @@ package struct Cast: UnaryOperator {
         if let bad = ints.first(where: { !range.contains($0) }) {
             if case .narrow = conversion {
                 // Whole numbers wrap around; what else does not fit is none, which the tape says.
-                guard x.isInteger, [1 << 8, 1 << 16].contains(range.count) else { return nil }
-                let (low, count) = (range.lowerBound, range.count)
-                return [HostTensor(x.shape, .ints(ints.map { (($0 - low) % count + count) % count + low }))]
+                let (low, last) = (range.lowerBound, range.upperBound &- range.lowerBound)
+                guard x.isInteger, [0xFF, 0xFFFF].contains(last) else { return nil }
+                return [HostTensor(x.shape, .ints(ints.map { (($0 &- low) & last) + low }))]
             }
             throw OperatorError(
                 unsupported: "casts \(bad) to a type that does not hold it, which is not supported")
