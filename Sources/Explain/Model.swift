@@ -35,8 +35,9 @@ public struct Model: Sendable {
     package let preprocessingNote: String?
     /// Whether the network's first nodes speak against the preprocessing that is assumed.
     package let preprocessingIsDoubtful: Bool
-    /// That one of several outputs is taken for the scores, where nobody said which.
-    package let outputNote: String?
+    /// The outputs that are not taken for the scores, for sentences.
+    let otherOutputs: String
+    private let scoresAreNamed: Bool
     /// The names of the classes, in the order of the logits; empty if neither the model nor a file names
     /// them. Those of a binary classifier, which has one score, are two: first what it does not look for. A session checks
     /// that there is one for each class.
@@ -192,11 +193,9 @@ public struct Model: Sendable {
         preprocessingNote = Model.note(
             network, chosen, isAssumed: preprocessingIsAssumed, source: origin)
         preprocessingIsDoubtful = network.inputNormalisation?.range == .unknown
-        let others = Model.otherOutputs(of: network)
-        outputNote =
-            others.isEmpty || scoreOutput != nil
-            ? nil
-            : "the output “\(shortened(network.outputName))” is taken for the scores; --score-output names another: \(others)"
+        let others = network.model.graph.outputs.map(\.name).filter { $0 != network.outputName }
+        otherOutputs = shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))
+        scoresAreNamed = scoreOutput != nil
         self.preprocessing = chosen
         preprocessingSource = origin
         hasOwnLabels = labels != nil
@@ -315,23 +314,22 @@ public struct Model: Sendable {
     func scores(_ shape: Shape, batch: Int) throws -> ClassScores {
         // [N], [N, C], [N, C, 1, 1] or [N, 1, 1, C].
         guard shape.dims.first == batch, shape.dims.dropFirst().count(where: { $0 > 1 }) <= 1 else {
-            let others = otherOutputs
             throw ExplainError(
                 .unsupportedModel,
                 "\(path): The output “\(shortened(network.outputName))” has the shape \(shape); a classifier has one row of scores for each picture."
-                    + (others.isEmpty
+                    + (otherOutputs.isEmpty
                         ? ""
-                        : " The network also has the outputs \(others): name the one with the scores with --score-output.")
+                        : " The network also has the outputs \(otherOutputs): name the one with the scores with --score-output.")
             )
         }
         return ClassScores(scores: shape.count / batch)
     }
 
-    /// The outputs that are not taken for the scores, for sentences.
-    var otherOutputs: String { Model.otherOutputs(of: network) }
-    private static func otherOutputs(of network: Network) -> String {
-        let others = network.model.graph.outputs.map(\.name).filter { $0 != network.outputName }
-        return shortened(others.prefix(8).map { "“\($0)”" }.joined(separator: ", "))
+    /// That one of several outputs is taken for the scores, where nobody said which.
+    package var outputNote: String? {
+        otherOutputs.isEmpty || scoresAreNamed
+            ? nil
+            : "the output “\(shortened(network.outputName))” is taken for the scores; --score-output names another: \(otherOutputs)"
     }
 
     /// Refuses class names that are not one for each class.

@@ -151,6 +151,17 @@ package struct ModelCheck: Sendable {
         }
     }
 
+    /// Whether what the network makes of a picture depends on those beside it, as far as that can be tried.
+    private func meetsOthers(_ model: Model, _ options: Options) -> Bool {
+        var spec = PassSpec(batch: 2, height: model.inputHeight, width: model.inputWidth)
+        spec.stored = [model.network.logitsName]
+        let found = try? {
+            let engine = Engine(model.network, on: try LoadedDevice(options.openDevice().device))
+            return try engine.joinsPictures(in: engine.pass(spec))
+        }()
+        return found ?? false
+    }
+
     /// Batches and sizes of pictures, as far as shapes go.
     private mutating func sizes(_ model: Model, _ options: Options) {
         let network = model.network
@@ -176,22 +187,11 @@ package struct ModelCheck: Sendable {
                 text = "1 only: \(ExplainError(error, .model))"
             }
         }
-        if text == "any" {
-            // They are computed one at a time, whatever the batch.
-            let joins = Result {
-                var spec = PassSpec(batch: 2, height: height, width: width)
-                spec.stored = [network.logitsName]
-                let engine = Engine(network, on: try LoadedDevice(options.openDevice().device))
-                return try engine.joinsPictures(in: engine.pass(spec))
-            }
-            if case .success(true) = joins {
-                add(
-                    "batch", .warning,
-                    "what the network makes of a picture depends on the others of its batch (as a mean over the first axis would); pictures are computed one at a time, whatever --batch says"
-                )
-            } else {
-                add("batch", text)
-            }
+        if text == "any", meetsOthers(model, options) {
+            add(
+                "batch", .warning,
+                "what the network makes of a picture depends on the others of its batch (as a mean over the first axis would); pictures are computed one at a time, whatever --batch says"
+            )
         } else {
             add("batch", text)
         }

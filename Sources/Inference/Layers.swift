@@ -78,8 +78,7 @@ extension Network {
     }
 
     private func findLayers(height: Int?, width: Int?) throws -> [Layer] {
-        let names = nodes.flatMap(\.outputs).filter { !$0.isEmpty }
-        let plan = try Planner(self, batch: 1, height: height, width: width, stored: Set(names), sketch: true)
+        let plan = try sketch(batch: 1, height: height, width: width)
         let positions = try positions(plan)
         let volumes = takesVideos ? volumes(plan) : [:]
         let cellsEnd = positions?.endsInExtraTokens ?? false

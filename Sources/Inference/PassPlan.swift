@@ -165,6 +165,13 @@ package struct PassPlan: Sendable {
 }
 
 extension Network {
+    /// A plan that has the shapes of all values, and cannot run.
+    func sketch(batch: Int, height: Int? = nil, width: Int? = nil) throws -> Planner {
+        try Planner(
+            self, batch: batch, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
+            sketch: true)
+    }
+
     /// The shapes that values have in a pass.
     package func shapes(of names: [String], in spec: PassSpec) throws -> [Shape] {
         let plan = try Planner(

@@ -16,14 +16,11 @@ extension Network {
     /// Whether it is sure that nothing on the way from what a pass is fed to the score joins pictures, or treats them by their number or their
     /// place; else it has to be tried.
     package func keepsPicturesApart(_ spec: PassSpec) throws -> Bool {
-        func plan(_ batch: Int) throws -> Planner {
-            try Planner(
-                self, batch: batch, height: spec.height, width: spec.width,
-                stored: Set(nodes.flatMap(\.makes)), sketch: true)
-        }
         let source = spec.feed ?? inputName
-        let own = try plan(spec.batch)
-        guard own.shape(source)?.dims.first == spec.batch, let other = try? plan(spec.batch + 1) else {
+        let own = try sketch(batch: spec.batch, height: spec.height, width: spec.width)
+        guard own.shape(source)?.dims.first == spec.batch,
+            let other = try? sketch(batch: spec.batch + 1, height: spec.height, width: spec.width)
+        else {
             return false
         }
         var walk = PictureWalk(plan: own, places: [source: PictureAxis(axis: 0)])

@@ -119,9 +119,7 @@ package struct Planner {
         }
         self.running = running
         var draft = PassDraft(network: network, nodes: nodes, running: running, batch: batch) {
-            try Planner(
-                network, batch: $0, height: height, width: width, stored: Set(nodes.flatMap(\.makes)),
-                sketch: true)
+            try network.sketch(batch: $0, height: height, width: width)
         }
         // Rules and pairs are for the network as it is written.
         if !sketch, rules.isEmpty, !isPaired { try Rewrite.change(&draft) }

@@ -5,6 +5,27 @@ import Kernels
 import TestSupport
 import Testing
 
+extension Tape {
+    /// Runs all steps twice, so that nothing of the first run may matter, and reads values.
+    /// - Parameter timed: whether the second time each step is timed.
+    func twice(
+        _ input: Value, _ numbers: [Float], on cpu: CPU, keeping kept: [Value], reading read: [Value],
+        timed: Bool = false
+    ) throws -> [[UInt32]] {
+        let executor = try Device.cpu(cpu).load(self, keeping: kept)
+        try shape(input).memoryOrder(numbers).withUnsafeBufferPointer { try executor.write(input, from: $0) }
+        let all = 0..<steps.count
+        try executor.run(all)
+        if timed {
+            let times = try executor.time(all)
+            #expect(times.count == steps.count && times.allSatisfy { $0 >= 0 })
+        } else {
+            try executor.run(all)
+        }
+        return try read.map { try executor.memoryOrder($0).map(\.bitPattern) }
+    }
+}
+
 @Suite struct CascadeTests {
     /// A tape with a chain of convolutions, and what must be the same however it runs.
     private struct Chain {
@@ -76,13 +97,7 @@ import Testing
         }
 
         func run(on cpu: CPU, keeping kept: [Value]) throws -> [[UInt32]] {
-            let executor = try Device.cpu(cpu).load(tape, keeping: kept)
-            try tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
-                try executor.write(input, from: $0)
-            }
-            // Twice, so that nothing of the first run may matter.
-            for _ in 0..<2 { try executor.run(0..<tape.steps.count) }
-            return try self.kept.map { try executor.memoryOrder($0).map(\.bitPattern) }
+            try tape.twice(input, numbers, on: cpu, keeping: kept, reading: self.kept)
         }
     }
 

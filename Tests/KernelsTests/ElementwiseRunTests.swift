@@ -61,20 +61,8 @@ import Testing
         }
 
         func run(on cpu: CPU, keeping others: [Value], timed: Bool = false) throws -> [[UInt32]] {
-            let executor = try Device.cpu(cpu).load(tape, keeping: kept + others)
-            try tape.shape(input).memoryOrder(numbers).withUnsafeBufferPointer {
-                try executor.write(input, from: $0)
-            }
-            // Twice, so that nothing of the first run may matter.
-            for i in 0..<2 {
-                if timed, i == 1 {
-                    let times = try executor.time(0..<tape.steps.count)
-                    #expect(times.count == tape.steps.count && times.allSatisfy { $0 >= 0 })
-                } else {
-                    try executor.run(0..<tape.steps.count)
-                }
-            }
-            return try kept.map { try executor.memoryOrder($0).map(\.bitPattern) }
+            try tape.twice(
+                input, numbers, on: cpu, keeping: kept + others, reading: kept, timed: timed)
         }
     }
 

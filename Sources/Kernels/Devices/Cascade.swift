@@ -59,9 +59,7 @@ package struct Cascade: StepRun {
     /// hold the weights of both.
     /// - Parameter cache: bytes of such a cache.
     package static func all(in tape: Tape, keeping kept: [Value], threads: Int, cache: Int) -> [Cascade] {
-        var readers: [Int: Int] = [:]
-        for step in tape.steps { for value in step.reads { readers[tape.storage(value), default: 0] += 1 } }
-        for value in kept { readers[tape.storage(value), default: 0] += 1 }
+        let readers = tape.readers(keeping: kept)
         let ends = Set(tape.stages)
 
         func links(_ i: Int) -> Bool {

@@ -23,9 +23,7 @@ package struct ElementwiseRun: StepRun {
 
     /// The runs of a tape.
     package static func all(in tape: Tape, keeping kept: [Value]) -> [ElementwiseRun] {
-        var readers: [Int: Int] = [:]  // by storage
-        for step in tape.steps { for value in step.reads { readers[tape.storage(value), default: 0] += 1 } }
-        for value in kept { readers[tape.storage(value), default: 0] += 1 }
+        let readers = tape.readers(keeping: kept)
         let ends = Set(tape.stages)
         var all: [ElementwiseRun] = []
         var first = 0

@@ -27,6 +27,11 @@ extension StepRun {
 }
 
 extension Tape {
+    /// How often each storage is read, by steps and by whoever keeps a value.
+    func readers(keeping kept: [Value]) -> [Int: Int] {
+        (steps.flatMap(\.reads) + kept).reduce(into: [:]) { $0[storage($1), default: 0] += 1 }
+    }
+
     /// Those of a tape, by their first steps.
     /// - Parameter cache: bytes of a thread's second-level cache.
     func runs(keeping kept: [Value], threads: Int, cache: Int) -> [Int: any StepRun] {
