@@ -61,14 +61,19 @@ private struct PictureWalk {
 
     /// Whether what a node reads beside pictures is the same for all of them.
     private func isEven(_ node: NetworkNode, _ before: Shape, _ place: PictureAxis) -> Bool {
+        var countsMatter = true
         switch node.operation.reach {
         // What follows from the number of pictures is a shape there.
-        case .rowMajor, .behindFirst: return true
+        case .rowMajor: return true
+        // Weights have a first axis of another kind.
+        case .behindFirst where node.operation is any LinearOperator: return true
+        // A resizing may be told the shape of all.
+        case .behindFirst: countsMatter = false
         case .place: if case .rearranges = node.operation.role { return true }
         default: break
         }
         for name in node.inputs where !name.isEmpty && places[name] == nil {
-            if counting.contains(name) { return false }
+            if countsMatter, counting.contains(name) { return false }
             guard case .host(let tensor)? = plan.operand(name) else { continue }
             // Its numbers along the pictures' axis, if it has that.
             let axis = place.axis + tensor.shape.rank - before.rank
