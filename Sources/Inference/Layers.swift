@@ -157,7 +157,7 @@ extension Network {
         guard let layer = fitting.last(where: \.isOnEveryWay) ?? fitting.last else {
             throw NetworkError(
                 .noSuchLayer,
-                "\(model.path): The network has no activation with a grid larger than 1×1 on the way to its score, so there is nothing to map."
+                "\(model.path): The network has no activation on the way to its score that is a grid of more than one cell, each where it lies in the picture, so there is nothing to map."
             )
         }
         let next = path(from: [layer.value]).first { nodes[$0].inputs.contains(layer.value) }.map {
@@ -241,7 +241,7 @@ extension Network {
         guard found.isSpatial else {
             throw NetworkError(
                 .noSuchLayer,
-                "\(model.path): The layer “\(shortened(found.name))” has the shape \(found.shape), which is no grid of cells, so no map can be made of it."
+                "\(model.path): The layer “\(shortened(found.name))” has the shape \(found.shape), which is no grid of cells that lie as those of the picture do, so no map can be made of it."
             )
         }
         return LayerChoice(layer: found, reason: "as asked")

@@ -4,6 +4,8 @@
 // the picture; the three travel one after the other. What only moves numbers moves these; where numbers meet they meet too; a product with
 // trained weights takes the mean over the row that it sums. A value whose places then form a lattice is a grid, in whatever order its tokens lie: rows of
 // patches, windows, merged patches. What is made of constants alone, as class tokens are, has m = 0: it stands for no place.
+//
+// An image that only windows slide over keeps its places; behind what moves its cells, such as a mirror, a shift or a crop, they are followed too.
 
 import CMicrokernels
 import Kernels
@@ -37,10 +39,48 @@ extension Network {
         }
     }
 
+    /// Whether an operator on the way to the score may put cells of an image where others were, or takes some away.
+    fileprivate func movesCells(_ node: NetworkNode, _ plan: Planner) -> Bool {
+        guard let x = node.inputs.first, constants[x] == nil, let before = plan.shape(x), before.rank == 4
+        else { return false }
+        if node.operation is GridSample { return true }
+        switch (node.operation.role, node.operation.dependence) {
+        case (.rearranges, _), (_, .selects): break
+        default: return false
+        }
+        switch node.operation.reach {
+        case .anywhere: return true
+        case .along(let axes):
+            guard let axes = try? axes(before, node.inputs.map(plan.operand)),
+                axes.contains(where: { $0 > 1 })
+            else { return false }
+            return !(node.operation is Pad && padsForWindows(node, before, plan))
+        default: return false
+        }
+    }
+
+    /// Whether a border serves the windows that slide over it, as some exporters write a convolution's own.
+    private func padsForWindows(_ pad: NetworkNode, _ before: Shape, _ plan: Planner) -> Bool {
+        guard let name = pad.outputs.first, let after = plan.shape(name) else { return false }
+        let border = zip(after.dims, before.dims).map { $0 - $1 }
+        return nodes.allSatisfy { reader in
+            guard reader.reads.contains(name) else { return true }
+            if let linear = reader.operation as? any LinearOperator, linear.slides, reader.inputs.count > 1,
+                let window = plan.shape(reader.inputs[1]), window.rank == 4
+            {
+                return border[2] < window.dims[2] && border[3] < window.dims[3]
+            }
+            if case .pools = reader.operation.role { return border.allSatisfy { $0 < 4 } }
+            return false
+        }
+    }
+
     /// nil where all values of rank 4 are images, as far as operators tell.
     /// - Parameter plan: with the shapes of all values.
     func positions(_ plan: Planner) throws -> Positions? {
-        guard mayHoldTokens, inputDims.count == 4 else { return nil }
+        guard inputDims.count == 4,
+            mayHoldTokens || path(from: [inputName]).contains(where: { movesCells(nodes[$0], plan) })
+        else { return nil }
         var walk = PositionWalk(self, plan)
         for i in path(from: [inputName]) { walk.take(nodes[i]) }
         return try walk.found()
@@ -53,6 +93,8 @@ private struct PositionWalk {
     var tape: Tape
     /// Of the network's values.
     var places: [String: Value] = [:]
+    /// Those made of something whose cells an operator may have moved.
+    var moved: Set<String> = []
     /// What is fed: an image of one channel.
     var images: [Value] = []
     /// Some channels of values, by which forms are told.
@@ -69,6 +111,35 @@ private struct PositionWalk {
         let image = tape.input(Shape([1, 1] + shape.dims[2...]))
         images.append(image)
         return broadcast(image, to: shape)
+    }
+
+    /// The places of what windows make of an image: its own, or, where cells may have moved, those of what lies there, stretched to the new extents.
+    private mutating func windows(_ node: NetworkNode, of x: Value, to shape: Shape) -> Value {
+        guard node.inputs.contains(where: moved.contains) else { return image(shape) }
+        var y = tape.reduce(x, axes: [1], divisor: Float(tape.shape(x).dims[1]))
+        for axis in 2...3 where tape.shape(x).dims[axis] != shape.dims[axis] {
+            let matrix = PositionWalk.stretch(tape.shape(x).dims[axis], to: shape.dims[axis])
+            y = tape.product(
+                SparseProduct(matrix, axes: axis..<axis + 1, extents: [shape.dims[axis]]), y)
+        }
+        return broadcast(y, to: shape)
+    }
+
+    /// Means of what lies below each element where there become fewer; else by a straight line through its neighbours.
+    private static func stretch(_ input: Int, to output: Int) -> SparseMatrix {
+        let scale = Double(input) / Double(output)
+        let rows = (0..<output).map { i -> [(column: Int, weight: Float)] in
+            let (low, high) = (Double(i) * scale, Double(i + 1) * scale)
+            guard output > input, input > 1 else {
+                return (Int(low)..<min(input, Int(high.rounded(.up)))).map {
+                    ($0, Float((min(high, Double($0 + 1)) - max(low, Double($0))) / scale))
+                }
+            }
+            let at = (low + high - 1) / 2
+            let left = min(max(Int(at.rounded(.down)), 0), input - 2)
+            return [(left, Float(Double(left + 1) - at)), (left + 1, Float(at - Double(left)))]
+        }
+        return SparseMatrix(columns: input, rows: rows)
     }
 
     /// What is fed for an image of that shape.
@@ -94,6 +165,8 @@ private struct PositionWalk {
         tape.label = node.name
         guard let name = node.outputs.first, !name.isEmpty, let shape = plan.shape(name), shape.rank > 0
         else { return }
+        let moves = node.inputs.contains(where: moved.contains) || network.movesCells(node, plan)
+        if moves { moved.formUnion(node.outputs) }
         let made = try? outputs(node, shape)
         for (name, value) in zip(node.outputs, made ?? []) where !name.isEmpty {
             guard let value, let shape = plan.shape(name), tape.shape(value) == shape else { continue }
@@ -109,6 +182,12 @@ private struct PositionWalk {
         let before = tape.shape(x)
         let isImage = before.rank == 4 && shape.rank == 4 && before.dims[0] == shape.dims[0]
         let isProduct = node.operation is MatMul || node.operation is Gemm
+        if node.operation is GridSample {
+            // Where the picture itself says where to look, its cells have no fixed places.
+            guard first == 0, case .host(let grid)? = plan.operand(node.inputs[1]) else { return [] }
+            let y = try node.operation.forward(&tape, [.value(x), .host(grid)], outputs: 1)
+            return y.map { if case .value(let value) = $0 { value } else { nil } }
+        }
         switch (node.operation.role, node.operation.dependence) {
         case (.quantises, _), (.dequantises, _): return first == 0 && before == shape ? [x] : []
         case (.rearranges, _), (.reshapes, _), (.passes, _), (_, .averages), (_, .selects):
@@ -117,7 +196,7 @@ private struct PositionWalk {
             if isImage, case .pools = node.operation.role, shape.dims[1] == before.dims[1],
                 !zip(before.dims, shape.dims).contains(where: { $0 > 1 && $1 == 1 })
             {
-                return [image(shape)]
+                return [windows(node, of: x, to: shape)]
             }
             let operands = try node.inputs.map { name -> Operand? in
                 if let value = places[name] { return .value(value) }
@@ -143,14 +222,14 @@ private struct PositionWalk {
             return [tape.reshape(mean, to: shape)]
         }
         if let linear = node.operation as? any LinearOperator, linear.slides, isImage {
-            if shape.dims[2...] != before.dims[2...] { return [image(shape)] }
+            if shape.dims[2...] != before.dims[2...] { return [windows(node, of: x, to: shape)] }
             return [mean(x, axis: 1, to: shape)]
         }
         // What works along axes, such as a norm, knows nothing of images.
         if isImage, case .behindFirst = node.operation.reach, shape.dims[1] == before.dims[1],
             shape.dims[2...] != before.dims[2...]
         {
-            return [image(shape)]
+            return [windows(node, of: x, to: shape)]
         }
         if !isProduct,
             known.allSatisfy({ Shape.broadcast(tape.shape(places[node.inputs[$0]]!), shape) == shape })
@@ -198,7 +277,10 @@ private struct PositionWalk {
             tape.dense(tape.reduce(value, axes: Array(1..<tape.shape(value).rank)))
         }
         let kept = samples.flatMap(\.values) + (end.map { [$0] } ?? [])
-        guard !kept.isEmpty else { return Positions(forms: [:], endsInExtraTokens: false) }
+        guard !kept.isEmpty else {
+            return Positions(
+                forms: Dictionary(uniqueKeysWithValues: moved.map { ($0, .none) }), endsInExtraTokens: false)
+        }
         tape.dropDeadSteps(keeping: kept)
         let executor = try Device.cpu(CPU()).load(tape, keeping: kept)
         var numbers = [[Float]](repeating: [], count: kept.count)
@@ -216,17 +298,23 @@ private struct PositionWalk {
         var forms: [String: GridForm] = [:]
         for (i, sample) in samples.enumerated() {
             let form = Positions.form(
-                plan.shape(sample.name)!, channels: sample.channels, Array(numbers[2 * i..<2 * i + 2]))
+                plan.shape(sample.name)!, channels: sample.channels,
+                mayLieElsewhere: moved.contains(sample.name),
+                Array(numbers[2 * i..<2 * i + 2]))
             if forms[sample.name] == nil || forms[sample.name] == GridForm.none { forms[sample.name] = form }
         }
+        // What nothing is known of, behind what moves cells, is no image.
+        for name in moved where forms[name] == nil { forms[name] = GridForm.none }
         return Positions(forms: forms, endsInExtraTokens: end != nil && numbers.last![0] == 0)
     }
 }
 
 extension Positions {
     /// What a value is, if its channels lie along an axis.
-    /// - Parameter ends: of the first and the last channel m, m y and m x of all tokens.
-    static func form(_ shape: Shape, channels: Int, _ ends: [[Float]]) -> GridForm {
+    /// - Parameters:
+    ///   - mayLieElsewhere: whether it counts that an image covers all of the picture, to half a cell.
+    ///   - ends: of the first and the last channel m, m y and m x of all tokens.
+    static func form(_ shape: Shape, channels: Int, mayLieElsewhere: Bool, _ ends: [[Float]]) -> GridForm {
         let count = ends[0].count / 3
         func place(_ end: [Float], _ k: Int) -> (y: Double, x: Double)? {
             let m = Double(end[k])
@@ -260,7 +348,13 @@ extension Positions {
             guard cells.count == count,
                 [shape.dims[axes[0]], shape.dims[axes[1]]] == (isRows ? [h, w] : [w, h])
             else { return .none }
-            if isRows, channels == 1 { return .image }
+            if isRows, channels == 1 {
+                func covers(_ levels: [Double]) -> Bool {
+                    let half = 0.5001 / Double(levels.count)
+                    return abs(levels[0] - half) < half && abs(levels.last! - (1 - half)) < half
+                }
+                return mayLieElsewhere && !(covers(ys) && covers(xs)) ? .none : .image
+            }
         }
         return .tokens(
             TokenGrid(

@@ -264,6 +264,72 @@ struct RandomTransformer {
         #expect((4...20).contains(readers))
     }
 
+    /// Convolutions around something that moves the cells of an image.
+    /// - Returns: whether a layer behind it can be explained, as one before it can.
+    private func staysImage(_ move: (inout SmallNetwork, String) -> String) throws -> Bool {
+        var net = SmallNetwork("moves", input: ["N", 3, 32, 32])
+        let before = net.node("Relu", [net.conv("image", 3, 4, stride: 2)])
+        let moved = move(&net, before)
+        // Windows with strides, and some without, so that places have a way to go.
+        var x = net.node("Relu", [net.conv(moved, 4, 4)])
+        x = net.node("Relu", [net.conv(x, 4, 6, stride: 2)])
+        let behind = net.node("Sigmoid", [x])
+        let flat = net.node("Flatten", [net.node("GlobalAveragePool", [behind])])
+        net.output(net.node("Gemm", [flat, net.floats([6, 5])]))
+        let layers = try Network(net.model()).layers()
+        #expect(try #require(layers.first { $0.value == before }).isSpatial)
+        return try #require(layers.first { $0.value == behind }).isSpatial
+    }
+
+    /// A map of cells that lie elsewhere than in the picture would be drawn in the wrong place.
+    @Test(arguments: [2, 3]) func cellsThatMove(_ axis: Int) throws {
+        #expect(try !staysImage { $0.mirrored($1, axis) })
+        let twice = try staysImage { net, x in
+            let once = net.mirrored(x, axis)
+            return net.mirrored(once, axis)
+        }
+        #expect(twice)
+        #expect(try !staysImage { $0.rolled($1, axis, by: 8) })
+        let around = try staysImage { net, x in
+            let once = net.rolled(x, axis, by: 6)
+            return net.rolled(once, axis, by: 10)
+        }
+        #expect(around)
+        #expect(try !staysImage { $0.part($1, axis, 0, 8) })
+        #expect(try !staysImage { $0.part($1, axis, 4, 16) })
+        // Every second cell, and the two halves that make them all.
+        let interleaved = try staysImage { net, x in
+            let even = net.part(x, axis, 0, 16, step: 2)
+            return net.node("Add", [even, net.part(x, axis, 1, 16, step: 2)])
+        }
+        #expect(interleaved)
+        let both = try staysImage { net, x in net.node("Add", [x, net.mirrored(x, axis)]) }
+        #expect(!both)
+    }
+
+    @Test func cellsThatAreSampled() throws {
+        #expect(try staysImage { $0.sampled($1, 1) })
+        #expect(try !staysImage { $0.sampled($1, -1) })
+        // Where the network looks depends on the picture.
+        let looking = try staysImage { net, x in
+            let pooled = net.node("GlobalAveragePool", [x])
+            let shift = net.node("Reshape", [net.conv(pooled, 4, 2, kernel: 1), net.ints([-1, 1, 1, 2])])
+            return net.node("GridSample", [x, net.node("Add", [net.floats([1, 16, 16, 2]), shift])])
+        }
+        #expect(!looking)
+    }
+
+    /// The border that a convolution would have had itself, and one that is none.
+    @Test(arguments: [
+        ([0, 0, 1, 1], true), ([1, 1, 1, 1], true), ([16, 0, 0, 0], false), ([0, 0, 0, 12], false),
+    ])
+    func borders(_ pads: [Int64], stays: Bool) throws {
+        let found = try staysImage { net, x in
+            net.node("Pad", [x, net.ints([0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]])])
+        }
+        #expect(found == stays)
+    }
+
     /// Attention's scores are no image, though they have four axes; nor are heads.
     @Test func whatIsNoImage() throws {
         let network = try Network(RandomTransformer(1).net.model())
@@ -273,5 +339,33 @@ struct RandomTransformer {
                 try network.layer(named: layer.name, of: network.layers())
             }
         }
+    }
+}
+
+extension SmallNetwork {
+    fileprivate mutating func part(_ x: String, _ axis: Int, _ from: Int64, _ to: Int64, step: Int64 = 1)
+        -> String
+    {
+        node("Slice", [x, ints([from]), ints([to]), ints([Int64(axis)]), ints([step])])
+    }
+
+    fileprivate mutating func mirrored(_ x: String, _ axis: Int) -> String {
+        part(x, axis, -1, -Int64.max, step: -1)
+    }
+
+    fileprivate mutating func rolled(_ x: String, _ axis: Int, by cells: Int64) -> String {
+        let end = part(x, axis, cells, Int64.max)
+        return node("Concat", [end, part(x, axis, 0, cells)], ["axis": .int(axis)])
+    }
+
+    /// Of 16×16 cells each where it lies, or from right to left.
+    fileprivate mutating func sampled(_ x: String, _ sign: Float) -> String {
+        var grid: [Float] = []
+        for i in 0..<256 {
+            grid.append(sign * (Float(2 * (i % 16) + 1) / 16 - 1))
+            grid.append(Float(2 * (i / 16) + 1) / 16 - 1)
+        }
+        builder.initializer("grid", [1, 16, 16, 2], floats: grid)
+        return node("GridSample", [x, "grid"], ["mode": .string("bilinear")])
     }
 }
