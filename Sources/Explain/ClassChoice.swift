@@ -159,6 +159,10 @@ extension ClassChoice {
             let part = parts[next]
             next += 1
             guard !part.isEmpty else { throw empty }
+            if let index = model.classIndex(wordNet: part.lowercased()) {
+                targets.append(.fixed(index))
+                continue
+            }
             if let plain = ClassChoice(plain: part) {
                 targets += try plain.targets(in: model, classes: classes)
                 continue

@@ -7,6 +7,8 @@ import Text
 struct ClassNames: Sendable {
     /// True names: what is not printable is written out only where it is printed.
     var names: [String] = []
+    /// Which class has a WordNet number, such as n02504458, where the file has those in front of names.
+    private(set) var numbers: [String: Int] = [:]
     /// How sentences call them; nil without names.
     var origin: String?
     /// What would work, for a sentence on their number.
@@ -31,10 +33,18 @@ struct ClassNames: Sendable {
         remedy = "the file needs one for each, in the order of the logits"
         switch text.unicodeScalars.first(where: { !" \t\r\n\u{FEFF}".unicodeScalars.contains($0) }) {
         case "[", "{":
-            do { names = try ClassNames.names(json: bytes) } catch { throw failed("The labels \(error).") }
+            do { try take(ClassNames.names(json: bytes)) } catch { throw failed("The labels \(error).") }
         default:
-            do { names = try ClassNames.names(lines: text) } catch { throw failed("\(error)") }
+            do { try take(ClassNames.names(lines: text)) } catch { throw failed("\(error)") }
         }
+    }
+
+    private mutating func take(_ classes: [(number: String?, name: String)]) {
+        names = classes.map(\.name)
+        // What several have names none of them.
+        numbers = Dictionary(
+            classes.enumerated().compactMap { index, found in found.number.map { ($0, index) } }
+        ) { _, _ in -1 }
     }
 
     /// Reads what a model carries: JSON.
@@ -42,7 +52,7 @@ struct ClassNames: Sendable {
         origin = "\(path): What the model carries"
         remedy = "give a file with --labels"
         do {
-            names = try ClassNames.names(json: Array(carried.utf8))
+            try take(ClassNames.names(json: Array(carried.utf8)))
         } catch {
             throw ExplainError(.settings, "\(path): The labels that the model carries \(error).")
         }
@@ -68,7 +78,7 @@ struct ClassNames: Sendable {
     /// The end of a sentence, or a whole one.
     private struct Fault: Error, CustomStringConvertible { let description: String }
 
-    private static func names(lines text: String) throws -> [String] {
+    private static func names(lines text: String) throws -> [(number: String?, name: String)] {
         // By scalars, because Swift takes CR and LF together for one character.
         var lines: [String] = []
         var line = String.UnicodeScalarView()
@@ -93,29 +103,29 @@ struct ClassNames: Sendable {
                     "Line \(blank + 1) of the labels is blank, and others follow; each class needs a name on a line of its own."
             )
         }
-        return lines.map(withoutNumber)
+        return lines.map(parts)
     }
 
-    private static func names(json bytes: [UInt8]) throws -> [String] {
+    private static func names(json bytes: [UInt8]) throws -> [(number: String?, name: String)] {
         var value: JSON
         do {
             value = try JSON(reading: bytes)
         } catch {
             throw Fault(description: "look like JSON, but \(error)")
         }
-        func name(_ value: JSON, _ index: Int) throws -> String {
+        func name(_ value: JSON, _ index: Int) throws -> (number: String?, name: String) {
             // Keras' file of ImageNet's names has pairs: ["n02504458", "African_elephant"].
             if case .array(let pair) = value, pair.count == 2, case .string(let number) = pair[0],
                 isWordNet(number)
             {
-                return try name(pair[1], index)
+                return (number, try name(pair[1], index).name)
             }
             guard case .string(let text) = value else {
                 throw Fault(description: "have something other than a text for class \(index)")
             }
             let name = trimmed(text.unicodeScalars)
             guard !name.isEmpty else { throw Fault(description: "have an empty name for class \(index)") }
-            return withoutNumber(name)
+            return parts(name)
         }
         // Hugging Face's config.json has them among other things; timm's lists them.
         if case .object(let entries) = value,
@@ -129,7 +139,7 @@ struct ClassNames: Sendable {
             return try items.enumerated().map { try name($1, $0) }
         case .object(let entries):
             guard !entries.isEmpty else { throw Fault(description: "are an empty object") }
-            var names = [String?](repeating: nil, count: entries.count)
+            var names = [(number: String?, name: String)?](repeating: nil, count: entries.count)
             for (key, value) in entries {
                 guard let index = Int(key), String(index) == key, index >= 0 else {
                     throw Fault(
@@ -165,9 +175,9 @@ struct ClassNames: Sendable {
     }
 
     /// Lines such as "n02504458 African elephant" carry a WordNet number first.
-    private static func withoutNumber(_ line: String) -> String {
+    private static func parts(_ line: String) -> (number: String?, name: String) {
         let parts = line.split(maxSplits: 1) { $0 == " " || $0 == "\t" }
-        guard parts.count == 2, isWordNet(parts[0]) else { return line }
-        return trimmed(parts[1].unicodeScalars.reduce(into: .init()) { $0.append($1) })
+        guard parts.count == 2, isWordNet(parts[0]) else { return (nil, line) }
+        return (String(parts[0]), trimmed(parts[1].unicodeScalars.reduce(into: .init()) { $0.append($1) }))
     }
 }

@@ -43,6 +43,10 @@ public struct Model: Sendable {
     /// that there is one for each class.
     public var labels: [String] { classNames.names }
     private let classNames: ClassNames
+    /// The class of a WordNet number, such as n02504458, where the labels have those in front of names.
+    func classIndex(wordNet number: String) -> Int? {
+        classNames.numbers[number].flatMap { $0 < 0 ? nil : $0 }
+    }
     /// Whether they are in a file that was given for them.
     let hasOwnLabels: Bool
     /// What the model says of its own origin and licence (metadata `whitebox.source` and `whitebox.license`);

@@ -81,6 +81,8 @@ public struct Options: Sendable {
     public var leavesOutInapplicable = false
     /// Which classes methods explain that know classes.
     public var classChoice = ClassChoice.top(1)
+    /// Where pictures have their own classes from, for results; nil if they have none.
+    package var ownClasses: String?
     /// An index or a name of a class that explained ones are compared with: its number is subtracted from theirs. Nil for none.
     public var against: String?
     /// Whether what speaks against a class is explained: the negative of its number.

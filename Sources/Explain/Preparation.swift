@@ -1,9 +1,11 @@
 // From pictures to the numbers of a batch: decoding, resizing, normalising. While one batch is computed the next is prepared.
 
 import Dispatch
+import Files
 import Imaging
 import Inference
 import Kernels
+import Text
 
 /// A picture whose numbers are in place.
 struct PreparedPicture: Sendable {
@@ -16,6 +18,8 @@ struct PreparedPicture: Sendable {
     var frames: [RGBImage] = [], frameNames: [String] = []
     /// What people should know of the picture.
     var note: String?
+    /// What was read; nil for a raw array.
+    var source: PictureSource?
     var seconds = 0.0
 }
 
@@ -27,6 +31,7 @@ struct Preparation: Sendable {
 
     /// A batch on its way.
     final class Batch: Sendable {
+        let requests: [PictureRequest]
         /// The network's input; zeros where a picture failed.
         let slot: any InputSlot
         // Written by `done`'s group, read after it.
@@ -42,8 +47,9 @@ struct Preparation: Sendable {
         /// Whether `wait` would return at once.
         var isReady: Bool { done.wait(timeout: .now()) == .success }
 
-        fileprivate init(_ pictures: [Picture], _ preparation: Preparation, _ slot: any InputSlot) {
-            self.slot = slot
+        fileprivate init(_ requests: [PictureRequest], _ preparation: Preparation, _ slot: any InputSlot) {
+            (self.requests, self.slot) = (requests, slot)
+            let pictures = requests.map(\.picture)
             results = Array(repeating: nil, count: pictures.count)
             DispatchQueue.global().async(group: done) { self.prepare(pictures, preparation) }
         }
@@ -73,7 +79,7 @@ struct Preparation: Sendable {
 
     /// Begins to prepare pictures, several at a time, on other threads.
     /// - Parameter slot: is used by nobody else until the batch is done with.
-    func begin(_ pictures: [Picture], in slot: any InputSlot) -> Batch { Batch(pictures, self, slot) }
+    func begin(_ requests: [PictureRequest], in slot: any InputSlot) -> Batch { Batch(requests, self, slot) }
 
     private func prepare(_ picture: Picture, into room: UnsafeMutableBufferPointer<Float>) throws
         -> PreparedPicture
@@ -90,42 +96,52 @@ struct Preparation: Sendable {
             single.writeMemoryOrder(values, to: room.baseAddress!)
             return PreparedPicture()
         // A network that takes none refuses it there.
-        case .video,
-            .file where model.network.takesVideos:
-            return try prepareVideo(picture, into: room)
-        case .file(let path):
-            // Held until the view is there, which is all that stays.
-            var held: PictureMemory.Room?
-            defer { withExtendedLifetime(held) {} }
-            var needed = 0
-            let photo = try RGBImage.load(path: path) { bytes throws(ImageError) in
-                needed = bytes
-                held = model.decoding.room(bytes)
-                if held == nil {
-                    throw .overLimit(
-                        file: path,
-                        reason: "needs \(MemoryBudget.mebibytes(bytes)) of memory, which "
-                            + "\(model.network.limits.memory.exceeded); --memory-limit raises it")
-                }
-            }
-            let (view, seen) = try write(photo, path: path, into: room)
-            return PreparedPicture(
-                size: (photo.width, photo.height),
-                photo: { [model, needed] in
-                    // Counted by who asks, as what it took the first time; another that needs more is not even decoded.
-                    let again = try RGBImage.load(path: path) { bytes throws(ImageError) in
-                        guard bytes <= needed else {
-                            throw .overLimit(file: path, reason: "was changed while it was explained")
-                        }
-                    }
-                    guard try model.preprocessing.view(of: again) == seen else {
-                        throw ExplainError(
-                            .input, "\(path): The picture was changed while it was explained.")
-                    }
-                    return again
-                }, view: view,
-                note: photo.isTransparent && !model.preprocessing.hasOpacity ? Self.transparencyNote : nil)
+        case .video: return try prepareVideo(picture, into: room)
+        case .file, .encoded:
+            return try model.network.takesVideos
+                ? prepareVideo(picture, into: room) : preparePhoto(picture, into: room)
         }
+    }
+
+    private func preparePhoto(_ picture: Picture, into room: UnsafeMutableBufferPointer<Float>) throws
+        -> PreparedPicture
+    {
+        let name = picture.name
+        let stamp: FileStamp? = if case .file(let path) = picture { FileStamp(path) } else { nil }
+        // Held until the view is there, which is all that stays.
+        var held: PictureMemory.Room?
+        defer { withExtendedLifetime(held) {} }
+        var needed = 0
+        let bytes = try picture.content()
+        let photo = try RGBImage(decoding: bytes, name: name) { bytes throws(ImageError) in
+            needed = bytes
+            held = model.decoding.room(bytes)
+            if held == nil {
+                throw .overLimit(
+                    file: name,
+                    reason: "needs \(MemoryBudget.mebibytes(bytes)) of memory, which "
+                        + "\(model.network.limits.memory.exceeded); --memory-limit raises it")
+            }
+        }
+        let (view, seen) = try write(photo, path: name, into: room)
+        return PreparedPicture(
+            size: (photo.width, photo.height),
+            photo: { [model, needed] in
+                // Counted by who asks, as what it took the first time; another that needs more is not even decoded.
+                let again = try RGBImage(decoding: picture.content(), name: name) {
+                    bytes throws(ImageError) in
+                    guard bytes <= needed else {
+                        throw .overLimit(file: name, reason: "was changed while it was explained")
+                    }
+                }
+                guard try model.preprocessing.view(of: again) == seen else {
+                    throw ExplainError(
+                        .input, "\(name): The picture was changed while it was explained.")
+                }
+                return again
+            }, view: view,
+            note: photo.isTransparent && !model.preprocessing.hasOpacity ? Self.transparencyNote : nil,
+            source: PictureSource(sha256: SHA256.digits(of: bytes), stamp: stamp))
     }
 
     private static let transparencyNote =

@@ -150,9 +150,10 @@ extension Model {
         case .array(let values, _): return values
         case .video(_, let name):
             throw ExplainError(.input, "\(name): This is a video, and the network takes pictures.")
-        case .file(let path):
+        case .file, .encoded:
             do {
-                return try preprocessing.apply(RGBImage.load(path: path), channels: channels).tensor
+                let photo = try RGBImage(decoding: picture.content(), name: picture.name)
+                return try preprocessing.apply(photo, channels: channels).tensor
             } catch {
                 throw ExplainError(error, .input)
             }

@@ -1,4 +1,4 @@
-// Results as files: overlays, heat maps, raw maps, a sheet for each picture, and results.json.
+// Results as files, in a folder: those of each picture, a journal while it goes on, and results.json in the end.
 
 import Dispatch
 import Files
@@ -9,7 +9,8 @@ import Text
 
 /// Writes what an `ExplanationSession` finds into a directory.
 ///
-/// For each picture, `STEM` being its file name without the extension (`-2`, `-3`, … are added where two pictures share one):
+/// For each picture, `STEM` being its file name without the extension (its path, where names of several folders are the same; `-2`, `-3`, … are
+/// added where two pictures share one):
 /// - `STEM.METHOD.CLASS.png`: the heat map over the picture;
 /// - `STEM.METHOD.CLASS.heatmap.npy`: the heat map, binary32, [height, width] of the network's input, 0 … 1;
 /// - `STEM.METHOD.CLASS.map.npy`: the raw map, binary32, at the layer's resolution, in the method's own unit;
@@ -20,10 +21,12 @@ import Text
 ///
 /// `CLASS` is the index of the class; a method that knows no class leaves it out (`STEM.fem.png`). `results.json` describes
 /// everything. A file is complete or not there at all, and one that is there already is only replaced if `overwrite` says so.
+/// While it goes on, and if it is killed, `journal.jsonl` says what is done, and a writer that `resumes` goes on from there.
 ///
 /// ```swift
 /// let writer = try ResultWriter(directory: "results", pictures: pictures, options: options)
 /// let session = try ExplanationSession(Model(path: "resnet50.onnx"), options: options)
+/// try writer.begin(session)
 /// try session.explain(pictures) { index, result in try writer.write(index, result) }
 /// try writer.finish(session)
 /// ```
@@ -36,13 +39,23 @@ public final class ResultWriter: Sendable {
         case photo
     }
 
+    /// What is done where there are results already.
+    package enum Existing: Sendable {
+        /// They are an error.
+        case refuse
+        /// They are replaced, and what an earlier results.json lists is removed before the first file is written.
+        case replace
+        /// What is done of the same run stays, and is not done again.
+        case resume
+    }
+
     /// Where the results go. Of a writer made with `claimsFresh` it is certain once the first result is written.
     public var directory: String { state.withLock { $0.directory } }
-    /// Names of the files of each picture, without what distinguishes methods.
-    public let stems: [String]
+    /// The pictures, of a writer that was made for some, and the names of their files, without what distinguishes methods.
     private let pictures: [Picture]
-    private let background: Background
-    private let overwrite: Bool
+    public let stems: [String]
+    private let format: PictureFiles
+    private let existing: Existing
     private let claimsFresh: Bool
     private let names: Names
 
@@ -50,11 +63,20 @@ public final class ResultWriter: Sendable {
         var directory: String
         /// The directory, open and locked for as long as it is written into.
         var lock: Int32 = -1
-        var records: [Int: JSON] = [:]
-        var written: Set<Int> = []
+        /// What the run is, as the document of results has it.
+        var head = ""
+        var journal: Journal?
+        /// Where the journal's lines are on the pictures, by their places among all; -1 of those that are not done.
+        var lines: [Int] = []
+        /// What was said before there was a journal: of pictures that failed before any was explained.
+        var early: [Int: Journal.Entry] = [:]
         var spoiled: [Int: ExplainError] = [:]
         var failure: ExplainError?
-        var isThere = false
+
+        mutating func note(_ index: Int, _ line: Int) {
+            if index >= lines.count { lines += Array(repeating: -1, count: index + 1 - lines.count) }
+            lines[index] = line
+        }
     }
     private let state: Mutex<State>
     private let group = DispatchGroup()
@@ -68,23 +90,34 @@ public final class ResultWriter: Sendable {
     ///   - pictures: all that will be written.
     ///   - options: those of the session.
     ///   - background: what the heat maps are laid over.
+    ///   - parts: which files are written of each picture.
     ///   - overwrite: whether files that are there already are replaced. What an earlier results.json there lists is removed before
     ///     the first file is written, so that nothing stays that the new one does not know.
     ///   - claimsFresh: a directory of its own is made, `directory` or, where that is there, `directory-2`, `-3` …, even if several
     ///     programs try at the same moment.
     /// - Throws: `ExplainError` of kind `output`: the directory cannot be written to, or holds results of these names.
-    public init(
+    public convenience init(
         directory: String, pictures: [Picture], options: Options, background: Background = .view,
-        overwrite: Bool = false, claimsFresh: Bool = false
+        parts: Set<ResultPart> = Set(ResultPart.allCases), overwrite: Bool = false, claimsFresh: Bool = false
+    ) throws {
+        try self.init(
+            directory: directory, pictures: pictures, options: options, background: background, parts: parts,
+            existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
+    }
+
+    /// - Parameter pictures: nil if nobody knows them yet.
+    package init(
+        directory: String, pictures: [Picture]?, options: Options, background: Background,
+        parts: Set<ResultPart>, existing: Existing, claimsFresh: Bool
     ) throws {
         state = Mutex(State(directory: directory))
-        self.pictures = pictures
-        self.background = background
-        self.overwrite = overwrite
+        self.pictures = pictures ?? []
+        format = PictureFiles(background: background, parts: parts)
+        self.existing = existing
         self.claimsFresh = claimsFresh
-        stems = ResultWriter.stems(pictures)
+        stems = Stems.of(self.pictures)
         if background == .photo,
-            let video = pictures.first(where: { if case .video = $0 { true } else { false } })
+            let video = self.pictures.first(where: { if case .video = $0 { true } else { false } })
         {
             throw ExplainError(
                 .settings,
@@ -95,7 +128,7 @@ public final class ResultWriter: Sendable {
         names = Names(
             stems: Set(stems), methods: options.methods, classes: options.classChoice.indices)
         if claimsFresh { return }
-        if !overwrite { try checkConflicts(in: directory) }
+        if existing == .refuse { try checkConflicts(in: directory) }
         try checkPictures(in: directory)
     }
 
@@ -130,28 +163,6 @@ public final class ResultWriter: Sendable {
     }
 
     deinit { unlock() }
-
-    private static func stems(_ pictures: [Picture]) -> [String] {
-        var taken: Set<String> = []
-        return pictures.map { picture in
-            var stem = Paths.name(picture.name)
-            switch picture {
-            case .file: stem = Paths.stem(picture.name)
-            case .video where Paths.fileExtension(stem) == "txt": stem = Paths.stem(picture.name)
-            case .video, .array: break
-            }
-            stem = fileName(stem, fallback: "image")
-            // File systems allow 255 bytes, and something follows.
-            while stem.utf8.count > 180 { stem.removeLast() }
-            var name = stem
-            var number = 1
-            while !taken.insert(name).inserted {
-                number += 1
-                name = "\(stem)-\(number)"
-            }
-            return name
-        }
-    }
 
     /// `name` with what cannot stand in a file name replaced by `_`.
     package static func fileName(_ name: String, fallback: String) -> String {
@@ -195,7 +206,7 @@ public final class ResultWriter: Sendable {
         }
     }
 
-    /// Removes what an earlier results.json in the directory lists, but for what is explained now, and that file itself.
+    /// Removes what an earlier run in the directory says that it wrote, but for what is explained now, and its own files.
     private static func removeEarlier(_ directory: String, but pictures: [Picture]) {
         let listed = ResultDocument.files(in: directory)
         let kept = Set(pictures.flatMap { $0.files + [$0.name] }.map(Paths.identity))
@@ -203,7 +214,8 @@ public final class ResultWriter: Sendable {
             let path = Paths.join(directory, name)
             if FileKind(path) == .file, !kept.contains(Paths.identity(path)) { FileName.remove(path) }
         }
-        if !listed.isEmpty { FileName.remove(Paths.join(directory, "results.json")) }
+        if !listed.isEmpty { FileName.remove(Paths.join(directory, ResultDocument.name)) }
+        FileName.remove(Paths.join(directory, Journal.name))
     }
 
     /// The names that files of a run have.
@@ -212,6 +224,7 @@ public final class ResultWriter: Sendable {
         /// Nil: any.
         let classes: Set<Int>?
 
+        /// - Parameter stem: says whether a name is a picture's.
         func contain(_ file: String) -> Bool {
             guard
                 let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png", ".apng"].first(
@@ -239,16 +252,19 @@ public final class ResultWriter: Sendable {
     }
 
     private func checkConflicts(in directory: String) throws {
-        let conflicts = (Folder.names(directory) ?? []).filter { $0 == "results.json" || names.contain($0) }
-            .sorted()
+        let isUnfinished = FileKind(Paths.join(directory, Journal.name)) != .missing
+        let conflicts = (Folder.names(directory) ?? []).filter {
+            $0 == ResultDocument.name || $0 == Journal.name || names.contain($0)
+        }
+        .sorted { ($0 == Journal.name ? "~" : $0) < ($1 == Journal.name ? "~" : $1) }
         guard let first = conflicts.first else { return }
         let others = conflicts.count == 1 ? "" : " and \(conflicts.count - 1) more"
         throw ExplainError(
             .output,
             "The directory '\(directory)' already holds results (\(first)\(others))"
-                + (ResultDocument.isUnfinished(directory)
-                    ? " of a run that has not ended, or was killed" : "")
-                + "; choose another --output, or replace them with --force.")
+                + (isUnfinished
+                    ? " of a run that has not ended, or was killed; go on with it by --resume, choose another --output, or replace them with --force."
+                    : "; choose another --output, or replace them with --force."))
     }
 
     /// A picture that is explained must not be replaced by what explains another.
@@ -265,487 +281,278 @@ public final class ResultWriter: Sendable {
         }
     }
 
+    /// Says what the run is. Where it goes on from another, that must have been the same.
+    /// - Throws: `ExplainError` of kind `output` if it was not.
+    public func begin(_ session: ExplanationSession) throws {
+        let head = try ResultDocument.head(session, format)
+        try state.withLock { state in
+            state.head = head
+            guard existing == .resume, FileKind(state.directory) == .folder else { return }
+            state.lock = try ResultWriter.lock(state.directory)
+            state.journal = try Journal(continuing: state.directory)
+            guard let journal = state.journal else {
+                let path = Paths.join(state.directory, ResultDocument.name)
+                guard FileKind(path) != .missing else { return }
+                // That run came to its end; this one may have other pictures.
+                let earlier = try ResultDocument.head(in: path)
+                try ResultDocument.checkSame(earlier, head, path)
+                let journal = try Journal(beginning: state.directory, head: head)
+                try ResultDocument.entries(in: path) { _ = try journal.append($0) }
+                state.journal = try Journal(continuing: state.directory)
+                return
+            }
+            try ResultDocument.checkSame(journal.head, head, Paths.join(state.directory, Journal.name))
+            AtomicFile.sweep(state.directory)
+        }
+    }
+
     // MARK: During
+
+    /// What is to be said of picture `index` of those that the writer was made for, if an earlier run has done it: then it need not be done again.
+    /// - Parameter request: with the bytes of a picture that lies in no file of its own.
+    /// - Returns: whether it is.
+    package func keep(_ index: Int, stem: String, _ request: PictureRequest) throws -> Bool {
+        guard let journal = state.withLock({ $0.journal }), let line = journal.offset(of: stem) else {
+            return false
+        }
+        let entry = try journal.entry(at: line)
+        guard entry.stem == stem, !entry.isFailure, entry.classText == request.classChoice?.text,
+            entry.trueClass == request.trueClass?.given, let source = entry.source,
+            ResultDocument.name(ofRecord: entry.record) == request.picture.name,
+            isThere(entry), request.picture.isStill(source)
+        else { return false }
+        state.withLock { $0.note(index, line) }
+        return true
+    }
+
+    /// Whether an earlier run's files of a picture are all there.
+    private func isThere(_ entry: Journal.Entry) -> Bool {
+        let directory = directory
+        var bytes = 0
+        for file in entry.files {
+            guard let stamp = FileStamp(Paths.join(directory, file)) else { return false }
+            bytes += stamp.size
+        }
+        return bytes == entry.bytes
+    }
 
     /// Names of the files of an explanation, within the directory.
     public func files(_ index: Int, _ explanation: Explanation) -> ResultFiles {
-        let base =
-            "\(stems[index]).\(explanation.method)" + (explanation.target.map { ".\($0.fileName)" } ?? "")
-        return ResultFiles(
-            map: base + ".map.npy", heatmap: base + ".heatmap.npy", overlay: base + ".png",
-            sampleError: explanation.sampleError.map { _ in base + ".stderr.npy" },
-            animation: explanation.heatmap.frames.map { _ in base + ".apng" })
+        format.files(stems[index], explanation)
     }
 
-    /// The name of a picture's comparison sheet, within the directory.
-    public func sheet(_ index: Int) -> String { stems[index] + ".compare.png" }
+    /// The name of a picture's comparison sheet, within the directory; nil if there is none.
+    public func sheet(_ index: Int, _ image: ImageExplanation) -> String? {
+        format.sheet(stems[index], image)
+    }
+
+    package func files(stem: String, _ explanation: Explanation) -> ResultFiles {
+        format.files(stem, explanation)
+    }
+    package func sheet(stem: String, _ image: ImageExplanation) -> String? { format.sheet(stem, image) }
 
     /// Takes the result of picture `index` of those that the writer was made for; the files are written while the caller goes on.
     /// - Throws: `ExplainError` of kind `output` if a file could not be written, perhaps one of an earlier picture.
     public func write(_ index: Int, _ result: Result<ImageExplanation, ExplainError>) throws {
-        try state.withLock { state in
+        try write(index, stem: stems[index], PictureRequest(pictures[index]), result)
+    }
+
+    /// The same for a picture that the writer was not made for.
+    /// - Parameters:
+    ///   - index: its place among all.
+    ///   - stem: the name of its files, which no other has.
+    package func write(
+        _ index: Int, stem: String, _ request: PictureRequest,
+        _ result: Result<ImageExplanation, ExplainError>
+    ) throws {
+        let entry = entry(stem, request, result, bytes: 0)
+        let journal: Journal? = try state.withLock { state in
+            precondition(!state.head.isEmpty, "Nobody said by `begin` what the run is.")
             if let failure = state.failure { throw failure }
-            state.records[index] = ResultDocument.image(
-                pictures[index].name, result, files: { self.files(index, $0) }, sheet: sheet(index))
-            guard case .success = result, !state.isThere else { return }
-            if claimsFresh {
-                state.directory = try ResultWriter.claim(state.directory)
-            } else {
-                try ResultWriter.makeDirectory(state.directory)
+            if case .failure = result, state.journal == nil {
+                state.early[index] = entry
+                return nil
             }
-            state.lock = try ResultWriter.lock(state.directory)
-            if !claimsFresh {
-                AtomicFile.sweep(state.directory)
-                if overwrite { ResultWriter.removeEarlier(state.directory, but: pictures) }
-            }
-            // So the files of a run that is killed are known for what they are; and of two runs into one directory the second ends here.
             do {
-                try AtomicFile.write(
-                    Array(ResultDocument.beginning(names).utf8),
-                    to: Paths.join(state.directory, "results.json"),
-                    overwrite: overwrite)
+                if state.journal == nil { try open(&state) }
+                if case .failure = result { state.note(index, try state.journal!.append(entry)) }
             } catch {
-                throw ExplainError(.output, "\(error)")
+                throw ExplainError(error, .output)
             }
-            state.isThere = true
+            return state.journal
         }
-        guard case .success(let image) = result else { return }
+        guard case .success(let image) = result, let journal else { return }
         waiting.wait()
         // The picture was decoded in as much memory: alone, it can be written.
-        let room = image.memory.room(memory(image), isPromised: true)
+        let room = image.memory.room(format.memory(image), isPromised: true)
         queue.async(group: group) {
             defer {
                 withExtendedLifetime(room) {}
                 self.waiting.signal()
             }
             do {
-                try self.writeFiles(index, image)
-                self.state.withLock { _ = $0.written.insert(index) }
-            } catch let spoiled as Spoiled {
+                try journal.begins(stem)
+                let bytes = try self.writeFiles(stem, image)
+                let line = try journal.append(self.entry(stem, request, result, bytes: bytes))
+                self.state.withLock { $0.note(index, line) }
+            } catch let spoiled as PictureFiles.Spoiled {
                 self.state.withLock { state in
                     state.spoiled[index] = spoiled.reason
-                    state.records[index] = ResultDocument.image(
-                        self.pictures[index].name, .failure(spoiled.reason), files: { self.files(index, $0) },
-                        sheet: self.sheet(index))
+                    do {
+                        state.note(
+                            index,
+                            try journal.append(self.entry(stem, request, .failure(spoiled.reason), bytes: 0)))
+                    } catch {
+                        state.failure = state.failure ?? ExplainError(error, .output)
+                    }
                 }
             } catch {
-                self.state.withLock { $0.failure = $0.failure ?? ExplainError(.output, "\(error)") }
+                self.state.withLock { $0.failure = $0.failure ?? ExplainError(error, .output) }
             }
         }
     }
 
-    /// A picture that could not be read again, or is another now.
-    private struct Spoiled: Error { let reason: ExplainError }
+    /// Makes the directory and begins the journal.
+    private func open(_ state: inout State) throws {
+        if claimsFresh {
+            state.directory = try ResultWriter.claim(state.directory)
+        } else {
+            try ResultWriter.makeDirectory(state.directory)
+        }
+        if state.lock < 0 { state.lock = try ResultWriter.lock(state.directory) }
+        if !claimsFresh {
+            AtomicFile.sweep(state.directory)
+            if existing == .replace { ResultWriter.removeEarlier(state.directory, but: pictures) }
+        }
+        // Of two runs into one directory the second ends here.
+        let journal = try Journal(beginning: state.directory, head: state.head)
+        state.journal = journal
+        for (index, entry) in state.early.sorted(by: { $0.key < $1.key }) {
+            state.note(index, try journal.append(entry))
+        }
+        state.early = [:]
+    }
+
+    private func entry(
+        _ stem: String, _ request: PictureRequest, _ result: Result<ImageExplanation, ExplainError>,
+        bytes: Int
+    ) -> Journal.Entry {
+        var files: [String] = []
+        var source: PictureSource?
+        var isFailure = true
+        if case .success(let image) = result {
+            (source, isFailure) = (image.source, false)
+            files = image.explanations.flatMap { format.files(stem, $0).all }
+            if let sheet = format.sheet(stem, image) { files.append(sheet) }
+        }
+        let record = ResultDocument.image(request, result, format, stem: stem)
+        return Journal.Entry(
+            stem: stem, source: source, classText: request.classChoice?.text,
+            trueClass: request.trueClass?.given,
+            bytes: bytes, files: files, isFailure: isFailure, row: nil, rowSum: 0,
+            record: record.text(indent: ResultDocument.recordIndent))
+    }
+
+    /// - Returns: the bytes of all files together.
+    private func writeFiles(_ stem: String, _ image: ImageExplanation) throws -> Int {
+        let directory = directory
+        if stem.utf8.contains(UInt8(ascii: "/")) {
+            try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, stem)))
+        }
+        var all = 0
+        try format.write(image, stem: stem) { bytes, name in
+            all += bytes.count
+            try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: existing != .refuse)
+        }
+        return all
+    }
 
     /// Why picture `index` has no files although it was explained: it had to be read again (`Background.photo`), and was changed
     /// meanwhile. Nil while all is well.
     public func failure(of index: Int) -> ExplainError? { state.withLock { $0.spoiled[index] } }
 
     /// Whether all files of picture `index` are in their place.
-    public func isWritten(_ index: Int) -> Bool { state.withLock { $0.written.contains(index) } }
-
-    /// Bytes that a result takes until it is written.
-    private func memory(_ image: ImageExplanation) -> Int {
-        guard let heat = image.explanations.first?.heatmap else { return 0 }
-        let maps = image.explanations.count
-        // Raw maps and their standard errors, as numbers and as a file.
-        let numbers = image.explanations.reduce(0) {
-            $0 + $1.map.values.count + ($1.sampleError?.values.count ?? 0)
+    public func isWritten(_ index: Int) -> Bool {
+        state.withLock {
+            $0.lines.indices.contains(index) && $0.lines[index] >= 0 && $0.spoiled[index] == nil
         }
-        // Of a video there are frames, a filmstrip of some of them, and an animation.
-        let pixels = heat.width * heat.height * (heat.frames.map { 3 * $0 } ?? 1)
-        // Heat map and overlay; and each on the sheet, of 320 × 400 pixels, as a picture and as a file.
-        var bytes = 8 * numbers + maps * 8 * pixels + (maps + 1) * 6 * 320 * 400
-        if background == .photo, let size = image.size {
-            // While it is decoded; then with its overlay, and that as a file.
-            bytes += 13 * size.width * size.height
-        }
-        return bytes
-    }
-
-    private func writeFiles(_ index: Int, _ image: ImageExplanation) throws {
-        let directory = directory
-        func write(_ bytes: [UInt8], _ name: String) throws {
-            try AtomicFile.write(
-                bytes, to: Paths.join(directory, name), overwrite: overwrite)
-        }
-        var photo: RGBImage?
-        if background == .photo && !image.explanations.isEmpty {
-            do { photo = try image.photo?() } catch { throw Spoiled(reason: ExplainError(error, .input)) }
-        }
-        // Of a video, what there is grey in place of its frames if they came as numbers.
-        let frames = image.frames.isEmpty ? ResultWriter.greyFrames(image) : image.frames
-        let view =
-            image.view?.image ?? (frames.isEmpty ? nil : Filmstrip.picture(frames))
-            ?? image.explanations.first.map {
-                RGBImage(width: $0.heatmap.width, height: $0.heatmap.height, colour: (128, 128, 128))
-            }
-        guard let view else { return }
-        var items: [ComparisonSheet.Item] = []
-        for explanation in image.explanations {
-            let names = files(index, explanation)
-            let heat = Plane(explanation.heatmap)
-            try write(NPYArray(explanation.map).npyData, names.map)
-            try write(NPYArray(explanation.heatmap).npyData, names.heatmap)
-            if let error = explanation.sampleError, let name = names.sampleError {
-                try write(NPYArray(error).npyData, name)
-            }
-            // Where there is nothing to see the picture stays as it is.
-            let small: RGBImage
-            if let name = names.animation {
-                let parts =
-                    explanation.blank == nil
-                    ? heat.parts(frames.count).map(Optional.some) : frames.map { _ in nil }
-                let overlays = zip(frames, parts).map { frame, heat in
-                    heat.map { Overlay.overlay(photo: frame, heat: $0) } ?? frame
-                }
-                try write(
-                    PNG.encode(
-                        animation: overlays, framesPerSecond: ResultWriter.framesPerSecond, fast: true), name)
-                small = Filmstrip.picture(overlays)
-            } else {
-                small = explanation.blank == nil ? Overlay.overlay(photo: view, heat: heat) : view
-            }
-            var picture = small
-            if let photo, let region = image.view?.region {
-                picture = Overlay.overlayOnPhoto(
-                    photo: photo, heat: heat, region: region, opacity: explanation.blank == nil ? 0.5 : 0)
-            }
-            try write(picture.pngData(fast: true), names.overlay)
-            let what = ResultWriter.caption(explanation, among: image.explanations)
-            items.append(
-                ComparisonSheet.Item(
-                    picture: small, title: explanation.title,
-                    subtitle: explanation.blank == nil ? what : "blank: \(what)"))
-        }
-        if image.explanations.isEmpty { return }
-        let shown = ComparisonSheet.Item(
-            picture: view, title: Paths.name(image.name),
-            subtitle: image.predictions.first.map { ResultWriter.caption($0.label, $0.probability) })
-        try write(
-            ResultWriter.sheet(shown, image.explanations, items).render().pngData(fast: true), sheet(index))
-    }
-
-    /// Of animations of videos, whose own speed nobody knows.
-    private static let framesPerSecond = 8
-
-    private static func greyFrames(_ image: ImageExplanation) -> [RGBImage] {
-        guard let heat = image.explanations.first?.heatmap, let frames = heat.frames else { return [] }
-        return Array(
-            repeating: RGBImage(width: heat.width, height: heat.height, colour: (128, 128, 128)),
-            count: frames)
-    }
-
-    /// The picture and its maps; more than would fill two rows are put together by the methods' families, if these are several.
-    private static func sheet(
-        _ picture: ComparisonSheet.Item, _ explanations: [Explanation], _ items: [ComparisonSheet.Item]
-    ) throws -> ComparisonSheet {
-        let families = try explanations.map { try ExplainerList.named($0.method).family }
-        guard items.count >= 10, Set(families).count > 1 else {
-            return ComparisonSheet(items: [picture] + items)
-        }
-        var groups = [ComparisonSheet.Group(items: [picture])]
-        for family in MethodFamily.allCases where families.contains(family) {
-            groups.append(
-                ComparisonSheet.Group(
-                    title: family.title, items: zip(families, items).filter { $0.0 == family }.map(\.1)))
-        }
-        return ComparisonSheet(
-            groups: groups,
-            heading:
-                "\(items.count) maps, each from its least (blue) to its most (red), or from 0 where it has a sign"
-        )
-    }
-
-    private static func caption(_ explanation: Explanation, among all: [Explanation]) -> String {
-        guard let label = explanation.label else { return "whatever the class" }
-        let name = caption(label, nil)
-        // ImageNet has two cranes and two maillots.
-        let isShared = all.contains {
-            $0.classIndex != explanation.classIndex && $0.label.map { caption($0, nil) == name } ?? false
-        }
-        return (explanation.target?.isNegative ?? false ? "not " : "")
-            + (isShared ? "\(explanation.classIndex!) " : "") + caption(label, explanation.probability)
-            + (explanation.againstLabel.map { ", not " + caption($0, nil) } ?? "")
-    }
-
-    private static func caption(_ label: String, _ probability: Float?) -> String {
-        // ImageNet's names list synonyms; the first is enough for a title.
-        let name = label.prefix { $0 != "," }
-        guard let probability, probability.isFinite else { return String(name) }
-        // Not “class 8 11 %”.
-        let comma = name.last.map { $0.isNumber } ?? false ? "," : ""
-        return name + comma + (probability < 0.005 ? " < 1 %" : " \(Int((probability * 100).rounded())) %")
     }
 
     // MARK: After
 
     /// Waits for the files of all pictures and writes `results.json`; nothing at all if no picture could be explained.
-    /// - Parameter incomplete: why not all pictures were explained, a sentence for `results.json`; nil if they were.
-    /// - Returns: the text of `results.json`.
-    @discardableResult
-    public func finish(_ session: ExplanationSession, incomplete: String? = nil) throws -> String {
+    /// - Parameter incomplete: why not all pictures were explained, a sentence for `results.json`; nil if they were. Then the journal stays, and
+    ///   another run may go on.
+    public func finish(_ session: ExplanationSession, incomplete: String? = nil) throws {
         group.wait()
-        let text = try state.withLock { state in
-            if let failure = state.failure { throw failure }
-            let records = state.records.sorted { $0.key < $1.key }.map(\.value)
-            return try ResultDocument.text(
-                session, images: records, background: background, incomplete: incomplete)
-        }
         defer { unlock() }
-        guard state.withLock({ $0.isThere }) else { return text }
-        do {
-            // What is there is the beginning of this run.
-            let path = Paths.join(directory, "results.json")
-            try AtomicFile.write(Array(text.utf8), to: path, overwrite: true)
-        } catch {
-            throw ExplainError(.output, "\(error)")
+        let (journal, lines) = try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            return (state.journal, state.lines)
         }
-        return text
+        guard let journal else { return }
+        let directory = directory
+        do {
+            if existing == .resume { try removeForgotten(journal, lines, directory) }
+            let head = try ResultDocument.head(session, format, isWhole: true, incomplete: incomplete)
+            try AtomicFile.write(
+                to: Paths.join(directory, ResultDocument.name), overwrite: existing != .refuse
+            ) { append in
+                try ResultDocument.write(
+                    head,
+                    lines.lazy.filter { $0 >= 0 }.map { line in Result { try journal.entry(at: line).record }
+                    }, append)
+            }
+        } catch {
+            throw ExplainError(error, .output)
+        }
+        if incomplete == nil { journal.remove() }
+    }
+
+    /// The text of `results.json`, in parts: as it was written, or would have been if any picture had been explained.
+    package func text(
+        _ session: ExplanationSession, incomplete: String? = nil, _ take: ([UInt8]) throws -> Void
+    ) throws {
+        let (journal, early) = state.withLock { ($0.journal, $0.early) }
+        guard journal == nil else {
+            let file = try InputFile(Paths.join(directory, ResultDocument.name))
+            // Parts end with lines, so that each is text.
+            var rest: [UInt8] = []
+            for start in stride(from: 0, to: file.size, by: 1 << 20) {
+                rest += try file.read(from: start, count: min(1 << 20, file.size - start))
+                guard let end = rest.lastIndex(of: UInt8(ascii: "\n")) else { continue }
+                try take(Array(rest[...end]))
+                rest.removeFirst(end + 1)
+            }
+            return
+        }
+        let head = try ResultDocument.head(session, format, isWhole: true, incomplete: incomplete)
+        try ResultDocument.write(head, early.sorted { $0.key < $1.key }.map(\.value.record), take)
+    }
+
+    /// Removes files of an earlier run that this one knows nothing of: of pictures that are not named any more, or that were begun and are done
+    /// under other names.
+    private func removeForgotten(_ journal: Journal, _ lines: [Int], _ directory: String) throws {
+        let kept = Set(lines)
+        var files: Set<String> = []
+        for line in journal.done where !kept.contains(line) {
+            files.formUnion(try journal.entry(at: line).files)
+        }
+        if !files.isEmpty {
+            for line in lines where line >= 0 { files.subtract(try journal.entry(at: line).files) }
+        }
+        for file in files where ResultDocument.isOurs(file) {
+            FileName.remove(Paths.join(directory, file))
+        }
+        for stem in journal.unfinished {
+            let begun = Names(stems: [Paths.name(stem)], methods: names.methods, classes: nil)
+            let folder = Paths.parent(Paths.join(directory, stem))
+            for name in Folder.names(folder) ?? [] where begun.contain(name) {
+                FileName.remove(Paths.join(folder, name))
+            }
+        }
     }
 
     /// Waits until no file is being written any more. `finish` does so too; call this before giving up.
     public func wait() { group.wait() }
-}
-
-extension Plane {
-    /// Frames lie below each other.
-    init(_ grid: Grid2D) {
-        self.init(width: grid.width, height: (grid.frames ?? 1) * grid.height, values: grid.values)
-    }
-}
-
-extension NPYArray {
-    init(_ grid: Grid2D) { self.init(shape: grid.shape, values: grid.values) }
-}
-
-/// The names of an explanation's files, within the directory.
-public struct ResultFiles: Sendable {
-    public let map: String, heatmap: String, overlay: String
-    /// Of a map that was estimated from samples.
-    public let sampleError: String?
-    /// Of a video, whose overlay is a filmstrip.
-    public let animation: String?
-}
-
-/// The form of results.json.
-package enum ResultDocument {
-    /// What stands there until the run ends.
-    static func beginning(_ names: ResultWriter.Names) -> String {
-        JSON.object([
-            ("whitebox", .string(Whitebox.version)), ("numerics", .int(Whitebox.numerics)),
-            ("incomplete", .string("The run has not ended, or was killed.")), ("images", .array([])),
-            (
-                "expected",
-                .object([
-                    ("stems", JSON(names.stems.sorted())), ("methods", JSON(names.methods)),
-                    ("classes", names.classes.map { JSON($0.sorted()) } ?? .null),
-                ])
-            ),
-        ]).text
-    }
-
-    /// Whether the results.json in a directory is that of a run that has not ended.
-    static func isUnfinished(_ directory: String) -> Bool { document(in: directory)?["expected"] != nil }
-
-    private static func document(in directory: String) -> [String: Any]? {
-        guard let bytes = try? InputFile.contents(Paths.join(directory, "results.json")),
-            bytes.count <= 1 << 28,
-            // Foundation's reader recurses, and ours nest four deep.
-            depth(bytes) <= 16,
-            let document = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any],
-            document["whitebox"] is String
-        else { return nil }
-        return document
-    }
-
-    /// The whole document. Nothing in it but `device` depends on where it was computed.
-    package static func text(
-        _ session: ExplanationSession, images: [JSON], background: ResultWriter.Background = .view,
-        incomplete: String? = nil
-    ) throws -> String {
-        let model = session.model
-        let options = session.options
-        return JSON.object([
-            ("whitebox", .string(Whitebox.version)),
-            ("numerics", .int(Whitebox.numerics)),
-            ("device", .string(session.device)),
-            ("deviceNote", JSON(session.deviceNote)),
-            (
-                "model",
-                .object([
-                    ("file", .string(model.path)), ("sha256", .string(try model.sha256())),
-                    (
-                        "externalData",
-                        .array(
-                            try model.externalSHA256().map {
-                                .object([("file", .string($0.file)), ("sha256", .string($0.sha256))])
-                            })
-                    ),
-                    ("source", JSON(model.source)),
-                    ("license", JSON(model.license)), ("classes", .int(session.classes)),
-                    (
-                        "input",
-                        JSON((model.inputFrames.map { [$0] } ?? []) + [model.inputHeight, model.inputWidth])
-                    ),
-                ])
-            ),
-            (
-                "preprocessing",
-                .object([("source", .string(model.preprocessingSource))] + model.preprocessing.entries)
-            ),
-            (
-                "layers",
-                .array(
-                    session.layers.map {
-                        .object([
-                            ("name", .string($0.name)), ("operator", .string($0.type)),
-                            ("index", .int($0.index)), ("reason", .string($0.reason)),
-                        ])
-                    })
-            ),
-            (
-                "options",
-                .object([
-                    ("methods", JSON(options.methods)), ("class", .string(options.classChoice.text)),
-                    ("against", JSON(options.against)), ("negative", .bool(options.isNegative)),
-                    ("score", JSON(options.scale?.rawValue)), ("layer", .string(options.layer)),
-                    ("augment", JSON(options.augmentations.map(\.rawValue).sorted())),
-                    ("overlay", .string(background.rawValue)),
-                ])
-            ),
-            ("leftOut", .object(session.leftOut.map { ($0.method, .string($0.reason)) })),
-            ("settings", .object(session.methods.map { ($0.type.name, .object($0.settings)) })),
-            // Whole numbers of JSON end before those of 64 bits do.
-            ("seed", Int(exactly: options.seed).map(JSON.int) ?? .string("\(options.seed)")),
-            ("incomplete", JSON(incomplete)),
-            ("images", .array(images)),
-        ]).text
-    }
-
-    /// The files that the results.json in a directory lists, by their bare names; none if there is no such file. Of a run that was
-    /// killed, those that it had written.
-    package static func files(in directory: String) -> [String] {
-        guard let document = document(in: directory), let images = document["images"] as? [[String: Any]]
-        else { return [] }
-        var names: [String] = []
-        for image in images {
-            var stem: String?
-            for explanation in image["explanations"] as? [[String: Any]] ?? [] {
-                names += ["map", "heatmap", "overlay", "sampleError", "animation"].compactMap {
-                    explanation[$0] as? String
-                }
-                // Earlier versions did not list the sheet.
-                guard let overlay = explanation["overlay"] as? String,
-                    let method = explanation["method"] as? String
-                else { continue }
-                let ending = (explanation["class"] as? Int).map { ".\(method).\($0).png" } ?? ".\(method).png"
-                if overlay.hasSuffix(ending) { stem = String(overlay.dropLast(ending.count)) }
-            }
-            if let sheet = image["comparison"] as? String ?? stem.map({ $0 + ".compare.png" }) {
-                names.append(sheet)
-            }
-        }
-        if let expected = document["expected"] as? [String: Any], let stems = expected["stems"] as? [String],
-            let methods = expected["methods"] as? [String]
-        {
-            let all = ResultWriter.Names(
-                stems: Set(stems), methods: methods, classes: (expected["classes"] as? [Int]).map(Set.init))
-            names += (Folder.names(directory) ?? []).filter(all.contain)
-        }
-        // Only what lies in the directory itself and can be ours.
-        return names.filter { name in
-            !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 < 32 } && !name.hasPrefix(".")
-                && (name.hasSuffix(".png") || name.hasSuffix(".npy") || name.hasSuffix(".apng"))
-        }
-    }
-
-    private static func target(_ target: Target?) -> [(String, JSON)] {
-        [
-            ("against", JSON(target?.against)), ("negative", .bool(target?.isNegative ?? false)),
-            ("score", JSON(target?.scale.rawValue)),
-        ]
-    }
-
-    private static func completeness(_ found: Completeness?) -> JSON {
-        guard let found else { return .null }
-        return .object([
-            ("sum", .float(found.sum)), ("expected", .float(found.expected)), ("error", JSON(found.error)),
-            ("absorbedBy", JSON(found.absorbedBy)), ("ofSegments", .bool(found.isOfSegments)),
-        ])
-    }
-
-    private static func depth(_ bytes: [UInt8]) -> Int {
-        var (depth, deepest, isText, isEscaped) = (0, 0, false, false)
-        for byte in bytes {
-            if isText {
-                if isEscaped {
-                    isEscaped = false
-                } else if byte == UInt8(ascii: "\\") {
-                    isEscaped = true
-                } else if byte == UInt8(ascii: "\"") {
-                    isText = false
-                }
-            } else if byte == UInt8(ascii: "\"") {
-                isText = true
-            } else if byte == UInt8(ascii: "[") || byte == UInt8(ascii: "{") {
-                depth += 1
-                deepest = max(deepest, depth)
-            } else if byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") {
-                depth -= 1
-            }
-        }
-        return deepest
-    }
-
-    /// One picture.
-    /// - Parameter files: names of the files of an explanation; nil if none are written.
-    package static func image(
-        _ name: String, _ result: Result<ImageExplanation, ExplainError>,
-        files: ((Explanation) -> ResultFiles)?, sheet: String? = nil
-    ) -> JSON {
-        switch result {
-        case .failure(let error):
-            return .object([
-                ("image", .string(name)), ("size", .null), ("error", .string(error.description)),
-                ("note", .null), ("predictions", .array([])),
-                ("explanations", .array([])),
-            ])
-        case .success(let image):
-            let predictions = image.predictions.map {
-                JSON.object([
-                    ("index", .int($0.index)), ("label", .string($0.label)), ("logit", .float($0.logit)),
-                    ("probability", .float($0.probability)),
-                ])
-            }
-            var entries: [(String, JSON)] = [
-                ("image", .string(name)), ("size", image.size.map { JSON([$0.width, $0.height]) } ?? .null),
-                ("error", .null), ("note", JSON(image.note)),
-                ("predictions", .array(predictions)),
-            ]
-            if !image.frameNames.isEmpty { entries.append(("frames", JSON(image.frameNames))) }
-            if let files {
-                let explanations = image.explanations.map { explanation in
-                    let names = files(explanation)
-                    return JSON.object(
-                        [
-                            ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
-                            ("label", JSON(explanation.label)),
-                            ("probability", JSON(explanation.probability)),
-                        ] + target(explanation.target) + [
-                            ("layer", .string(explanation.layer)), ("blank", JSON(explanation.blank)),
-                            ("note", JSON(explanation.note)), ("signed", .bool(explanation.isSigned)),
-                            ("completeness", completeness(explanation.completeness)),
-                            ("samples", JSON(explanation.samples)),
-                            ("map", .string(names.map)),
-                            ("heatmap", .string(names.heatmap)), ("overlay", .string(names.overlay)),
-                            ("sampleError", JSON(names.sampleError)),
-                        ] + (names.animation.map { [("animation", .string($0))] } ?? []))
-                }
-                entries.append(("explanations", .array(explanations)))
-                entries.append(("comparison", JSON(image.explanations.isEmpty ? nil : sheet)))
-            }
-            return .object(entries)
-        }
-    }
 }

@@ -96,6 +96,8 @@ public struct ImageExplanation: Sendable {
     /// Reads the whole picture again, which would take much memory if it were kept, and makes sure that it is still the one that was
     /// explained; nil for a raw array.
     package let photo: (@Sendable () throws -> RGBImage)?
+    /// What was read; nil for a raw array or a video.
+    package let source: PictureSource?
     /// Where it is counted while it waits to be written.
     package let memory: PictureMemory
 }
@@ -107,6 +109,8 @@ public enum Picture: Sendable {
     /// The network's input itself for one picture: C × H × W numbers, planar (row-major [C, H, W]), already
     /// normalised. The name is used in results and sentences.
     case array([Float], name: String)
+    /// The bytes of a PNG or JPEG file, such as one in an archive. The name is used in results and sentences.
+    case encoded([UInt8], name: String)
     /// For a network of videos: the paths of frames, PNG or JPEG files of one size. As many as the network takes are seen, which lie evenly: the
     /// middle ones of as many equal parts. (An animated PNG is a `file`.)
     case video([String], name: String)
@@ -115,7 +119,7 @@ public enum Picture: Sendable {
     public var name: String {
         switch self {
         case .file(let path): path
-        case .array(_, let name), .video(_, let name): name
+        case .array(_, let name), .encoded(_, let name), .video(_, let name): name
         }
     }
 }

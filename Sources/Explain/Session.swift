@@ -45,9 +45,13 @@ public final class ExplanationSession {
     /// The pass that all methods share.
     let pass: Pass
     private let targets: [ClassTarget], against: ClassTarget?
+    /// What pictures asked for themselves, by what it is called.
+    private var ownTargets: [String: [ClassTarget]] = [:]
     private let preparation: Preparation
     /// For the maps of a batch.
     private let share: MemoryBudget.Share
+    /// What the maps of one class of a picture take.
+    private let bytesOfEachClass: Int
     /// Inputs of two batches: one is prepared while the other is computed.
     private let slots: [any InputSlot]
     /// What maps are averaged over, and the input of all versions but the picture itself; nil where there are no others.
@@ -204,9 +208,11 @@ public final class ExplanationSession {
             }
             // Each map, as it comes from the device and as it is kept, with its standard error, and its heat map; and the picture as the network sees it.
             let pixels = (model.inputFrames ?? 1) * model.inputHeight * model.inputWidth
-            let resultBytes =
-                methods.map { Self.maps($0, targets) * (24 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
-                + 3 * pixels
+            func bytes(_ maps: (MadeMethod) -> Int) -> Int {
+                methods.map { maps($0) * (24 * $0.grid.cells + 4 * pixels) }.reduce(0, +)
+            }
+            let resultBytes = bytes { Self.maps($0, targets) } + 3 * pixels
+            bytesOfEachClass = bytes { $0.type.isClassSpecific ? 1 : 0 }
             let opened = try opened.get()
             self.device = opened.device.description
             engine = Engine(model.network, on: try LoadedDevice(opened.device))
@@ -310,54 +316,80 @@ public final class ExplanationSession {
         _ pictures: [Picture], progress: ((_ done: Double) throws -> Void)? = nil,
         _ receive: (Int, Result<ImageExplanation, ExplainError>) throws -> Void
     ) throws {
-        let parts = stride(from: 0, to: pictures.count, by: batch).map {
-            $0..<min($0 + batch, pictures.count)
+        var (taken, done) = (0, 0)
+        try explain(
+            progress: progress.map { progress in
+                { part in try progress(Double(done) + part) }
+            },
+            next: {
+                let part = taken..<min(taken + batch, pictures.count)
+                taken = part.upperBound
+                return pictures[part].map { PictureRequest($0) }
+            },
+            { results in
+                for result in results {
+                    try receive(done, result)
+                    done += 1
+                }
+            })
+    }
+
+    /// Explains batches of pictures for as long as there are any. While one is computed the next is prepared.
+    /// - Parameters:
+    ///   - progress: is told meanwhile how many of the batch's pictures are done, in parts; what it throws ends the work and is thrown on.
+    ///   - next: is asked, on this thread, for at most `batch` pictures, one batch ahead of what is received; none ends the work.
+    ///   - receive: is called on this thread with the results of a batch, in the order in which batches were taken.
+    /// - Throws: as above. What was taken and not received is not done.
+    package func explain(
+        progress: ((_ done: Double) throws -> Void)? = nil, next: () throws -> [PictureRequest],
+        _ receive: ([Result<ImageExplanation, ExplainError>]) throws -> Void
+    ) throws {
+        var taken = 0
+        func begin() throws -> Preparation.Batch? {
+            let requests = try next()
+            precondition(requests.count <= batch)
+            guard !requests.isEmpty else { return nil }
+            defer { taken += 1 }
+            return preparation.begin(requests, in: slots[taken % 2])
         }
-        func begin(_ number: Int) -> Preparation.Batch? {
-            guard number < parts.count else { return nil }
-            return preparation.begin(Array(pictures[parts[number]]), in: slots[number % 2])
-        }
-        var next = begin(0)
-        var start: UInt64?  // when the forward pass of `next` was started
+        var coming = try begin()
+        var start: UInt64?  // when the forward pass of `coming` was started
         func launch(_ batch: Preparation.Batch) throws {
             start = DispatchTime.now().uptimeNanoseconds
             try pass.feed(batch.slot)
             try pass.forward()
         }
         // Nothing goes on after this call, whatever ends it.
-        defer { _ = next?.wait() }
-        for (number, part) in parts.enumerated() {
-            let ready = next!
+        defer { _ = coming?.wait() }
+        while let ready = coming {
             let prepared = ready.wait()
             let computed: [Result<ImageExplanation, ExplainError>]
             do {
                 if start == nil { try launch(ready) }
                 let since = start!
                 start = nil
-                next = begin(number + 1)
+                do { coming = try begin() } catch { throw Ended(reason: error) }
                 let told = progress.map { progress in
                     { (done: Double) throws -> Void in
                         do {
-                            try progress(Double(part.lowerBound) + done * Double(part.count))
+                            try progress(done * Double(ready.requests.count))
                         } catch {
                             throw Ended(reason: error)
                         }
                     }
                 }
                 func compute() throws -> [Result<ImageExplanation, ExplainError>] {
-                    try finish(
-                        Array(pictures[part]), prepared, ready.slot.numbers, since: since, progress: told
-                    ) {
+                    try finish(ready.requests, prepared, ready.slot.numbers, since: since, progress: told) {
                         // Where the device goes on by itself, what is left to do here is done meanwhile.
-                        guard pass.executor.runsBesideHost, let next, next.isReady else { return }
-                        try launch(next)
+                        guard pass.executor.runsBesideHost, let coming, coming.isReady else { return }
+                        try launch(coming)
                     }
                 }
                 do {
                     computed = try compute()
-                } catch let error where isOutOfMemory(error) && next != nil && start == nil {
+                } catch let error where isOutOfMemory(error) && coming != nil && start == nil {
                     // Pictures that are decoded meanwhile may have held what was missing.
-                    _ = next!.wait()
+                    _ = coming!.wait()
                     try pass.feed(ready.slot)
                     try pass.forward()
                     computed = try compute()
@@ -367,11 +399,11 @@ public final class ExplanationSession {
             } catch {
                 throw ExplainError(error, .device)
             }
-            for (i, index) in part.enumerated() { try receive(index, computed[i]) }
+            try receive(computed)
         }
     }
 
-    /// What whoever was told of the progress threw.
+    /// What whoever was asked for pictures, or told of the progress, threw.
     private struct Ended: Error { let reason: any Error }
 
     /// Variants of a picture that are computed at a time, where the device gains from that many.
@@ -381,9 +413,10 @@ public final class ExplanationSession {
 
     /// Explains a batch whose forward pass runs. When all is read from the device it calls `release`: the device is free then.
     private func finish(
-        _ pictures: [Picture], _ prepared: [Result<PreparedPicture, ExplainError>], _ numbers: Block,
+        _ requests: [PictureRequest], _ prepared: [Result<PreparedPicture, ExplainError>], _ numbers: Block,
         since start: UInt64, progress: ((Double) throws -> Void)?, release: () throws -> Void
     ) throws -> [Result<ImageExplanation, ExplainError>] {
+        let pictures = requests.map(\.picture)
         // How much of the batch's work is done, the methods being parts of the same size.
         var done = 0.0
         let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +) * versions.count))
@@ -396,7 +429,18 @@ public final class ExplanationSession {
         }
         let batch = try explained(numbers)
         let rows = batch.logits
-        let classes = rows.map(classes)
+        let wanted = requests.map { request in Result { () throws(ExplainError) in try own(request) } }
+        // Where a picture's own classes are refused, something is computed in their place, and nobody sees it.
+        let classes = zip(wanted, rows).map { self.classes($1, of: (try? $0.get()) ?? [.fixed(0)]) }
+        // Beyond the maps that every picture has, room was promised to nobody.
+        let more = classes.reduce(0) { $0 + max(0, $1.explained.count - targets.count) } * bytesOfEachClass
+        guard let room = model.network.limits.memory.tryReserve(more) else {
+            throw LimitError(
+                "The classes that pictures of a batch name for themselves take \(MemoryBudget.mebibytes(more)) of memory, which "
+                    + "\(model.network.limits.memory.exceeded); name fewer at a time, or raise the limit with --memory-limit.",
+                isMemory: true)
+        }
+        defer { withExtendedLifetime(room) {} }
         let maps = try versions.map { version in
             let batch = version.isPlain ? batch : try explained(feed(version, of: batch))
             return try methods.map { method in
@@ -434,6 +478,10 @@ public final class ExplanationSession {
                     return
                 case .success(let picture): ready = picture
                 }
+                if case .failure(let error) = wanted[i] {
+                    results[i] = .failure(error)
+                    return
+                }
                 let probabilities = session.scoring.probabilities(rows[i])
                 let unknown = probabilities.count(where: \.isNaN)
                 guard unknown == 0 else {
@@ -462,7 +510,7 @@ public final class ExplanationSession {
                             probability: probabilities[$0])
                     }, note: session.noted(ready.note), explanations: explanations,
                     seconds: (ready.seconds, seconds),
-                    view: ready.view, photo: ready.photo, memory: session.model.writing)
+                    view: ready.view, photo: ready.photo, source: ready.source, memory: session.model.writing)
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
                 results[i] = .success(result)
             }
@@ -497,9 +545,28 @@ public final class ExplanationSession {
         }
     }
 
+    /// What a request asks for, or if it does not, what all get.
+    private func own(_ request: PictureRequest) throws(ExplainError) -> [ClassTarget] {
+        guard let choice = request.classChoice else { return targets }
+        if let known = ownTargets[choice.text] { return known }
+        do {
+            let own = try choice.targets(in: model, classes: scoring.classes)
+            let maps = methods.map { Self.maps($0, own) }.reduce(0, +)
+            guard maps <= Self.mapLimit else {
+                throw ExplainError(
+                    .limit, "Its classes ask for \(maps) maps, and the most is \(Self.mapLimit).")
+            }
+            ownTargets[choice.text] = own
+            return own
+        } catch {
+            let error = ExplainError(error, .classChoice)
+            throw ExplainError(error.kind, "\(request.picture.name): \(error.description)")
+        }
+    }
+
     /// The classes that are explained of a picture, and the one that they are compared with: without that one, unless it is the
     /// only one.
-    private func classes(_ logits: [Float]) -> (explained: [Int], against: Int?) {
+    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> (explained: [Int], against: Int?) {
         let all = targets.classes(logits)
         guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, nil) }
         let others = all.filter { $0 != other }

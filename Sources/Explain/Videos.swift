@@ -148,7 +148,17 @@ extension Picture {
         switch self {
         case .file(let path): [path]
         case .video(let paths, _): paths
-        case .array: []
+        case .array, .encoded: []
+        }
+    }
+
+    /// The bytes of its one file.
+    func content() throws(ImageError) -> [UInt8] {
+        switch self {
+        case .file(let path):
+            do { return try InputFile.contents(path) } catch { throw .file(error) }
+        case .encoded(let bytes, _): return bytes
+        case .array, .video: preconditionFailure("It is no single file.")
         }
     }
 }
@@ -209,9 +219,8 @@ extension Preparation {
                     try RGBImage.load(path: path) { bytes throws(ImageError) in try admit(bytes, path) }, path
                 )
             }
-        case .file(let path):
-            let bytes: [UInt8]
-            do { bytes = try InputFile.contents(path) } catch { throw ImageError.file(error) }
+        case .file, .encoded:
+            let (bytes, path) = (try picture.content(), picture.name)
             guard let animation = try Animation(bytes, name: path) else {
                 // What is no picture at all is told as such.
                 _ = try RGBImage(decoding: bytes, name: path)

@@ -10,6 +10,22 @@ package enum AtomicFile {
     package static func write(
         _ bytes: [UInt8], to path: String, overwrite: Bool, mode: mode_t = 0o666
     ) throws(FileError) {
+        do {
+            try write(to: path, overwrite: overwrite, mode: mode) { append in try append(bytes) }
+        } catch let error as FileError {
+            throw error
+        } catch {
+            preconditionFailure("Nothing else is thrown.")
+        }
+    }
+
+    /// The same, of bytes that come in parts.
+    /// - Parameter content: is called once, or a second time where the first way of making a file is not there; hands over all bytes. What it
+    ///   throws is thrown on, and nothing is left.
+    package static func write(
+        to path: String, overwrite: Bool, mode: mode_t = 0o666,
+        _ content: (_ append: ([UInt8]) throws -> Void) throws -> Void
+    ) throws {
         func failed(_ code: Int32, _ reason: String? = nil) -> FileError {
             FileError(.write, path, code, reason)
         }
@@ -40,7 +56,7 @@ package enum AtomicFile {
         if file >= 0 {
             defer { close(file) }
             hold(file)
-            if let code = fill(file, bytes) { throw failed(code) }
+            try content { if let code = fill(file, $0) { throw failed(code) } }
             switch give(file, path, overwrite: overwrite, beside: directory, name) {
             case 0: return
             case EEXIST where !overwrite: throw taken()
@@ -56,8 +72,14 @@ package enum AtomicFile {
                 "the directory '\(directory)' cannot be written to, because \(FileError.words(code))")
         }
         hold(named)
-        var code = fill(named, bytes) ?? 0
-        if code == 0 { code = rename(temporary, path, overwrite: overwrite) }
+        do {
+            try content { if let code = fill(named, $0) { throw failed(code) } }
+        } catch {
+            close(named)
+            FileName.remove(temporary)
+            throw error
+        }
+        var code = rename(temporary, path, overwrite: overwrite)
         if close(named) != 0 && code == 0 { code = errno }
         guard code == 0 else {
             FileName.remove(temporary)

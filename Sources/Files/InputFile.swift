@@ -92,3 +92,23 @@ package struct InputFile: ~Copyable, Sendable {
         return fstat(descriptor, &status) == 0 && State(status) == opened
     }
 }
+
+/// What changes when somebody writes to a file: by it, one that is as it was need not be read again.
+package struct FileStamp: Hashable, Sendable {
+    package let size: Int
+    /// Nanoseconds since 1970.
+    package let modified: Int
+
+    package init(size: Int, modified: Int) { (self.size, self.modified) = (size, modified) }
+
+    /// Of what a path leads to; nil if that is no regular file.
+    package init?(_ path: String) {
+        var status = stat()
+        guard FileName.withPath(path, { stat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            return nil
+        }
+        self.init(
+            size: Int(status.st_size),
+            modified: status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec)
+    }
+}

@@ -19,11 +19,54 @@ package indirect enum JSON: Sendable {
     package init(_ numbers: [Int]) { self = .array(numbers.map(JSON.int)) }
 
     /// The text, indented, with a line feed at its end.
-    package var text: String {
+    package var text: String { text(indent: "") + "\n" }
+
+    /// The text as it stands within another that is indented so far.
+    package func text(indent: String) -> String {
         var text = ""
-        write(to: &text, indent: "")
-        return text + "\n"
+        write(to: &text, indent: indent)
+        return text
     }
+
+    /// The text on one line, without a line feed.
+    package var line: String {
+        var text = ""
+        writeLine(to: &text)
+        return text
+    }
+
+    private func writeLine(to text: inout String) {
+        switch self {
+        case .array(let items):
+            text += "["
+            for (i, item) in items.enumerated() {
+                if i > 0 { text += "," }
+                item.writeLine(to: &text)
+            }
+            text += "]"
+        case .object(let entries):
+            text += "{"
+            for (i, (key, value)) in entries.enumerated() {
+                if i > 0 { text += "," }
+                JSON.quote(key, to: &text)
+                text += ":"
+                value.writeLine(to: &text)
+            }
+            text += "}"
+        default: write(to: &text, indent: "")
+        }
+    }
+
+    /// The value of a key of an object; nil if it has none, or is none.
+    package subscript(key key: String) -> JSON? {
+        guard case .object(let entries) = self else { return nil }
+        return entries.first { $0.0 == key }?.1
+    }
+
+    /// The text of a string.
+    package var asString: String? { if case .string(let text) = self { text } else { nil } }
+    /// A whole number.
+    package var asInt: Int? { if case .int(let number) = self { number } else { nil } }
 
     private var isSimple: Bool {
         switch self {
@@ -77,6 +120,18 @@ package indirect enum JSON: Sendable {
 
     private static func quote(_ value: String, to text: inout String) {
         text += "\""
+        defer { text += "\"" }
+        // Most texts are plain.
+        var value = value
+        let isPlain = value.withUTF8 { bytes in
+            bytes.allSatisfy {
+                $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+            }
+        }
+        guard !isPlain else {
+            text += value
+            return
+        }
         for scalar in value.unicodeScalars {
             switch scalar {
             case "\"": text += "\\\""
@@ -96,6 +151,5 @@ package indirect enum JSON: Sendable {
                 }
             }
         }
-        text += "\""
     }
 }

@@ -13,6 +13,13 @@ package struct SHA256: ~Copyable {
         nettle_sha256_update(&state, bytes.count, start.assumingMemoryBound(to: UInt8.self))
     }
 
+    /// Of bytes that are all there.
+    package static func digits(of bytes: [UInt8]) -> String {
+        var hash = SHA256()
+        bytes.withUnsafeBytes { hash.update($0) }
+        return hash.digits()
+    }
+
     /// 64 hexadecimal digits.
     package consuming func digits() -> String {
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_SIZE))

@@ -80,6 +80,8 @@ struct App: ParsableCommand {
                 code: error.kind.rawValue)
         } catch let error as Interrupted {
             Foundation.exit(error.code)
+        } catch is TooManyFailures {
+            Foundation.exit(2)
         } catch let code as ExitCode {
             fflush(nil)
             Foundation.exit(code.rawValue)

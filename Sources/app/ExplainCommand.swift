@@ -29,6 +29,7 @@ struct ExplainCommand: FileWriter {
         completion: .file())
     var images: [String] = []
     @OptionGroup var videos: VideoOptions
+    @OptionGroup var pictures: PictureOptions
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var method: MethodOptions
@@ -52,8 +53,24 @@ struct ExplainCommand: FileWriter {
             valueName: "what"), completion: .list(ResultWriter.Background.allCases.map(\.rawValue)))
     var overlay = "view"
 
+    @Option(
+        help: ArgumentHelp(
+            "Which files are written of each picture: map, heatmap, overlay, sheet, with commas between them; if left out, all.",
+            valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
+    var write: String?
+
     @Flag(help: "Replace results that are there already, and remove those of the run before.")
     var force = false
+
+    @Flag(help: "Go on with the run whose results are there: what is done is not done again.")
+    var resume = false
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "End when more pictures than that could not be explained: a number, or a share of all such as 5%.",
+            valueName: "n|x%"))
+    var maxFailures: FailureLimit?
 
     @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")
     var quiet = false
@@ -63,6 +80,19 @@ struct ExplainCommand: FileWriter {
 
     private var background: ResultWriter.Background? { .init(rawValue: overlay.lowercased()) }
 
+    private func parts() throws -> Set<ResultPart> {
+        guard let write else { return Set(ResultPart.allCases) }
+        return Set(
+            try list(write.lowercased()).map { name in
+                guard let part = ResultPart(rawValue: name) else {
+                    throw ValidationError(
+                        "--write must name what is written, such as map,overlay (there are \(ResultPart.allCases.map(\.rawValue).joined(separator: ", "))), and has “\(name)”."
+                    )
+                }
+                return part
+            })
+    }
+
     func validate() throws {
         guard (1...1024).contains(batch) else {
             throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
@@ -70,19 +100,28 @@ struct ExplainCommand: FileWriter {
         guard background != nil else {
             throw ValidationError("--overlay must be view or photo, and is “\(overlay)”.")
         }
+        guard try !parts().isEmpty else {
+            throw ValidationError("--write names nothing that would be written.")
+        }
+        guard !(force && resume) else {
+            throw ValidationError("--force begins anew, and --resume goes on; choose one.")
+        }
+        guard !(resume && output == nil) else {
+            throw ValidationError("--resume goes on with the results in a folder; name it with --output.")
+        }
     }
 
     func run() throws {
         let start = Benchmark.now()
         NoteHandler.isQuiet = quiet
-        let pictures = try Pictures.find(images, videos: videos.videos)
+        let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
-        try method.apply(to: &options)
+        try method.apply(to: &options, takesFolders: true)
         device.apply(to: &options)
-        options.batch = Pictures.batch(batch, of: pictures.count)
+        options.batch = Pictures.batch(batch, of: queue.count)
         let writer = try ResultWriter(
-            directory: output ?? "whitebox-results", pictures: pictures, options: options,
-            background: background!, overwrite: force,
+            directory: output ?? "whitebox-results", pictures: queue.pictures, options: options,
+            background: background!, parts: parts(), existing: resume ? .resume : force ? .replace : .refuse,
             claimsFresh: output == nil && !force)
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: true)
@@ -92,103 +131,70 @@ struct ExplainCommand: FileWriter {
         do {
             session = try ExplanationSession(model, options: options)
         } catch let error as ExplainError where error.kind == .classChoice {
-            throw Report.withBestClasses(error, model, options, pictures[0])
+            throw Report.withBestClasses(error, model, options, queue.pictures?.first)
         }
+        queue.classes = try pictures.classes(session, isOfFolders: method.isOfFolders)
+        try writer.begin(session)
         Report.notes(session)
         if !json { Report.head(session) }
 
         // Until here there is nothing to keep, and a signal ends the program as it always does.
         Interruption.watch()
-        var seen = 0
-        let progress = ProgressBar(total: pictures.count)
-        progress.show(0)
-        var failures: [ExplainError] = []
-        // What is said of pictures, in their order; of files only once they are there.
-        var waiting: [(index: Int, result: Result<ImageExplanation, ExplainError>)] = []
-        func report() {
-            let ready = waiting.prefix {
-                if case .success = $0.result {
-                    writer.isWritten($0.index) || writer.failure(of: $0.index) != nil
-                } else {
-                    true
-                }
-            }
-            guard !ready.isEmpty else { return }
-            progress.hide()
-            for (index, result) in ready {
-                switch result {
-                case .failure(let error): Report.failure(error)
-                case .success(let image):
-                    if let error = writer.failure(of: index) {
-                        failures.append(error)
-                        Report.failure(error)
-                    } else if !json {
-                        tell(image, index, writer, in: writer.directory)
-                    }
-                }
-            }
-            waiting.removeFirst(ready.count)
-        }
+        let run = Run(queue, session, isQuiet: json, limit: maxFailures)
         do {
-            let meanwhile = { (done: Double) throws -> Void in
-                progress.show(done)
-                try Interruption.check()
-            }
-            try session.explain(pictures, progress: meanwhile) { index, result in
-                try writer.write(index, result)
-                if case .failure(let error) = result { failures.append(error) }
-                waiting.append((index, result))
-                seen += 1
-                report()
-                // What has been computed is kept: it ends after a batch.
-                if seen % session.batch == 0 { try Interruption.check() }
-                progress.show(seen)
-            }
+            try run.explain(writer) { image, item in tell(image, item, writer) }
             // The last files are still being written.
             writer.wait()
-            report()
+            run.report(writer) { image, item in tell(image, item, writer) }
             try Interruption.check()
-        } catch let interrupted as Interrupted {
+        } catch let reason as any EarlyEnd {
             writer.wait()
-            report()
-            progress.hide()
-            let reason = interrupted.sentence(seen, of: pictures.count)
-            let text = try writer.finish(session, incomplete: seen < pictures.count ? reason : nil)
-            if json { printLines(text) }
+            run.report(writer) { image, item in tell(image, item, writer) }
+            run.progress.hide()
+            let sentence = reason.sentence(run.seen, of: queue.count)
+            let incomplete = run.seen == queue.count ? nil : sentence
+            try writer.finish(session, incomplete: incomplete)
+            if json { try writer.text(session, incomplete: incomplete, printBytes) }
             _ = Terminal.flush()
-            if interrupted.signal != SIGPIPE { Terminal.complain("app: \(reason)") }
-            throw interrupted
+            if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
+            throw reason
         } catch {
             writer.wait()
-            report()
-            progress.hide()
+            run.report(writer) { image, item in tell(image, item, writer) }
+            run.progress.hide()
             throw error
         }
-        progress.hide()
-        let text = try writer.finish(session)
+        run.progress.hide()
+        try writer.finish(session)
         if json {
-            printLines(text)
-        } else if failures.count < pictures.count {
-            let done = pictures.count - failures.count
+            try writer.text(session, printBytes)
+        } else if run.failed < run.seen {
+            let done = run.seen - run.failed
             print(
-                "\(done) of \(pictures.count) image\(pictures.count == 1 ? "" : "s") explained in "
-                    + "\(Report.time(Benchmark.now() - start)); see \(Paths.join(writer.directory, "results.json"))"
+                "\(done) of \(run.seen) image\(run.seen == 1 ? "" : "s") explained in "
+                    + "\(Report.time(Benchmark.now() - start))"
+                    + (run.kept > 0 ? ", \(run.kept) of them before" : "")
+                    + "; see \(Paths.join(writer.directory, "results.json"))"
             )
         }
-        try Report.end(failures, of: pictures.count)
+        try run.end()
     }
 
-    private func tell(_ image: ImageExplanation, _ index: Int, _ writer: ResultWriter, in directory: String) {
-        func path(_ name: String) -> String { Paths.join(directory, name) }
+    private func printBytes(_ bytes: [UInt8]) { printLines(String(decoding: bytes, as: UTF8.self)) }
+
+    private func tell(_ image: ImageExplanation, _ item: RunItem, _ writer: ResultWriter) {
+        func path(_ name: String) -> String { Paths.join(writer.directory, name) }
         Report.predictions(image)
         for explanation in image.explanations {
             let what = Report.what(explanation)
-            print("  \(explanation.title), \(what): \(path(writer.files(index, explanation).overlay))")
+            let files = writer.files(stem: item.stem, explanation)
+            let file = files.overlay ?? files.heatmap ?? files.map
+            print("  \(explanation.title), \(what)" + (file.map { ": \(path($0))" } ?? ""))
             if let blank = explanation.blank { print("    This map is blank: \(blank).") }
             if let note = explanation.note { print("    Note: \(note).") }
             if let found = explanation.completeness { print("    \(Report.completeness(found))") }
         }
-        print("  Side by side: \(path(writer.sheet(index)))")
+        if let sheet = writer.sheet(stem: item.stem, image) { print("  Side by side: \(path(sheet))") }
         print(
             "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
         )
@@ -205,6 +211,7 @@ struct ClassifyCommand: ParsableCommand {
         completion: .file())
     var images: [String] = []
     @OptionGroup var videos: VideoOptions
+    @OptionGroup var pictures: PictureOptions
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var device: DeviceOptions
@@ -228,47 +235,37 @@ struct ClassifyCommand: ParsableCommand {
 
     func run() throws {
         NoteHandler.isQuiet = quiet
-        let pictures = try Pictures.find(images, videos: videos.videos)
+        let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         options.methods = []
         device.apply(to: &options)
-        options.batch = Pictures.batch(batch, of: pictures.count)
+        options.batch = Pictures.batch(batch, of: queue.count)
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: true)
         let session = try ExplanationSession(model, options: options)
+        queue.classes = try pictures.classes(session, isOfFolders: false)
         Report.notes(session)
         Interruption.watch()
-        let progress = ProgressBar(total: pictures.count)
-        var seen = 0
-        var failures: [ExplainError] = []
         var records: [JSON] = []
         func document(incomplete: String? = nil) throws -> String {
             try ResultDocument.text(session, images: records, incomplete: incomplete)
         }
+        let run = Run(queue, session, isQuiet: json, limit: nil)
         do {
-            defer { progress.hide() }
-            try session.explain(pictures) { index, result in
-                progress.hide()
-                if json { records.append(ResultDocument.image(pictures[index].name, result, files: nil)) }
-                switch result {
-                case .failure(let error):
-                    failures.append(error)
-                    Report.failure(error)
-                case .success(let image): if !json { Report.predictions(image) }
-                }
-                seen += 1
-                if seen % session.batch == 0 { try Interruption.check() }
-                progress.show(seen)
+            defer { run.progress.hide() }
+            try run.classify { item, result in
+                if json { records.append(ResultDocument.image(item.request, result)) }
+                if case .success(let image) = result, !json { Report.predictions(image) }
             }
-        } catch let interrupted as Interrupted {
-            let reason = interrupted.sentence(seen, of: pictures.count)
-            if json { printLines(try document(incomplete: seen < pictures.count ? reason : nil)) }
+        } catch let reason as any EarlyEnd {
+            let sentence = reason.sentence(run.seen, of: queue.count)
+            if json { printLines(try document(incomplete: run.seen == queue.count ? nil : sentence)) }
             _ = Terminal.flush()
-            if interrupted.signal != SIGPIPE { Terminal.complain("app: \(reason)") }
-            throw interrupted
+            if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
+            throw reason
         }
         if json { printLines(try document()) }
-        try Report.end(failures, of: pictures.count)
+        try run.end()
     }
 }
 
@@ -299,8 +296,9 @@ enum Report {
 
     /// The complaint about a class, with what the network sees in the first picture.
     static func withBestClasses(
-        _ error: ExplainError, _ model: Model, _ options: Options, _ picture: Picture
+        _ error: ExplainError, _ model: Model, _ options: Options, _ picture: Picture?
     ) -> ExplainError {
+        guard let picture else { return error }
         var options = options
         (options.methods, options.classChoice, options.layer, options.batch) = ([], .top(1), "auto", 1)
         guard let image = try? ExplanationSession(model, options: options).explain(picture) else {
@@ -353,12 +351,6 @@ enum Report {
     static func failure(_ error: ExplainError) {
         fflush(nil)
         Terminal.complain("app: \(error.description)")
-    }
-
-    /// Some failed, or all.
-    static func end(_ failures: [ExplainError], of count: Int) throws {
-        guard let first = failures.first else { return }
-        throw ExitCode(failures.count < count ? 2 : first.kind.rawValue)
     }
 
     static func time(_ seconds: Double) -> String {

@@ -6,21 +6,23 @@ import Foundation
 import Synchronization
 
 /// Thrown to end the work on pictures early, after the signal that asked for it.
-struct Interrupted: Error {
+struct Interrupted: EarlyEnd {
     let signal: Int32
+
+    var isToBeSaid: Bool { signal != SIGPIPE }
 
     /// As shells count it.
     var code: Int32 { 128 + signal }
 
     /// What stderr and results.json say.
-    func sentence(_ done: Int, of count: Int) -> String {
+    func sentence(_ done: Int, of count: Int?) -> String {
         let why =
             switch signal {
             case SIGINT: "an interrupt (Ctrl-C)"
             case SIGPIPE: "a reader of its output that went away"
             default: "a request to terminate"
             }
-        return "The run was ended by \(why) after \(done) of \(count) images."
+        return "The run was ended by \(why) after \(done)\(count.map { " of \($0)" } ?? "") images."
     }
 }
 

@@ -41,7 +41,8 @@ enum Pictures {
     }
 
     /// A batch is computed whole, so the batches are made equal: ten images at most eight at a time are five and five.
-    static func batch(_ most: Int, of count: Int) -> Int {
+    static func batch(_ most: Int, of count: Int?) -> Int {
+        guard let count, count > 0 else { return most }
         let batches = (count + most - 1) / most
         return (count + batches - 1) / batches
     }
@@ -82,44 +83,118 @@ enum Pictures {
         return FileName.sorted(files)
     }
 
+    /// The pictures below folders, by their paths within them; and files, by their names.
+    static func below(_ arguments: [String]) throws -> [(folder: String, paths: [String])] {
+        try arguments.map { argument in
+            switch FileKind(argument) {
+            case .folder:
+                var found = Found()
+                try find(&found, in: argument, below: "", above: [])
+                try found.check(argument, isRecursive: true)
+                return (argument, found.pictures)
+            case .file, .other, .missing:
+                let (folder, name) = Paths.split(argument)
+                return (folder, [name])
+            }
+        }
+    }
+
+    /// What a folder holds, and what of it is left out.
+    private struct Found {
+        var pictures: [String] = []
+        var earlier = 0, notFiles = 0, others = 0, unread: [String] = []
+
+        /// Says what was left out.
+        func check(_ folder: String, isRecursive: Bool) throws {
+            func leftOut(_ count: Int, _ one: String, _ several: String) -> String? {
+                count == 0 ? nil : "\(count) \(count == 1 ? one : several)"
+            }
+            let notes = [
+                leftOut(others, "file of another format", "files of other formats"),
+                leftOut(earlier, "result of an earlier run", "results of an earlier run"),
+                leftOut(
+                    notFiles, "folder or pipe named like a picture", "folders or pipes named like pictures"),
+                leftOut(unread.count, "folder that cannot be read", "folders that cannot be read"),
+            ].compactMap { $0 }.joined(separator: ", ")
+            guard !pictures.isEmpty else {
+                throw ExplainError(
+                    .input,
+                    "The folder '\(folder)' holds no PNG or JPEG file\(notes.isEmpty ? "" : " but \(notes)")"
+                        + (isRecursive ? "." : "; folders in it are not searched (--recursive)."))
+            }
+            if !notes.isEmpty { NoteHandler.logger.notice("'\(folder)': left out \(notes).") }
+        }
+    }
+
+    /// - Parameters:
+    ///   - path: from `root` on; empty for that itself.
+    ///   - above: the folders that lead there, so that links do not lead round.
+    private static func find(_ found: inout Found, in root: String, below path: String, above: [[UInt8]])
+        throws
+    {
+        let folder = path.isEmpty ? root : Paths.join(root, path)
+        let identity = Paths.identity(folder)
+        guard !above.contains(identity) else { return }
+        guard let all = Folder.names(folder) else {
+            guard !path.isEmpty else { throw ExplainError(.input, "The folder '\(folder)' cannot be read.") }
+            found.unread.append(path)
+            return
+        }
+        // Overlays of an earlier run are no photographs.
+        let results = Set(ResultDocument.files(in: folder).map(FileName.bytes))
+        for name in all where name.unicodeScalars.first != "." {
+            let within = path.isEmpty ? name : Paths.join(path, name)
+            let kind = FileKind(Paths.join(folder, name))
+            if kind == .folder, !isPicture(name) {
+                // Results of a run lie in folders too.
+                guard
+                    !results.contains(where: { $0.starts(with: FileName.bytes(name) + [UInt8(ascii: "/")]) })
+                else {
+                    found.earlier += 1
+                    continue
+                }
+                try find(&found, in: root, below: within, above: above + [identity])
+                continue
+            }
+            guard isPicture(name) else {
+                if otherFormats.contains(Paths.fileExtension(name)) { found.others += 1 }
+                continue
+            }
+            if results.contains(FileName.bytes(name)) {
+                found.earlier += 1
+                continue
+            }
+            switch kind {
+            case .folder, .other: found.notFiles += 1
+            // A link to nowhere is reported with the pictures.
+            case .file, .missing: found.pictures.append(within)
+            }
+        }
+    }
+
     private static func files(in folder: String) throws -> [String] {
         guard let all = Folder.names(folder) else {
             throw ExplainError(.input, "The folder '\(folder)' cannot be read.")
         }
-        let names = all.filter { $0.unicodeScalars.first != "." }
+        var found = Found()
         // Overlays of an earlier run are no photographs.
         let results = Set(ResultDocument.files(in: folder).map(FileName.bytes))
-        var (pictures, earlier, notFiles, others) = ([String](), 0, 0, 0)
-        for name in names {
+        for name in all where name.unicodeScalars.first != "." {
             guard isPicture(name) else {
-                if otherFormats.contains(Paths.fileExtension(name)) { others += 1 }
+                if otherFormats.contains(Paths.fileExtension(name)) { found.others += 1 }
                 continue
             }
             if results.contains(FileName.bytes(name)) {
-                earlier += 1
+                found.earlier += 1
                 continue
             }
             switch FileKind(Paths.join(folder, name)) {
-            case .folder, .other: notFiles += 1
+            case .folder, .other: found.notFiles += 1
             // A link to nowhere is reported with the pictures.
-            case .file, .missing: pictures.append(name)
+            case .file, .missing: found.pictures.append(name)
             }
         }
-        func leftOut(_ count: Int, _ one: String, _ several: String) -> String? {
-            count == 0 ? nil : "\(count) \(count == 1 ? one : several)"
-        }
-        let notes = [
-            leftOut(others, "file of another format", "files of other formats"),
-            leftOut(earlier, "result of an earlier run", "results of an earlier run"),
-            leftOut(notFiles, "folder or pipe named like a picture", "folders or pipes named like pictures"),
-        ].compactMap { $0 }.joined(separator: ", ")
-        guard !pictures.isEmpty else {
-            throw ExplainError(
-                .input,
-                "The folder '\(folder)' holds no PNG or JPEG file\(notes.isEmpty ? "" : " but \(notes)"); folders in it are not searched."
-            )
-        }
-        if !notes.isEmpty { NoteHandler.logger.notice("'\(folder)': left out \(notes).") }
-        return pictures.map { Paths.join(folder, $0) }
+        try found.check(folder, isRecursive: false)
+        return found.pictures.map { Paths.join(folder, $0) }
     }
 }

@@ -163,6 +163,56 @@ struct VideoOptions: ParsableArguments {
     var videos: [String] = []
 }
 
+/// Where pictures come from, if they are many, and their classes.
+struct PictureOptions: ParsableArguments {
+    @Flag(
+        help:
+            "Take the pictures in folders of folders too; files of results lie in folders of the same names.")
+    var recursive = false
+
+    @Option(
+        name: .customLong("list"),
+        help: ArgumentHelp(
+            "A file, or - for stdin, with a picture on each line: its path, or JSON such as {\"image\": \"cat.jpg\", \"id\": \"cats/1\", \"class\": 281}.",
+            valueName: "file"), completion: .file())
+    var listFile: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "A file that says which class is explained of each picture: CSV (picture, class) or JSON on each line.",
+            valueName: "file"), completion: .file())
+    var targets: String?
+
+    /// The pictures that were named.
+    func queue(_ images: [String], videos: [String]) throws -> PictureQueue {
+        if let listFile {
+            guard images.isEmpty, videos.isEmpty else {
+                throw ValidationError(
+                    "The pictures are named by --list, so no others can be named beside it.")
+            }
+            return try PictureQueue(list: listFile)
+        }
+        guard recursive, !images.isEmpty else {
+            return PictureQueue(try Pictures.find(images, videos: videos))
+        }
+        guard videos.isEmpty else { throw ValidationError("--recursive is for pictures, not for --video.") }
+        return PictureQueue(folders: try Pictures.below(images))
+    }
+
+    /// The classes of pictures that have some of their own.
+    func classes(_ session: ExplanationSession, isOfFolders: Bool) throws -> PictureClasses {
+        let resolver = PictureClasses.Resolver(session)
+        if let targets {
+            guard !isOfFolders else {
+                throw ValidationError(
+                    "Classes are those of --targets or those of folders (--class folder), not both.")
+            }
+            return .table(try ClassTable(path: targets), resolver)
+        }
+        return isOfFolders ? .folders(resolver) : listFile != nil ? .listed(resolver) : .none
+    }
+}
+
 struct DeviceOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
@@ -215,7 +265,7 @@ struct MethodOptions: ParsableArguments {
     @Option(
         name: .customLong("class"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
-            "The class to explain: top1, top3, an index, or a name; several with commas between them.",
+            "The class to explain: top1, top3, an index, or a name; several with commas between them; or folder: the name of the folder that each picture lies in, which is then taken for true as well.",
             valueName: "class"))
     var classChoice = ["top1"]
 
@@ -279,12 +329,20 @@ struct MethodOptions: ParsableArguments {
         return isAll(text) ? Options.methods : try names.map { try ExplainerList.named($0).name }
     }
 
-    func apply(to options: inout Options) throws {
+    /// Whether the class of a picture is the name of its folder.
+    var isOfFolders: Bool { classChoice.map { $0.lowercased() } == ["folder"] }
+
+    /// - Parameter takesFolders: whether `--class folder` means something here.
+    func apply(to options: inout Options, takesFolders: Bool = false) throws {
         // Given twice, they add up.
         let methods = method.joined(separator: ",")
         options.methods = try MethodOptions.names(methods)
         options.leavesOutInapplicable = MethodOptions.isAll(methods)
-        options.classChoice = ClassChoice(classChoice.joined(separator: ","))
+        if takesFolders, isOfFolders {
+            options.ownClasses = "folder"
+        } else {
+            options.classChoice = ClassChoice(classChoice.joined(separator: ","))
+        }
         options.layer = layer
         options.against = against
         options.isNegative = negative
@@ -326,21 +384,26 @@ struct NoteHandler: LogHandler {
 
 /// A bar on stderr, if that is a terminal and there is something to wait for.
 struct ProgressBar {
-    private let total: Int
+    /// Nil where nobody knows.
+    private let total: Int?
     private let isTerminal: Bool
     private let start = Benchmark.now()
 
-    init(total: Int) {
+    init(total: Int?) {
         self.total = total
         isTerminal = isatty(STDERR_FILENO) == 1
     }
 
     /// Of one thing there is nothing to show, unless it takes long.
-    private var isShown: Bool { isTerminal && (total > 1 || Benchmark.now() - start > 1) }
+    private var isShown: Bool { isTerminal && (total != 1 || Benchmark.now() - start > 1) }
 
     /// - Parameter done: may be a part of one.
     func show(_ done: Double) {
         guard isShown else { return }
+        guard let total, total > 0 else {
+            Terminal.control("\r\(Int(done))\u{1B}[K")
+            return
+        }
         let filled = min(30, max(0, Int(30 * done / Double(total))))
         let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
         let seconds = Benchmark.now() - start

@@ -91,6 +91,7 @@ import Testing
                 let writer = try ResultWriter(
                     directory: "\(folder)/\(name)", pictures: pictures, options: session.options,
                     background: .photo)
+                try writer.begin(session)
                 var maps: [[Float]] = []
                 try session.explain(pictures) { index, result in
                     maps.append(try result.get().explanations[0].map.values)
@@ -162,11 +163,13 @@ import Testing
                 Model(Network(network().model()), preprocessing: "imagenet"), options: options())
             let writer = try ResultWriter(
                 directory: "\(folder)/out", pictures: pictures, options: session.options, background: .photo)
+            try writer.begin(session)
             try session.explain(pictures) { index, result in
                 if index == 0 { _ = try picture("\(folder)/a.png", 20, 11) }
                 try writer.write(index, result)
             }
-            let text = try writer.finish(session)
+            try writer.finish(session)
+            let text = try String(contentsOfFile: "\(folder)/out/results.json", encoding: .utf8)
             #expect(writer.failure(of: 0)?.kind == .input && writer.failure(of: 1) == nil)
             #expect(!writer.isWritten(0) && writer.isWritten(1))
             #expect(text.contains("was changed while it was explained"))

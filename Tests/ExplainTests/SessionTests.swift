@@ -486,7 +486,7 @@ import Testing
         #expect(found.predictions[0].logit == 60)
         #expect(found.note?.hasPrefix("the picture has transparent pixels, and the network sees") == true)
         #expect(found.view?.image.pixels == [60, 60, 60, 60, 60, 60])
-        let record = ResultDocument.image("glass.png", .success(found), files: nil).text
+        let record = ResultDocument.image(PictureRequest(.file("glass.png")), .success(found)).text
         #expect(record.contains("\"note\": \"the picture has transparent pixels"))
 
         let plain = folder.appendingPathComponent("plain.png").path

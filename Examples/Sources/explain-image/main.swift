@@ -40,6 +40,7 @@ func run(_ arguments: [String]) throws {
     }
 
     if let writer {
+        try writer.begin(session)
         try writer.write(0, .success(result))
         try writer.finish(session)
         print("\nThe results are in \(writer.directory).")

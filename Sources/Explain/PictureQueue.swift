@@ -1,0 +1,261 @@
+// The pictures of a run, one after the other: of a list that may be as long as it likes, or some that were named.
+
+import Files
+import Foundation
+import Glibc
+import Text
+
+/// A picture of a run, in its place.
+package struct RunItem: Sendable {
+    /// Its place among all of the run, from 0.
+    package let index: Int
+    /// The name of its files.
+    package let stem: String
+    package let request: PictureRequest
+    /// Why it cannot be explained as it was asked for, if nobody needs to read it to know.
+    package let failure: ExplainError?
+}
+
+/// Hands over the pictures of a run, and is used by one thread at a time.
+package final class PictureQueue {
+    /// What there is of a picture before it is known what is asked of it.
+    struct Named {
+        var picture: Picture
+        /// The path that its files are named after; nil where that is known otherwise.
+        var path: String
+        var stem: String?
+        var asked: String?, trueClass: String?
+    }
+
+    /// How many there are; nil if that is known at the end.
+    package let count: Int?
+    /// The pictures, where there are so few that they are known at once.
+    package let pictures: [Picture]?
+    private var source: () throws -> Named?
+    private var stems = Stems()
+    /// Of the pictures, each its own.
+    package var classes = PictureClasses.none
+    private var taken = 0
+    private let shard: Shard?
+    /// How many were passed over so far, which other shards have.
+    private var passed = 0
+
+    package init(_ pictures: [Picture], shard: Shard? = nil) {
+        self.pictures = shard == nil ? pictures : nil
+        count = shard.map { $0.count(of: pictures.count) } ?? pictures.count
+        self.shard = shard
+        let names = Stems.of(pictures)
+        var next = 0
+        source = {
+            guard next < pictures.count else { return nil }
+            defer { next += 1 }
+            return Named(picture: pictures[next], path: pictures[next].name, stem: names[next])
+        }
+    }
+
+    /// Of the files below a folder, by their paths within it.
+    package init(folders: [(folder: String, paths: [String])], shard: Shard? = nil) {
+        pictures = nil
+        let all = folders.reduce(0) { $0 + $1.paths.count }
+        count = shard.map { $0.count(of: all) } ?? all
+        self.shard = shard
+        var (folder, next) = (0, 0)
+        source = {
+            while folder < folders.count, next == folders[folder].paths.count {
+                (folder, next) = (folder + 1, 0)
+            }
+            guard folder < folders.count else { return nil }
+            defer { next += 1 }
+            let (front, path) = (folders[folder].folder, folders[folder].paths[next])
+            return Named(
+                picture: .file(Paths.join(front, path)),
+                path: folders.count > 1 ? Paths.join(Paths.name(front), path) : path)
+        }
+    }
+
+    /// Of a list: each line is a path, or a JSON object such as {"image": "cat.jpg", "id": "cats/1", "class": "tabby", "true": 281}.
+    /// - Parameter path: of a file, or `-` for what comes through stdin.
+    package init(list path: String, shard: Shard? = nil) throws {
+        pictures = nil
+        self.shard = shard
+        let lines = try TextLines(path)
+        // Of what comes through a pipe nobody knows the end.
+        var all: Int?
+        if lines.canRewind {
+            var count = 0
+            while let line = try lines.next() { count += PictureQueue.isBlank(line) ? 0 : 1 }
+            lines.rewind()
+            all = count
+            guard count > 0 else { throw ExplainError(.input, "The list '\(path)' names no picture.") }
+        }
+        count = all.map { all in shard.map { $0.count(of: all) } ?? all }
+        source = {
+            while let line = try lines.next() {
+                if PictureQueue.isBlank(line) { continue }
+                return try PictureQueue.named(line, in: path, number: lines.number)
+            }
+            return nil
+        }
+    }
+
+    private static func isBlank(_ line: [UInt8]) -> Bool {
+        line.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+    }
+
+    private static func named(_ line: [UInt8], in list: String, number: Int) throws -> Named {
+        guard line.first == UInt8(ascii: "{") else {
+            let path = FileName.text(line)
+            return Named(picture: .file(path), path: path)
+        }
+        func failed(_ reason: String) -> ExplainError {
+            ExplainError(.input, "The list '\(list)', line \(number): \(reason)")
+        }
+        let value: JSON
+        do { value = try JSON(reading: line) } catch {
+            throw failed("The line looks like JSON, but \(error.reason).")
+        }
+        guard case .object(let entries) = value else { throw failed("The line is no JSON object.") }
+        var found: [String: String] = [:]
+        for (key, value) in entries {
+            guard ["image", "id", "class", "true"].contains(key) else {
+                throw failed(
+                    "There is nothing called “\(shortened(key))” to say of a picture; there are image, id, class and true."
+                )
+            }
+            switch value {
+            case .string(let text): found[key] = text
+            case .int(let number) where key == "class" || key == "true": found[key] = "\(number)"
+            case .null: break
+            default:
+                throw failed(
+                    "“\(key)” must be a text"
+                        + (key == "class" || key == "true" ? " or a whole number." : "."))
+            }
+        }
+        guard let path = found["image"], !path.isEmpty else {
+            throw failed("The line names no image; write {\"image\": \"cat.jpg\"}, or a path alone.")
+        }
+        return Named(
+            picture: .file(path), path: found["id"].map { $0 + ".id" } ?? path, asked: found["class"],
+            trueClass: found["true"])
+    }
+
+    /// The next picture; nil if there are no more.
+    package func next() throws -> RunItem? {
+        while let named = try source() {
+            defer { passed += 1 }
+            // Names depend on all pictures, so that they are those of the whole run.
+            let stem = named.stem ?? stems.stem(ofPath: named.path)
+            if let shard, !shard.has(passed) { continue }
+            defer { taken += 1 }
+            var request = PictureRequest(named.picture)
+            var failure: ExplainError?
+            do throws(ExplainError) {
+                try classes.apply(to: &request, named)
+            } catch {
+                failure = error
+            }
+            return RunItem(index: taken, stem: stem, request: request, failure: failure)
+        }
+        return nil
+    }
+}
+
+/// Which pictures of a run one of several programs takes, on as many hosts: of every `count` blocks of pictures one.
+package struct Shard: Hashable, Sendable {
+    /// From 1.
+    package let number: Int
+    package let count: Int
+    /// Pictures that stay together.
+    package var block = 1
+
+    package init(number: Int, of count: Int) { (self.number, self.count) = (number, count) }
+
+    func has(_ index: Int) -> Bool { index / block % count == number - 1 }
+
+    func count(of all: Int) -> Int {
+        let round = block * count
+        let rest = all % round - (number - 1) * block
+        return all / round * block + max(0, min(block, rest))
+    }
+
+    /// The place among all pictures of one of this shard's.
+    package func place(of index: Int) -> Int { (index / block * count + number - 1) * block + index % block }
+}
+
+/// Lines of a text, with flat memory.
+final class TextLines {
+    private let path: String
+    private let descriptor: Int32
+    private var window: [UInt8] = []
+    private var start = 0
+    private var offset = 0
+    private var isAtEnd = false
+    let canRewind: Bool
+    /// Of the line that was given last, from 1.
+    private(set) var number = 0
+
+    /// - Parameter path: `-` for stdin.
+    init(_ path: String) throws {
+        self.path = path
+        descriptor = path == "-" ? dup(STDIN_FILENO) : FileName.open(path, O_RDONLY)
+        guard descriptor >= 0 else { throw ExplainError(FileError(.read, path, errno), .input) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT != S_IFDIR else {
+            close(descriptor)
+            throw ExplainError(
+                .input, "Cannot read '\(path)': it is a directory; name a file with a path on each line.")
+        }
+        canRewind = path != "-" && status.st_mode & S_IFMT == S_IFREG
+    }
+
+    deinit { close(descriptor) }
+
+    func rewind() {
+        precondition(canRewind)
+        (window, start, offset, isAtEnd, number) = ([], 0, 0, false, 0)
+        lseek(descriptor, 0, SEEK_SET)
+    }
+
+    /// The longest line that is a path or says something of one.
+    private static let mostBytes = 1 << 20
+
+    /// The next line without its end; nil after the last.
+    func next() throws -> [UInt8]? {
+        while true {
+            if let end = window[start...].firstIndex(of: UInt8(ascii: "\n")) {
+                defer { start = end + 1 }
+                return line(window[start..<end])
+            }
+            if isAtEnd {
+                guard start < window.count else { return nil }
+                defer { start = window.count }
+                return line(window[start...])
+            }
+            guard window.count - start < Self.mostBytes else {
+                throw ExplainError(
+                    .input, "'\(path)', line \(number + 1): The line is longer than a megabyte.")
+            }
+            window.removeFirst(start)
+            start = 0
+            let part = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
+                var read = Glibc.read(descriptor, buffer.baseAddress!, 1 << 16)
+                while read < 0 && errno == EINTR {
+                    read = Glibc.read(descriptor, buffer.baseAddress!, 1 << 16)
+                }
+                count = read
+                if read < 0 { count = 0 }
+            }
+            if part.isEmpty { isAtEnd = true } else { window += part }
+        }
+    }
+
+    private func line(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+        number += 1
+        var line = bytes
+        if line.last == UInt8(ascii: "\r") { line.removeLast() }
+        // A byte order mark at the start says nothing.
+        if number == 1, line.starts(with: [0xEF, 0xBB, 0xBF]) { line.removeFirst(3) }
+        return Array(line)
+    }
+}

@@ -1,0 +1,290 @@
+// Runs over many pictures: where they come from, what is written of them, and going on where a run was ended.
+
+import Foundation
+import Imaging
+import TestSupport
+import Testing
+
+@Suite struct RunTests {
+    static let options = ["--model", "small.onnx", "--device", "cpu"]
+
+    /// Pictures in folders, some with names that others have too.
+    static func place(_ count: Int) throws -> (place: Place, pictures: [String]) {
+        let place = try Place()
+        var names: [String] = []
+        for i in 0..<count {
+            let folder = ["cat", "dog", "dog/old"][i % 3]
+            try FileManager.default.createDirectory(
+                atPath: "\(place.path)/photos/\(folder)", withIntermediateDirectories: true)
+            names.append("photos/\(folder)/\(i / 3).png")
+            try place.picture(names[i], seed: i)
+        }
+        return (place, names)
+    }
+
+    /// All files below a folder with their content.
+    static func content(_ place: Place, _ folder: String) throws -> [String: Data] {
+        var found: [String: Data] = [:]
+        let root = "\(place.path)/\(folder)"
+        for case let name as String in FileManager.default.enumerator(atPath: root) ?? .init() {
+            var isFolder: ObjCBool = false
+            guard FileManager.default.fileExists(atPath: "\(root)/\(name)", isDirectory: &isFolder),
+                !isFolder.boolValue
+            else { continue }
+            found[name] = try Data(contentsOf: URL(fileURLWithPath: "\(root)/\(name)"))
+        }
+        return found
+    }
+
+    static func expectSame(_ place: Place, _ a: String, _ b: String) throws {
+        let (a, b) = (try content(place, a), try content(place, b))
+        #expect(a.keys.sorted() == b.keys.sorted())
+        for (name, data) in a { #expect(b[name] == data, "\(name) differs") }
+    }
+
+    static func images(_ place: Place, _ folder: String) throws -> [[String: Any]] {
+        let data = try Data(contentsOf: URL(fileURLWithPath: "\(place.path)/\(folder)/results.json"))
+        let document = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+        return try #require(document["images"] as? [[String: Any]])
+    }
+
+    // MARK: Where pictures come from
+
+    @Test func foldersOfFolders() throws {
+        let (place, _) = try Self.place(7)
+        try place.write("photos/dog/notes.txt", [1])
+        let outcome = try place.run(
+            ["photos", "--recursive", "--output", "out", "--write", "overlay"] + Self.options)
+        #expect(outcome.code == 0, "\(outcome.err)")
+        #expect(
+            try Self.images(place, "out").map { $0["image"] as? String }
+                == ["cat/0", "cat/1", "cat/2", "dog/0", "dog/1", "dog/old/0", "dog/old/1"].map {
+                    "photos/\($0).png"
+                })
+        let files = try Self.content(place, "out").keys.sorted()
+        #expect(files.count == 8 && files.allSatisfy { $0 == "results.json" || $0.hasSuffix(".png") })
+        #expect(files.contains { $0.hasPrefix("dog/old/1.gradcam.") })
+        // Without it only the folder itself is looked into, and it holds none.
+        let flat = try place.run(["photos", "--output", "other"] + Self.options)
+        #expect(flat.code == 3 && flat.err.contains("--recursive"), "\(flat.err)")
+        // Results that lie in folders among the pictures are no pictures.
+        #expect(try place.run(["photos", "--recursive", "--output", "photos/out"] + Self.options).code == 0)
+        let again = try place.run(["photos", "--recursive", "--output", "third"] + Self.options)
+        #expect(again.code == 0 && again.err.contains("of an earlier run"), "\(again.err)")
+        #expect(try Self.images(place, "third").count == 7)
+    }
+
+    @Test func listsOfPictures() throws {
+        let (place, names) = try Self.place(5)
+        let lines = [
+            names[0], "", "{\"image\": \"\(names[1])\", \"class\": \"bee\"}", names[2] + "\r",
+            "{\"image\": \"\(names[3])\", \"id\": \"../own/name\", \"class\": 2, \"true\": \"dog\"}",
+            "missing.png",
+        ]
+        try place.write("list.txt", Array(lines.joined(separator: "\n").utf8))
+        let outcome = try place.run(["--list", "list.txt", "--output", "out"] + Self.options)
+        #expect(outcome.code == 2 && outcome.complaints.count == 1 && outcome.err.contains("missing.png"))
+        let images = try Self.images(place, "out")
+        #expect(
+            images.map { $0["stem"] as? String } == [
+                "photos/cat/0", "photos/dog/0", "photos/dog/old/0", "own/name", "missing",
+            ])
+        #expect(images.map { $0["asked"] as? String } == [nil, "bee", nil, "2", nil])
+        let explained = images.map { (($0["explanations"] as? [[String: Any]])?.first?["class"]) as? Int }
+        #expect(explained[1] == 1 && explained[3] == 2)
+        let known = try #require(images[3]["trueClass"] as? [String: Any])
+        #expect(known["index"] as? Int == 3 && known["label"] as? String == "dog")
+        // The same through a pipe, with the same bytes.
+        let piped = try place.shell(
+            "cat list.txt | \"$app\" --list - --output piped \(Self.options.joined(separator: " ")) || true")
+        #expect(piped.err.contains("missing.png"))
+        try Self.expectSame(place, "out", "piped")
+    }
+
+    @Test func listsThatMakeNoSense() throws {
+        let place = try Place()
+        for (text, reason) in [
+            ("", "names no picture"), ("{\"image\": 1}", "must be a text"),
+            ("{\"picture\": \"one.png\"}", "picture"),
+            ("{\"image\": \"one.png\"", "line 1"), ("{\"class\": 1}", "names no image"),
+        ] {
+            try place.write("list.txt", Array(text.utf8))
+            let outcome = try place.run(["--list", "list.txt", "--output", "out"] + Self.options)
+            #expect(
+                outcome.code == 3 && outcome.complaints.count == 1 && outcome.err.contains(reason),
+                "\(text): \(outcome.err)")
+        }
+        let both = try place.run(["one.png", "--list", "list.txt"] + Self.options)
+        #expect(both.code == 64 && both.err.contains("--list"), "\(both.err)")
+    }
+
+    @Test func classesOfTheirOwn() throws {
+        let (place, names) = try Self.place(4)
+        // The last lies in the folder cat.
+        let folders = try place.run(
+            ["photos", "--recursive", "--class", "folder", "--output", "out"] + Self.options)
+        #expect(folders.code == 2 && folders.err.contains("There is no class “old”"), "\(folders.err)")
+        let images = try Self.images(place, "out")
+        let explained = images.map { (($0["explanations"] as? [[String: Any]])?.first?["class"]) as? Int }
+        #expect(explained == [2, 2, 3, nil])
+        #expect((images[0]["trueClass"] as? [String: Any])?["index"] as? Int == 2)
+
+        try place.write(
+            "targets.csv",
+            Array("picture,class\n\"\(names[0])\",dog\n1.png , 0,bee\n\(names[1]),\"ant\"\n".utf8))
+        let table = try place.run(
+            ["photos", "--recursive", "--targets", "targets.csv", "--output", "table"] + Self.options)
+        #expect(
+            table.code == 2 && table.complaints.count == 1 && table.err.contains("does not name it"),
+            "\(table.err)")
+        let found = try Self.images(place, "table")
+        #expect(found.map { $0["asked"] as? String } == ["dog", "0", "ant", nil])
+        #expect((found[1]["trueClass"] as? [String: Any])?["label"] as? String == "bee")
+        for text in ["a.png", "a.png,\"b", "a.png,1\na.png,2", ""] {
+            try place.write("targets.csv", Array(text.utf8))
+            let outcome = try place.run(
+                ["photos", "--recursive", "--targets", "targets.csv", "--output", "bad"] + Self.options)
+            #expect(outcome.code == 11 && outcome.complaints.count == 1, "\(text): \(outcome.err)")
+        }
+    }
+
+    // MARK: What is written
+
+    @Test func onlyWhatIsWanted() throws {
+        let place = try Place()
+        for (what, endings) in [
+            ("map", [".map.npy"]), ("heatmap,overlay", [".heatmap.npy", ".png"]), ("sheet", [".compare.png"]),
+        ] {
+            let outcome = try place.run(
+                ["one.png", "--write", what, "--output", what, "--class", "0"] + Self.options)
+            #expect(outcome.code == 0, "\(outcome.err)")
+            #expect(
+                place.list(what)
+                    == (endings.map { $0 == ".compare.png" ? "one" + $0 : "one.gradcam.0" + $0 } + [
+                        "results.json"
+                    ]).sorted())
+            let explanation = try #require(
+                (try Self.images(place, what)[0]["explanations"] as? [[String: Any]])?.first)
+            #expect((explanation["map"] is NSNull) == (what != "map"))
+            #expect((explanation["overlay"] is NSNull) == !what.contains("overlay"))
+        }
+        #expect(try place.run(["one.png", "--write", "maps"] + Self.options).code == 64)
+        #expect(try place.run(["one.png", "--write", ","] + Self.options).code == 64)
+    }
+
+    @Test func tooManyFailures() throws {
+        let place = try Place()
+        for i in 0..<20 { try place.write("bad\(i).png", [1, 2, 3]) }
+        let names = (0..<20).map { "bad\($0).png" }
+        let outcome = try place.run(
+            ["one.png"] + names + ["--max-failures", "5", "--batch", "2", "--output", "out"] + Self.options)
+        #expect(
+            outcome.code == 2 && outcome.complaints.last?.contains("--max-failures") == true, "\(outcome.err)"
+        )
+        #expect(outcome.complaints.count == 7)
+        #expect(
+            try place.run(["one.png"] + names + ["--max-failures", "20", "--output", "all"] + Self.options)
+                .complaints.count == 20)
+        let share = try place.run(
+            ["one.png"] + names + ["--max-failures", "50%", "--output", "share"] + Self.options)
+        #expect(share.code == 2 && share.err.contains("11 of the first"), "\(share.err)")
+        #expect(try place.run(["one.png", "--max-failures", "many"] + Self.options).code == 64)
+    }
+
+    // MARK: Going on
+
+    /// Runs that are killed at any moment and gone on with, until one comes to its end, leave what one leaves that nobody disturbs.
+    @Test(arguments: 0..<10) func killedAndGoneOnWith(_ number: Int) throws {
+        var random = SeededRandom("killed \(number)")
+        let (place, names) = try Self.place(24)
+        try place.write("broken.png", [1])
+        var list = names + ["broken.png", "missing.png"]
+        try place.write("list.txt", Array(list.joined(separator: "\n").utf8))
+        let arguments =
+            ["--list", "list.txt", "--method", "gradcam,fem", "--batch", "\(1 + number % 4)"] + Self.options
+        let start = Date()
+        #expect(try place.run(arguments + ["--output", "whole"]).code == 2)
+        let seconds = Date().timeIntervalSince(start)
+        var done = 0
+        for round in 0..<6 {
+            let killer = try Process.run(
+                URL(fileURLWithPath: "/usr/bin/timeout"),
+                arguments: [
+                    "-s", "KILL", "\(Double(random.float(0.02, 1)) * seconds)", try #require(Place.program),
+                ]
+                    + arguments + ["--output", "out", "--resume"],
+                in: place.path)
+            killer.waitUntilExit()
+            let journal =
+                (try? String(contentsOfFile: place.path + "/out/journal.jsonl", encoding: .utf8)) ?? ""
+            let now = Set(
+                journal.split(separator: "\n").filter {
+                    $0.hasPrefix("{\"done\"") && $0.contains("\"failed\":false")
+                }.map { $0.prefix(40) }
+            ).count
+            if place.list("out").contains("journal.jsonl") {
+                #expect(now >= done, "what was done is not known any more")
+                done = now
+            }
+            if round == 3, number % 2 == 1 {
+                // Another list: what is not in it goes, and what is there is not done again.
+                list = Array(list.dropFirst(3).reversed()) + [names[1]]
+                try place.write("list.txt", Array(list.joined(separator: "\n").utf8))
+            }
+            if round == 4, place.list("out").contains("journal.jsonl") {
+                // The machine goes down: the last line is torn.
+                let handle = try FileHandle(
+                    forWritingTo: URL(fileURLWithPath: place.path + "/out/journal.jsonl"))
+                let size = try handle.seekToEnd()
+                try handle.truncate(atOffset: size - UInt64(random.index(below: 20)))
+                try handle.close()
+                done = 0
+            }
+        }
+        let last = try place.run(arguments + ["--output", "out", "--resume"])
+        #expect(last.code == 2, "\(last.err)")
+        if number % 2 == 1 { #expect(try place.run(arguments + ["--output", "whole", "--force"]).code == 2) }
+        try Self.expectSame(place, "whole", "out")
+    }
+
+    @Test func onlyTheSameRunGoesOn() throws {
+        let (place, _) = try Self.place(4)
+        let arguments = ["photos", "--recursive", "--output", "out"] + Self.options
+        #expect(try place.run(arguments).code == 0)
+        let before = try Self.content(place, "out")
+        for other in [
+            ["--method", "fem"], ["--seed", "1"], ["--layer", "relu1"], ["--preprocess", "none"],
+            ["--write", "map"],
+        ] {
+            let outcome = try place.run(arguments + ["--resume"] + other)
+            #expect(outcome.code == 10 && outcome.err.contains("another run"), "\(other): \(outcome.err)")
+        }
+        // A picture that is another now is done again, and only that.
+        try place.picture("photos/cat/0.png", seed: 77)
+        let again = try place.run(arguments + ["--resume"])
+        #expect(again.code == 0 && again.out.contains("3 of them before"), "\(again.out)\(again.err)")
+        #expect(try place.run(["photos", "--recursive", "--output", "fresh"] + Self.options).code == 0)
+        try Self.expectSame(place, "fresh", "out")
+        #expect(try Self.content(place, "out") != before)
+        // So is one whose files are not all there.
+        try FileManager.default.removeItem(atPath: place.path + "/out/dog/0.compare.png")
+        let missing = try place.run(arguments + ["--resume"])
+        #expect(missing.out.contains("3 of them before"), "\(missing.out)\(missing.err)")
+        try Self.expectSame(place, "fresh", "out")
+        #expect(try place.run(["photos", "--recursive", "--resume"] + Self.options).code == 64)
+        #expect(try place.run(arguments + ["--resume", "--force"]).code == 64)
+    }
+}
+
+extension Process {
+    fileprivate static func run(_ program: URL, arguments: [String], in folder: String) throws -> Process {
+        let process = Process()
+        (process.executableURL, process.arguments) = (program, arguments)
+        process.currentDirectoryURL = URL(fileURLWithPath: folder)
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        return process
+    }
+}
