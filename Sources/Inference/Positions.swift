@@ -31,7 +31,7 @@ struct Positions: Sendable {
 
 extension Network {
     /// Whether there is anything in it but images, by what its operators do on the way to the score.
-    private var mayHoldTokens: Bool {
+    fileprivate var mayHoldTokens: Bool {
         path(from: [inputName]).contains { i in
             let node = nodes[i]
             if node.operation is Transpose { return true }
@@ -40,10 +40,17 @@ extension Network {
     }
 
     /// Whether an operator on the way to the score may put cells of an image where others were, or takes some away.
-    fileprivate func movesCells(_ node: NetworkNode, _ plan: Planner) -> Bool {
+    /// - Parameter isOfTokens: whether there are tokens: then cells go into windows and rows in many ways, and come back; only mirrors count.
+    fileprivate func movesCells(_ node: NetworkNode, _ plan: Planner, isOfTokens: Bool) -> Bool {
         guard let x = node.inputs.first, constants[x] == nil, let before = plan.shape(x), before.rank == 4
         else { return false }
         if node.operation is GridSample { return true }
+        if isOfTokens {
+            guard let slice = node.operation as? Slice,
+                let cuts = try? slice.cuts(before, node.inputs.map(plan.operand))
+            else { return false }
+            return cuts.contains { $0.axis > 1 && $0.step < 0 && $0.count > 1 }
+        }
         switch (node.operation.role, node.operation.dependence) {
         case (.rearranges, _), (_, .selects): break
         default: return false
@@ -78,8 +85,10 @@ extension Network {
     /// nil where all values of rank 4 are images, as far as operators tell.
     /// - Parameter plan: with the shapes of all values.
     func positions(_ plan: Planner) throws -> Positions? {
+        let isOfTokens = mayHoldTokens
         guard inputDims.count == 4,
-            mayHoldTokens || path(from: [inputName]).contains(where: { movesCells(nodes[$0], plan) })
+            isOfTokens
+                || path(from: [inputName]).contains(where: { movesCells(nodes[$0], plan, isOfTokens: false) })
         else { return nil }
         var walk = PositionWalk(self, plan)
         for i in path(from: [inputName]) { walk.take(nodes[i]) }
@@ -93,6 +102,7 @@ private struct PositionWalk {
     var tape: Tape
     /// Of the network's values.
     var places: [String: Value] = [:]
+    let isOfTokens: Bool
     /// Those made of something whose cells an operator may have moved.
     var moved: Set<String> = []
     /// What is fed: an image of one channel.
@@ -102,6 +112,7 @@ private struct PositionWalk {
 
     init(_ network: Network, _ plan: Planner) {
         (self.network, self.plan) = (network, plan)
+        isOfTokens = network.mayHoldTokens
         tape = Tape(limits: network.limits)
         places[network.inputName] = image(plan.tape.shape(plan.input))
     }
@@ -165,7 +176,9 @@ private struct PositionWalk {
         tape.label = node.name
         guard let name = node.outputs.first, !name.isEmpty, let shape = plan.shape(name), shape.rank > 0
         else { return }
-        let moves = node.inputs.contains(where: moved.contains) || network.movesCells(node, plan)
+        let moves =
+            node.inputs.contains(where: moved.contains)
+            || network.movesCells(node, plan, isOfTokens: isOfTokens)
         if moves { moved.formUnion(node.outputs) }
         let made = try? outputs(node, shape)
         for (name, value) in zip(node.outputs, made ?? []) where !name.isEmpty {

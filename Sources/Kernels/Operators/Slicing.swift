@@ -176,7 +176,8 @@ package struct Slice: UnaryOperator, Selecting {
     package let dependence: Dependence = .selects
     package var reach: Reach { .along { try cuts($0, $1).map(\.axis) } }
     /// What is taken whole stays where it is.
-    private func cuts(_ shape: Shape, _ inputs: [Operand?]) throws -> [SliceRange] {
+    /// What it takes of each axis that it works along.
+    package func cuts(_ shape: Shape, _ inputs: [Operand?]) throws -> [SliceRange] {
         try ranges(shape, inputs).filter { $0.step != 1 || $0.count != shape.dims[$0.axis] }
     }
     package func selection(of shape: Shape, _ inputs: [Operand?]) throws -> SliceRange? {
