@@ -26,8 +26,19 @@ final class Journal: Sendable {
         let isFailure: Bool
         /// Where its maps lie among the rows, of a run that packs them, and a sum of their bytes.
         let row: Int?, rowSum: UInt32
-        /// What the document of results says of it, as it stands there.
+        /// How the picture is called.
+        let image: String
+        /// What the document of results says of it, as it stands there; empty where all is in the index.
         let record: String
+        /// What the index of packed maps says of it, without its row; empty where there is none.
+        let index: String
+
+        func with(row: Int, sum: UInt32) -> Entry {
+            Entry(
+                stem: stem, source: source, classText: classText, trueClass: trueClass, bytes: bytes,
+                files: files,
+                isFailure: isFailure, row: row, rowSum: sum, image: image, record: record, index: index)
+        }
     }
 
     /// What was asked for, as the document of results has it.
@@ -36,6 +47,8 @@ final class Journal: Sendable {
     private let path: String
     /// Where the next line begins, and stems of which an earlier run began files that nobody has done since.
     private let state: Mutex<(end: Int, unfinished: Set<String>)>
+    /// Blocks of packed maps that were there before, by number and sum.
+    private let blocks: Set<String>
     /// Where lines on pictures that were done before begin, by their stems.
     private let known: [UInt64: Int]
     /// Stems of which files may be there without being done.
@@ -46,7 +59,7 @@ final class Journal: Sendable {
         path = Paths.join(directory, Journal.name)
         descriptor = FileName.withPath(path) { open($0, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
         guard descriptor >= 0 else { throw FileError(.write, path, errno) }
-        (self.head, known) = (head, [:])
+        (self.head, known, blocks) = (head, [:], [])
         state = Mutex((0, []))
         try append(JSON.object([("journal", .int(1)), ("head", .string(head))]))
     }
@@ -65,6 +78,7 @@ final class Journal: Sendable {
         var known: [UInt64: Int] = [:]
         var begun: [UInt64: String] = [:]
         var head: String?
+        var blocks: Set<String> = []
         let whole = try Journal.lines(file, path) { line, offset in
             if head == nil {
                 guard let first = try? JSON(reading: Array(line)), first[key: "journal"]?.asInt == 1 else {
@@ -79,6 +93,7 @@ final class Journal: Sendable {
             let key = Journal.hash(stem)
             switch kind {
             case "begins": begun[key] = stem
+            case "block": blocks.insert(stem)
             case "done":
                 known[key] = offset
                 begun[key] = nil
@@ -93,7 +108,7 @@ final class Journal: Sendable {
             )
         }
         guard isRead || ftruncate(file, off_t(whole)) == 0 else { throw FileError(.write, path, errno) }
-        (self.path, descriptor, self.head, self.known) = (path, file, head, known)
+        (self.path, descriptor, self.head, self.known, self.blocks) = (path, file, head, known, blocks)
         state = Mutex((whole, Set(begun.values)))
         isTaken = true
     }
@@ -107,6 +122,14 @@ final class Journal: Sendable {
 
     func begins(_ stem: String) throws { try append(JSON.object([("begins", .string(stem))])) }
 
+    /// Says that a block of packed maps is there.
+    func made(block number: Int, _ sum: UInt64) throws {
+        try append(JSON.object([("block", .string("\(number):\(sum)"))]))
+    }
+
+    /// Whether such a block was there before.
+    func hasMade(block number: Int, _ sum: UInt64) -> Bool { blocks.contains("\(number):\(sum)") }
+
     /// - Returns: where the line is.
     @discardableResult
     func append(_ entry: Entry) throws -> Int {
@@ -118,7 +141,8 @@ final class Journal: Sendable {
                 ("class", JSON(entry.classText)), ("true", JSON(entry.trueClass)),
                 ("bytes", .int(entry.bytes)), ("files", JSON(entry.files)),
                 ("failed", .bool(entry.isFailure)), ("row", JSON(entry.row)),
-                ("rowSum", .int(Int(entry.rowSum))), ("record", .string(entry.record)),
+                ("rowSum", .int(Int(entry.rowSum))), ("image", .string(entry.image)),
+                ("record", .string(entry.record)), ("index", .string(entry.index)),
             ]))
     }
 
@@ -155,7 +179,8 @@ final class Journal: Sendable {
             bytes += part
         }
         guard let value = try? JSON(reading: bytes), let stem = value[key: "done"]?.asString,
-            let record = value[key: "record"]?.asString
+            let record = value[key: "record"]?.asString, let index = value[key: "index"]?.asString,
+            let image = value[key: "image"]?.asString
         else { throw FileError(.read, path, EIO, "a line of it is damaged") }
         var isFailure = false
         if case .bool(let failed)? = value[key: "failed"] { isFailure = failed }
@@ -172,7 +197,7 @@ final class Journal: Sendable {
             bytes: value[key: "bytes"]?.asInt ?? 0, files: files, isFailure: isFailure,
             row: value[key: "row"]?.asInt,
             rowSum: UInt32(truncatingIfNeeded: value[key: "rowSum"]?.asInt ?? 0),
-            record: record)
+            image: image, record: record, index: index)
     }
 
     /// Where the line is on a picture that was done before; nil if it was not.

@@ -28,7 +28,9 @@ package final class PictureQueue {
     }
 
     /// How many there are; nil if that is known at the end.
-    package let count: Int?
+    package var count: Int? { all.map { all in shard.map { $0.count(of: all) } ?? all } }
+    /// Those of other shards counted.
+    private let all: Int?
     /// The pictures, where there are so few that they are known at once.
     package let pictures: [Picture]?
     private var source: () throws -> Named?
@@ -36,14 +38,14 @@ package final class PictureQueue {
     /// Of the pictures, each its own.
     package var classes = PictureClasses.none
     private var taken = 0
-    private let shard: Shard?
+    /// Of several programs, the one whose pictures these are; nil for one alone.
+    package var shard: Shard?
     /// How many were passed over so far, which other shards have.
     private var passed = 0
 
     package init(_ pictures: [Picture], shard: Shard? = nil) {
         self.pictures = shard == nil ? pictures : nil
-        count = shard.map { $0.count(of: pictures.count) } ?? pictures.count
-        self.shard = shard
+        (all, self.shard) = (pictures.count, shard)
         let names = Stems.of(pictures)
         var next = 0
         source = {
@@ -56,8 +58,7 @@ package final class PictureQueue {
     /// Of the files below a folder, by their paths within it.
     package init(folders: [(folder: String, paths: [String])], shard: Shard? = nil) {
         pictures = nil
-        let all = folders.reduce(0) { $0 + $1.paths.count }
-        count = shard.map { $0.count(of: all) } ?? all
+        all = folders.reduce(0) { $0 + $1.paths.count }
         self.shard = shard
         var (folder, next) = (0, 0)
         source = {
@@ -88,7 +89,7 @@ package final class PictureQueue {
             all = count
             guard count > 0 else { throw ExplainError(.input, "The list '\(path)' names no picture.") }
         }
-        count = all.map { all in shard.map { $0.count(of: all) } ?? all }
+        self.all = all
         source = {
             while let line = try lines.next() {
                 if PictureQueue.isBlank(line) { continue }

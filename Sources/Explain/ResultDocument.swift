@@ -18,17 +18,20 @@ package enum ResultDocument {
     ///   - isWhole: else without what does not make it another run: the program's version, and the device.
     ///   - incomplete: why not all pictures were explained.
     static func head(
-        _ session: ExplanationSession, _ format: PictureFiles, isWhole: Bool = false,
-        incomplete: String? = nil
+        _ session: ExplanationSession, _ format: PictureFiles, _ pack: PackFormat?, shard: Shard? = nil,
+        isWhole: Bool = false, incomplete: String? = nil, blocks: [JSON] = []
     ) throws -> String {
-        let document = try document(session, images: [], format, incomplete: incomplete)
+        let document = try document(
+            session, images: [], format, pack, shard, incomplete: incomplete, blocks: blocks)
         return isWhole ? document.text : stripped(document).text
     }
 
     private static func stripped(_ document: JSON) -> JSON {
         guard case .object(let entries) = document else { return document }
         return .object(
-            entries.filter { !["whitebox", "device", "deviceNote", "incomplete", "images"].contains($0.0) })
+            entries.filter {
+                !["whitebox", "device", "deviceNote", "incomplete", "blocks", "images"].contains($0.0)
+            })
     }
 
     /// Refuses to go on with another run.
@@ -57,11 +60,12 @@ package enum ResultDocument {
     package static func text(
         _ session: ExplanationSession, images: [JSON], incomplete: String? = nil
     ) throws -> String {
-        try document(session, images: images, nil, incomplete: incomplete).text
+        try document(session, images: images, nil, nil, nil, incomplete: incomplete, blocks: []).text
     }
 
     private static func document(
-        _ session: ExplanationSession, images: [JSON], _ format: PictureFiles?, incomplete: String?
+        _ session: ExplanationSession, images: [JSON], _ format: PictureFiles?, _ pack: PackFormat?,
+        _ shard: Shard?, incomplete: String?, blocks: [JSON]
     ) throws -> JSON {
         let model = session.model
         let options = session.options
@@ -125,6 +129,9 @@ package enum ResultDocument {
             // Whole numbers of JSON end before those of 64 bits do.
             ("seed", Int(exactly: options.seed).map(JSON.int) ?? .string("\(options.seed)")),
             ("incomplete", JSON(incomplete)),
+            ("pack", pack?.json ?? .null),
+            ("shard", shard.map { JSON([$0.number, $0.count]) } ?? .null),
+            ("blocks", .array(blocks)),
             ("images", .array(images)),
         ])
     }
@@ -210,17 +217,14 @@ package enum ResultDocument {
                     bytes: files.reduce(0) { $0 + (FileStamp(Paths.join(folder, $1))?.size ?? 0) },
                     files: files,
                     isFailure: value[key: "error"]?.asString != nil, row: nil, rowSum: 0,
-                    record: String(decoding: record, as: UTF8.self)))
+                    image: value[key: "image"]?.asString ?? "",
+                    record: String(decoding: record, as: UTF8.self),
+                    index: ""))
         }
     }
 
-    /// How the picture of a record is called.
-    static func name(ofRecord record: String) -> String? {
-        (try? JSON(reading: Array(record.utf8)))?[key: "image"]?.asString
-    }
-
     /// The files that a record lists.
-    private static func files(of record: JSON) -> [String] {
+    static func files(of record: JSON) -> [String] {
         var names: [String] = []
         if case .array(let explanations)? = record[key: "explanations"] {
             for explanation in explanations {
@@ -269,7 +273,81 @@ package enum ResultDocument {
                 }
             }
         }
-        return names.filter(isOurs)
+        names = names.filter(isOurs)
+        guard
+            !names.isEmpty || FileKind(path) != .missing
+                || FileKind(Paths.join(directory, Journal.name)) != .missing
+        else { return [] }
+        return names + (Folder.names(directory) ?? []).filter(PackFormat.isOurs)
+    }
+
+    /// What the index of packed maps says of a picture: a line, but for its row.
+    static func indexLine(
+        _ request: PictureRequest, _ result: Result<ImageExplanation, ExplainError>, stem: String
+    ) -> String {
+        guard case .object(var entries) = image(request, result, nil) else { return "{}" }
+        entries.insert(("stem", .string(stem)), at: 1)
+        guard case .success(let image) = result else {
+            return JSON.object(
+                entries.filter { $0.0 != "explanations" } + [
+                    ("class", .null), ("label", .null), ("probability", .null), ("maps", .array([])),
+                ]
+            ).line
+        }
+        let best = image.predictions.first
+        let maps = image.explanations.map { explanation in
+            JSON.object(
+                [
+                    ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
+                    ("label", JSON(explanation.label)), ("probability", JSON(explanation.probability)),
+                ] + target(explanation.target) + [
+                    ("layer", .string(explanation.layer)), ("blank", JSON(explanation.blank)),
+                    ("note", JSON(explanation.note)), ("signed", .bool(explanation.isSigned)),
+                ])
+        }
+        return JSON.object(
+            entries + [
+                ("class", JSON(best?.index)), ("label", JSON(best?.label)),
+                ("probability", JSON(best?.probability)), ("maps", .array(maps)),
+            ]
+        ).line
+    }
+
+    /// Hands over what is done by blocks of packed maps that are there, and their rows.
+    static func entries(
+        ofBlocksIn directory: String, _ pack: PackFormat, _ take: (Journal.Entry, [UInt8]) throws -> Void
+    ) throws {
+        for name in Folder.names(directory) ?? [] where PackFormat.isOurs(name) && name.hasPrefix("index-") {
+            let beside = "maps-\(name.dropFirst(6).dropLast(6)).npy"
+            let lines = try InputFile.contents(Paths.join(directory, name)).split(
+                separator: UInt8(ascii: "\n"))
+            let maps = try InputFile(Paths.join(directory, beside))
+            let count = lines.count { !$0.starts(with: "{\"row\":null".utf8) }
+            let header = NPYArray.header([count] + pack.shape, pack.element.description)
+            guard maps.size == header.count + count * pack.rowBytes,
+                try maps.read(from: 0, count: header.count) == header
+            else {
+                throw ExplainError(
+                    .output,
+                    "'\(Paths.join(directory, beside))' does not hold what '\(name)' beside it says, so nothing can be added to these results; choose another --output, or replace them with --force."
+                )
+            }
+            for line in lines {
+                guard let value = try? JSON(reading: Array(line)), let row = value[key: "row"]?.asInt,
+                    let stem = value[key: "stem"]?.asString, let image = value[key: "image"]?.asString,
+                    let comma = line.firstIndex(of: UInt8(ascii: ","))
+                else { continue }
+                let bytes = try maps.read(from: header.count + row * pack.rowBytes, count: pack.rowBytes)
+                try take(
+                    Journal.Entry(
+                        stem: stem,
+                        source: value[key: "sha256"]?.asString.map { PictureSource(sha256: $0, stamp: nil) },
+                        classText: value[key: "asked"]?.asString,
+                        trueClass: value[key: "trueClass"]?[key: "given"]?.asString, bytes: 0, files: [],
+                        isFailure: false, row: 0, rowSum: 0, image: image, record: "",
+                        index: "{" + String(decoding: line[(comma + 1)...], as: UTF8.self)), bytes)
+            }
+        }
     }
 
     private static func target(_ target: Target?) -> [(String, JSON)] {

@@ -55,6 +55,8 @@ public final class ResultWriter: Sendable {
     private let pictures: [Picture]
     public let stems: [String]
     private let format: PictureFiles
+    /// How maps are packed; nil if they are not. The shape is that of the session that begins.
+    private let pack: PackRequest?
     private let existing: Existing
     private let claimsFresh: Bool
     private let names: Names
@@ -66,6 +68,14 @@ public final class ResultWriter: Sendable {
         /// What the run is, as the document of results has it.
         var head = ""
         var journal: Journal?
+        var pack: PackFormat?
+        /// Of several programs, the one that this is.
+        var shard: Shard?
+        var rows: MapRows?
+        /// How many pictures of each block are done, but for blocks that are written.
+        var blocks: [Int: Int] = [:]
+        /// Blocks that are there, and how many pictures and rows each has.
+        var written: [Int: (pictures: Int, rows: Int)] = [:]
         /// Where the journal's lines are on the pictures, by their places among all; -1 of those that are not done.
         var lines: [Int] = []
         /// What was said before there was a journal: of pictures that failed before any was explained.
@@ -102,15 +112,26 @@ public final class ResultWriter: Sendable {
     ) throws {
         try self.init(
             directory: directory, pictures: pictures, options: options, background: background, parts: parts,
-            existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
+            pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
+    }
+
+    /// What is asked for of packed maps.
+    package struct PackRequest: Sendable {
+        let element: PackFormat.Element
+        /// Pictures of a block; nil for as many as make some megabytes.
+        let block: Int?
+        package init(element: PackFormat.Element, block: Int?) {
+            (self.element, self.block) = (element, block)
+        }
     }
 
     /// - Parameter pictures: nil if nobody knows them yet.
     package init(
         directory: String, pictures: [Picture]?, options: Options, background: Background,
-        parts: Set<ResultPart>, existing: Existing, claimsFresh: Bool
+        parts: Set<ResultPart>, pack: PackRequest?, existing: Existing, claimsFresh: Bool
     ) throws {
         state = Mutex(State(directory: directory))
+        self.pack = pack
         self.pictures = pictures ?? []
         format = PictureFiles(background: background, parts: parts)
         self.existing = existing
@@ -283,10 +304,22 @@ public final class ResultWriter: Sendable {
 
     /// Says what the run is. Where it goes on from another, that must have been the same.
     /// - Throws: `ExplainError` of kind `output` if it was not.
-    public func begin(_ session: ExplanationSession) throws {
-        let head = try ResultDocument.head(session, format)
+    public func begin(_ session: ExplanationSession) throws { _ = try begin(session, shard: nil) }
+
+    /// The same for one of several programs.
+    /// - Returns: the shard, with as many pictures together as share a file.
+    package func begin(_ session: ExplanationSession, shard: Shard?) throws -> Shard? {
+        var shard = shard
+        var packed: PackFormat?
+        if let pack {
+            let shape = try session.packShape()
+            packed = PackFormat(
+                element: pack.element, block: pack.block ?? PackFormat.block(of: shape), shape: shape)
+        }
+        if let packed { shard?.block = packed.block }
+        let head = try ResultDocument.head(session, format, packed, shard: shard)
         try state.withLock { state in
-            state.head = head
+            (state.head, state.pack, state.shard) = (head, packed, shard)
             guard existing == .resume, FileKind(state.directory) == .folder else { return }
             state.lock = try ResultWriter.lock(state.directory)
             state.journal = try Journal(continuing: state.directory)
@@ -297,13 +330,24 @@ public final class ResultWriter: Sendable {
                 let earlier = try ResultDocument.head(in: path)
                 try ResultDocument.checkSame(earlier, head, path)
                 let journal = try Journal(beginning: state.directory, head: head)
-                try ResultDocument.entries(in: path) { _ = try journal.append($0) }
+                if let packed {
+                    let rows = try MapRows(state.directory, packed)
+                    try ResultDocument.entries(ofBlocksIn: state.directory, packed) { entry, bytes in
+                        let (row, sum) = try rows.append(bytes)
+                        try journal.append(entry.with(row: row, sum: sum))
+                    }
+                    state.rows = rows
+                } else {
+                    try ResultDocument.entries(in: path) { _ = try journal.append($0) }
+                }
                 state.journal = try Journal(continuing: state.directory)
                 return
             }
+            if let packed { state.rows = try MapRows(state.directory, packed) }
             try ResultDocument.checkSame(journal.head, head, Paths.join(state.directory, Journal.name))
             AtomicFile.sweep(state.directory)
         }
+        return shard
     }
 
     // MARK: During
@@ -318,10 +362,9 @@ public final class ResultWriter: Sendable {
         let entry = try journal.entry(at: line)
         guard entry.stem == stem, !entry.isFailure, entry.classText == request.classChoice?.text,
             entry.trueClass == request.trueClass?.given, let source = entry.source,
-            ResultDocument.name(ofRecord: entry.record) == request.picture.name,
-            isThere(entry), request.picture.isStill(source)
+            entry.image == request.picture.name, isThere(entry), request.picture.isStill(source)
         else { return false }
-        state.withLock { $0.note(index, line) }
+        try note(index, line)
         return true
     }
 
@@ -333,7 +376,9 @@ public final class ResultWriter: Sendable {
             guard let stamp = FileStamp(Paths.join(directory, file)) else { return false }
             bytes += stamp.size
         }
-        return bytes == entry.bytes
+        guard bytes == entry.bytes else { return false }
+        guard let rows = state.withLock({ $0.rows }) else { return true }
+        return entry.row.map { rows.holds($0, entry.rowSum) } ?? false
     }
 
     /// Names of the files of an explanation, within the directory.
@@ -366,6 +411,7 @@ public final class ResultWriter: Sendable {
         _ result: Result<ImageExplanation, ExplainError>
     ) throws {
         let entry = entry(stem, request, result, bytes: 0)
+        var line: Int?
         let journal: Journal? = try state.withLock { state in
             precondition(!state.head.isEmpty, "Nobody said by `begin` what the run is.")
             if let failure = state.failure { throw failure }
@@ -375,12 +421,13 @@ public final class ResultWriter: Sendable {
             }
             do {
                 if state.journal == nil { try open(&state) }
-                if case .failure = result { state.note(index, try state.journal!.append(entry)) }
+                if case .failure = result { line = try state.journal!.append(entry) }
             } catch {
                 throw ExplainError(error, .output)
             }
             return state.journal
         }
+        if let line { try note(index, line) }
         guard case .success(let image) = result, let journal else { return }
         waiting.wait()
         // The picture was decoded in as much memory: alone, it can be written.
@@ -391,25 +438,72 @@ public final class ResultWriter: Sendable {
                 self.waiting.signal()
             }
             do {
-                try journal.begins(stem)
-                let bytes = try self.writeFiles(stem, image)
-                let line = try journal.append(self.entry(stem, request, result, bytes: bytes))
-                self.state.withLock { $0.note(index, line) }
-            } catch let spoiled as PictureFiles.Spoiled {
-                self.state.withLock { state in
-                    state.spoiled[index] = spoiled.reason
-                    do {
-                        state.note(
-                            index,
-                            try journal.append(self.entry(stem, request, .failure(spoiled.reason), bytes: 0)))
-                    } catch {
-                        state.failure = state.failure ?? ExplainError(error, .output)
+                do {
+                    let (pack, rows) = self.state.withLock { ($0.pack, $0.rows) }
+                    let bytes = try pack?.row(of: image)
+                    if !self.format.parts.isEmpty { try journal.begins(stem) }
+                    let size = try self.writeFiles(stem, image)
+                    var entry = self.entry(stem, request, result, bytes: size)
+                    if let bytes, let rows {
+                        let (row, sum) = try rows.append(bytes)
+                        entry = entry.with(row: row, sum: sum)
                     }
+                    try self.note(index, journal.append(entry))
+                } catch let spoiled as PictureFiles.Spoiled {
+                    try self.spoil(index, stem, request, spoiled.reason, journal)
+                } catch let error as ExplainError where error.kind == .settings {
+                    try self.spoil(index, stem, request, error, journal)
                 }
             } catch {
                 self.state.withLock { $0.failure = $0.failure ?? ExplainError(error, .output) }
             }
         }
+    }
+
+    /// Notes that picture `index` failed although it was explained.
+    private func spoil(
+        _ index: Int, _ stem: String, _ request: PictureRequest, _ reason: ExplainError, _ journal: Journal
+    ) throws {
+        state.withLock { $0.spoiled[index] = reason }
+        try note(index, journal.append(entry(stem, request, .failure(reason), bytes: 0)))
+    }
+
+    /// Notes where the journal's line is on picture `index`, and writes its block if all of that is done.
+    private func note(_ index: Int, _ line: Int) throws {
+        let block: Int? = state.withLock { state in
+            state.note(index, line)
+            guard let pack = state.pack else { return nil }
+            let block = index / pack.block
+            let count = (state.blocks[block] ?? 0) + 1
+            state.blocks[block] = count < pack.block ? count : nil
+            return count == pack.block ? block : nil
+        }
+        if let block { try writeBlock(block) }
+    }
+
+    /// Writes packed maps, unless they are there already.
+    private func writeBlock(_ block: Int) throws {
+        let (directory, pack, shard, rows, journal, lines) = state.withLock { state in
+            let size = state.pack!.block
+            return (
+                state.directory, state.pack!, state.shard, state.rows!, state.journal!,
+                Array(state.lines[block * size..<min((block + 1) * size, state.lines.count)])
+            )
+        }
+        let entries = try lines.filter { $0 >= 0 }.map(journal.entry)
+        let sum = PackFormat.sum(entries)
+        let place = shard?.place(of: block * pack.block) ?? block * pack.block
+        let name = place / pack.block
+        let isThere =
+            journal.hasMade(block: name, sum)
+            && [PackFormat.maps(name), PackFormat.index(name)].allSatisfy {
+                FileKind(Paths.join(directory, $0)) == .file
+            }
+        if !isThere {
+            try pack.write(block: name, entries, rows, to: directory, overwrite: existing != .refuse)
+            try journal.made(block: name, sum)
+        }
+        state.withLock { $0.written[name] = (entries.count, entries.count { $0.row != nil }) }
     }
 
     /// Makes the directory and begins the journal.
@@ -427,8 +521,10 @@ public final class ResultWriter: Sendable {
         // Of two runs into one directory the second ends here.
         let journal = try Journal(beginning: state.directory, head: state.head)
         state.journal = journal
+        if let pack = state.pack { state.rows = try MapRows(state.directory, pack) }
         for (index, entry) in state.early.sorted(by: { $0.key < $1.key }) {
             state.note(index, try journal.append(entry))
+            if let pack = state.pack { state.blocks[index / pack.block, default: 0] += 1 }
         }
         state.early = [:]
     }
@@ -445,18 +541,20 @@ public final class ResultWriter: Sendable {
             files = image.explanations.flatMap { format.files(stem, $0).all }
             if let sheet = format.sheet(stem, image) { files.append(sheet) }
         }
-        let record = ResultDocument.image(request, result, format, stem: stem)
+        let record = format.parts.isEmpty ? nil : ResultDocument.image(request, result, format, stem: stem)
         return Journal.Entry(
             stem: stem, source: source, classText: request.classChoice?.text,
             trueClass: request.trueClass?.given,
             bytes: bytes, files: files, isFailure: isFailure, row: nil, rowSum: 0,
-            record: record.text(indent: ResultDocument.recordIndent))
+            image: request.picture.name,
+            record: record?.text(indent: ResultDocument.recordIndent) ?? "",
+            index: pack == nil ? "" : ResultDocument.indexLine(request, result, stem: stem))
     }
 
     /// - Returns: the bytes of all files together.
     private func writeFiles(_ stem: String, _ image: ImageExplanation) throws -> Int {
         let directory = directory
-        if stem.utf8.contains(UInt8(ascii: "/")) {
+        if stem.utf8.contains(UInt8(ascii: "/")), !format.parts.isEmpty {
             try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, stem)))
         }
         var all = 0
@@ -488,25 +586,45 @@ public final class ResultWriter: Sendable {
         defer { unlock() }
         let (journal, lines) = try state.withLock { state in
             if let failure = state.failure { throw failure }
+            // One of several programs says what it did even if that is nothing.
+            if state.journal == nil, state.shard != nil {
+                do { try open(&state) } catch { throw ExplainError(error, .output) }
+            }
             return (state.journal, state.lines)
         }
         guard let journal else { return }
         let directory = directory
         do {
+            // Of a run that goes on another time, blocks wait for their pictures.
+            for block in state.withLock({ Array($0.blocks.keys) }) where incomplete == nil {
+                try writeBlock(block)
+            }
             if existing == .resume { try removeForgotten(journal, lines, directory) }
-            let head = try ResultDocument.head(session, format, isWhole: true, incomplete: incomplete)
+            let (pack, shard, blocks) = state.withLock { ($0.pack, $0.shard, $0.written) }
+            let head = try ResultDocument.head(
+                session, format, pack, shard: shard, isWhole: true, incomplete: incomplete,
+                blocks: blocks.sorted { $0.key < $1.key }.map { number, count in
+                    .object([
+                        ("maps", .string(PackFormat.maps(number))),
+                        ("index", .string(PackFormat.index(number))),
+                        ("pictures", .int(count.pictures)), ("rows", .int(count.rows)),
+                    ])
+                })
             try AtomicFile.write(
                 to: Paths.join(directory, ResultDocument.name), overwrite: existing != .refuse
             ) { append in
                 try ResultDocument.write(
                     head,
-                    lines.lazy.filter { $0 >= 0 }.map { line in Result { try journal.entry(at: line).record }
+                    (format.parts.isEmpty ? [] : lines).lazy.filter { $0 >= 0 }.map { line in
+                        Result { try journal.entry(at: line).record }
                     }, append)
             }
         } catch {
             throw ExplainError(error, .output)
         }
-        if incomplete == nil { journal.remove() }
+        guard incomplete == nil else { return }
+        journal.remove()
+        state.withLock { $0.rows?.remove() }
     }
 
     /// The text of `results.json`, in parts: as it was written, or would have been if any picture had been explained.
@@ -526,8 +644,11 @@ public final class ResultWriter: Sendable {
             }
             return
         }
-        let head = try ResultDocument.head(session, format, isWhole: true, incomplete: incomplete)
-        try ResultDocument.write(head, early.sorted { $0.key < $1.key }.map(\.value.record), take)
+        let (pack, shard) = state.withLock { ($0.pack, $0.shard) }
+        let head = try ResultDocument.head(
+            session, format, pack, shard: shard, isWhole: true, incomplete: incomplete)
+        try ResultDocument.write(
+            head, early.sorted { $0.key < $1.key }.map(\.value.record).filter { !$0.isEmpty }, take)
     }
 
     /// Removes files of an earlier run that this one knows nothing of: of pictures that are not named any more, or that were begun and are done
@@ -543,6 +664,13 @@ public final class ResultWriter: Sendable {
         }
         for file in files where ResultDocument.isOurs(file) {
             FileName.remove(Paths.join(directory, file))
+        }
+        let blocks = state.withLock { state in
+            Set(state.written.keys.flatMap { [PackFormat.maps($0), PackFormat.index($0), MapRows.name] })
+        }
+        for name in Folder.names(directory) ?? []
+        where PackFormat.isOurs(name) && !blocks.contains(name) && name != MapRows.name {
+            FileName.remove(Paths.join(directory, name))
         }
         for stem in journal.unfinished {
             let begun = Names(stems: [Paths.name(stem)], methods: names.methods, classes: nil)

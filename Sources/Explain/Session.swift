@@ -25,7 +25,7 @@ public final class ExplanationSession {
     public let model: Model
     public let options: Options
     /// For results and people: the device, such as "cpu (AVX-512, 2 threads)".
-    public let device: String
+    public internal(set) var device: String
     /// Why the device is not the one that `auto` would have liked, and that its memory makes batches smaller than they were to be;
     /// nil if all is as wanted.
     public let deviceNote: String?
@@ -68,6 +68,23 @@ public final class ExplanationSession {
 
     /// How many maps a picture has, unless it has classes in common with others that are asked for.
     var mapsOfEach: Int { methods.map { Self.maps($0, targets) }.reduce(0, +) }
+
+    /// [maps, height, width] of each picture, if all of its maps are of one size.
+    /// - Throws: `ExplainError` of kind `settings` if they are not.
+    func packShape() throws -> [Int] {
+        let grids = methods.map(\.grid)
+        guard let first = grids.first, first.frames == nil else {
+            throw ExplainError(.settings, "Maps are packed (--pack) of pictures, and of videos they are not.")
+        }
+        if let other = grids.firstIndex(where: { $0.size != first.size }) {
+            throw ExplainError(
+                .settings,
+                "Packed maps (--pack) are one array, so they need one size; those of \(methods[0].type.title) are \(first.size.height)×\(first.size.width), and those "
+                    + "of \(methods[other].type.title) \(grids[other].size.height)×\(grids[other].size.width). Run these methods one after the other."
+            )
+        }
+        return [mapsOfEach, first.size.height, first.size.width]
+    }
 
     private static func maps(_ method: MadeMethod, _ targets: [ClassTarget]) -> Int {
         method.type.isClassSpecific ? targets.count : 1

@@ -276,7 +276,7 @@ private func bigEndian32(_ number: Int) -> [UInt8] {
 }
 
 /// The sum of a PNG file's chunks (ISO 3309).
-enum CRC32 {
+package enum CRC32 {
     private static let table: [UInt32] = (0..<256).map { (byte: UInt32) -> UInt32 in
         var c = byte
         for _ in 0..<8 {
@@ -287,7 +287,7 @@ enum CRC32 {
         return c
     }
 
-    static func of(_ bytes: ArraySlice<UInt8>) -> UInt32 {
+    package static func of(_ bytes: ArraySlice<UInt8>) -> UInt32 {
         var crc: UInt32 = 0xFFFF_FFFF
         table.withUnsafeBufferPointer { table in
             for byte in bytes { crc = table[Int((crc ^ UInt32(byte)) & 255)] ^ (crc >> 8) }

@@ -32,17 +32,22 @@ package struct NPYArray: Equatable, Sendable {
 
     /// The bytes of the file: magic, version 1.0, a header padded so that the data begin at a multiple of 64.
     package var npyData: [UInt8] {
-        let sizes = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
-        var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes)), }"
-        header += String(repeating: " ", count: 63 - (10 + header.utf8.count) % 64) + "\n"
-        let length = header.utf8.count
-        var bytes = NPYHeader.magic + [1, 0, UInt8(length & 0xFF), UInt8(length >> 8)]
-        bytes += header.utf8
+        var bytes = NPYArray.header(shape, "<f4")
         bytes.reserveCapacity(bytes.count + 4 * values.count)
         for value in values {
             withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes += $0 }
         }
         return bytes
+    }
+
+    /// What stands before the numbers.
+    /// - Parameter element: as NumPy describes it, such as `<f4`.
+    package static func header(_ shape: [Int], _ element: String) -> [UInt8] {
+        let sizes = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
+        var header = "{'descr': '\(element)', 'fortran_order': False, 'shape': (\(sizes)), }"
+        header += String(repeating: " ", count: 63 - (10 + header.utf8.count) % 64) + "\n"
+        let length = header.utf8.count
+        return NPYHeader.magic + [1, 0, UInt8(length & 0xFF), UInt8(length >> 8)] + header.utf8
     }
 
     // MARK: Reading

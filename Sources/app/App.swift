@@ -39,7 +39,8 @@ struct App: ParsableCommand {
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
-            ExplainCommand.self, ClassifyCommand.self, CheckCommand.self, LayersCommand.self,
+            ExplainCommand.self, ClassifyCommand.self, MergeCommand.self, CheckCommand.self,
+            LayersCommand.self,
             DevicesCommand.self,
             MethodsCommand.self,
             OperatorsCommand.self, RunCommand.self, VerifyCommand.self, BenchCommand.self,

@@ -91,7 +91,7 @@ struct BenchCommand: ParsableCommand {
     func run() throws {
         var options = Options()
         try method.apply(to: &options)
-        device.apply(to: &options)
+        try device.apply(to: &options)
         let start = Benchmark.now()
         let model = try model.load()
         let benchmark = Benchmark(

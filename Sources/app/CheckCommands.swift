@@ -28,19 +28,27 @@ struct CheckCommand: ParsableCommand {
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
+    /// Whether a name is that of a network, of another format too: then it is complained of as one.
+    private static func isModel(_ name: String) -> Bool {
+        [
+            "ckpt", "h5", "hdf5", "keras", "mlmodel", "onnx", "pb", "pkl", "pt", "pt2", "pth", "safetensors",
+            "tflite",
+        ].contains(Paths.fileExtension(name))
+    }
+
     func run() throws {
         // The model may stand first, as people write it.
         var (options, images) = (model, files)
-        if options.model == nil, let first = files.first, first.lowercased().hasSuffix(".onnx") {
+        if options.model == nil, let first = files.first, CheckCommand.isModel(first) {
             options.model = first
             images.removeFirst()
         }
-        if let second = images.first(where: { $0.lowercased().hasSuffix(".onnx") }) {
+        if let second = images.first(where: CheckCommand.isModel) {
             throw ValidationError("“\(second)” is a second model; check one at a time.")
         }
         let pictures = images.isEmpty ? [] : try Pictures.find(images)
         var settings = Options()
-        device.apply(to: &settings)
+        try device.apply(to: &settings)
         let path = try options.path
         let check = ModelCheck(path: path, pictures: pictures, options: settings) {
             try options.load(inputs: inputs.input)
@@ -152,7 +160,7 @@ struct RunCommand: FileWriter {
         }
         let model = try model.load(inputs: others)
         let result = try model.runFile(
-            files[0], outputs: outputs.map(list), gradient: gradient, of: wrt, device: device.choice,
+            files[0], outputs: outputs.map(list), gradient: gradient, of: wrt, device: try device.choice,
             threads: device.threads,
             shape: device.shape, directory: output, overwrite: force)
         if let note = result.note { NoteHandler.logger.notice("\(note)") }

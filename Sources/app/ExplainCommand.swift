@@ -59,6 +59,24 @@ struct ExplainCommand: FileWriter {
             valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
     var write: String?
 
+    @Flag(
+        help:
+            "Put the maps of all pictures into few arrays, maps-00000.npy …, with an index beside each; other files only with --write."
+    )
+    var pack = false
+
+    @Option(
+        help: ArgumentHelp("Numbers of packed maps: float32 or float16.", valueName: "type"),
+        completion: .list(PackFormat.Element.allCases.map(\.rawValue)))
+    var packType = "float32"
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Pictures that share an array of packed maps; if left out, as many as make 64 MiB, and at most 8192.",
+            valueName: "n"))
+    var packSize: Int?
+
     @Flag(help: "Replace results that are there already, and remove those of the run before.")
     var force = false
 
@@ -81,7 +99,7 @@ struct ExplainCommand: FileWriter {
     private var background: ResultWriter.Background? { .init(rawValue: overlay.lowercased()) }
 
     private func parts() throws -> Set<ResultPart> {
-        guard let write else { return Set(ResultPart.allCases) }
+        guard let write else { return pack ? [] : Set(ResultPart.allCases) }
         return Set(
             try list(write.lowercased()).map { name in
                 guard let part = ResultPart(rawValue: name) else {
@@ -100,7 +118,16 @@ struct ExplainCommand: FileWriter {
         guard background != nil else {
             throw ValidationError("--overlay must be view or photo, and is “\(overlay)”.")
         }
-        guard try !parts().isEmpty else {
+        guard PackFormat.Element(rawValue: packType.lowercased()) != nil else {
+            throw ValidationError("--pack-type must be float32 or float16, and is “\(packType)”.")
+        }
+        guard packSize.map({ (1...1 << 20).contains($0) }) ?? true else {
+            throw ValidationError("--pack-size must be between 1 and \(1 << 20), and is \(packSize!).")
+        }
+        guard pack || packSize == nil && packType == "float32" else {
+            throw ValidationError("--pack-size and --pack-type say how maps are packed; say --pack too.")
+        }
+        guard try !parts().isEmpty || pack else {
             throw ValidationError("--write names nothing that would be written.")
         }
         guard !(force && resume) else {
@@ -117,30 +144,36 @@ struct ExplainCommand: FileWriter {
         let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         try method.apply(to: &options, takesFolders: true)
-        device.apply(to: &options)
+        try device.apply(to: &options, takesSeveral: true)
         options.batch = Pictures.batch(batch, of: queue.count)
         let writer = try ResultWriter(
             directory: output ?? "whitebox-results", pictures: queue.pictures, options: options,
-            background: background!, parts: parts(), existing: resume ? .resume : force ? .replace : .refuse,
+            background: background!, parts: parts(),
+            pack: pack
+                ? .init(element: PackFormat.Element(rawValue: packType.lowercased())!, block: packSize) : nil,
+            existing: resume ? .resume : force ? .replace : .refuse,
             claimsFresh: output == nil && !force)
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: true)
         // results.json names it.
         model.beginDigests()
-        let session: ExplanationSession
+        let pool: SessionPool
         do {
-            session = try ExplanationSession(model, options: options)
+            pool = try SessionPool(model, options: options, devices: device.choices) {
+                NoteHandler.logger.warning("\($0)")
+            }
         } catch let error as ExplainError where error.kind == .classChoice {
             throw Report.withBestClasses(error, model, options, queue.pictures?.first)
         }
+        let session = pool.first
         queue.classes = try pictures.classes(session, isOfFolders: method.isOfFolders)
-        try writer.begin(session)
+        queue.shard = try writer.begin(session, shard: queue.shard)
         Report.notes(session)
         if !json { Report.head(session) }
 
         // Until here there is nothing to keep, and a signal ends the program as it always does.
         Interruption.watch()
-        let run = Run(queue, session, isQuiet: json, limit: maxFailures)
+        let run = Run(queue, pool, isQuiet: json, limit: maxFailures)
         do {
             try run.explain(writer) { image, item in tell(image, item, writer) }
             // The last files are still being written.
@@ -238,11 +271,14 @@ struct ClassifyCommand: ParsableCommand {
         let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         options.methods = []
-        device.apply(to: &options)
+        try device.apply(to: &options, takesSeveral: true)
         options.batch = Pictures.batch(batch, of: queue.count)
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: true)
-        let session = try ExplanationSession(model, options: options)
+        let pool = try SessionPool(model, options: options, devices: device.choices) {
+            NoteHandler.logger.warning("\($0)")
+        }
+        let session = pool.first
         queue.classes = try pictures.classes(session, isOfFolders: false)
         Report.notes(session)
         Interruption.watch()
@@ -250,7 +286,7 @@ struct ClassifyCommand: ParsableCommand {
         func document(incomplete: String? = nil) throws -> String {
             try ResultDocument.text(session, images: records, incomplete: incomplete)
         }
-        let run = Run(queue, session, isQuiet: json, limit: nil)
+        let run = Run(queue, pool, isQuiet: json, limit: nil)
         do {
             defer { run.progress.hide() }
             try run.classify { item, result in

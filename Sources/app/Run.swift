@@ -57,7 +57,7 @@ struct TooManyFailures: EarlyEnd {
 /// Takes pictures, has them explained, and counts.
 final class Run {
     let queue: PictureQueue
-    let session: ExplanationSession
+    let pool: SessionPool
     let progress: ProgressBar
     private let isQuiet: Bool
     private let limit: FailureLimit?
@@ -69,8 +69,8 @@ final class Run {
     /// What is said of pictures, in their order; of files only once they are there.
     private var waiting: [(item: RunItem, result: Result<ImageExplanation, ExplainError>)] = []
 
-    init(_ queue: PictureQueue, _ session: ExplanationSession, isQuiet: Bool, limit: FailureLimit?) {
-        (self.queue, self.session, self.isQuiet, self.limit) = (queue, session, isQuiet, limit)
+    init(_ queue: PictureQueue, _ pool: SessionPool, isQuiet: Bool, limit: FailureLimit?) {
+        (self.queue, self.pool, self.isQuiet, self.limit) = (queue, pool, isQuiet, limit)
         progress = ProgressBar(total: queue.count)
         progress.show(0)
     }
@@ -117,7 +117,7 @@ final class Run {
         }
         func next() throws -> [PictureRequest] {
             var items: [RunItem] = []
-            while items.count < session.batch, let item = try queue.next() {
+            while items.count < pool.batch, let item = try queue.next() {
                 if let failure = item.failure {
                     try done(item, .failure(failure))
                 } else if try keep(item) {
@@ -136,7 +136,7 @@ final class Run {
             progress.show(Double(seen) + part)
             try Interruption.check()
         }
-        try session.explain(progress: tell, next: next) { results in
+        try pool.explain(progress: tell, next: next) { results in
             for (item, result) in zip(taken.removeFirst(), results) { try done(item, result) }
             // What has been computed is kept: it ends after a batch.
             try Interruption.check()

@@ -183,6 +183,12 @@ struct PictureOptions: ParsableArguments {
             valueName: "file"), completion: .file())
     var targets: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Take only one part of the pictures, of those that several programs share: 3/40, or auto as Slurm and Kubernetes say it.",
+            valueName: "i/n|auto"))
+    var shard: ShardChoice?
+
     /// The pictures that were named.
     func queue(_ images: [String], videos: [String]) throws -> PictureQueue {
         if let listFile {
@@ -190,13 +196,13 @@ struct PictureOptions: ParsableArguments {
                 throw ValidationError(
                     "The pictures are named by --list, so no others can be named beside it.")
             }
-            return try PictureQueue(list: listFile)
+            return try PictureQueue(list: listFile, shard: shard?.shard())
         }
         guard recursive, !images.isEmpty else {
-            return PictureQueue(try Pictures.find(images, videos: videos))
+            return PictureQueue(try Pictures.find(images, videos: videos), shard: try shard?.shard())
         }
         guard videos.isEmpty else { throw ValidationError("--recursive is for pictures, not for --video.") }
-        return PictureQueue(folders: try Pictures.below(images))
+        return PictureQueue(folders: try Pictures.below(images), shard: try shard?.shard())
     }
 
     /// The classes of pictures that have some of their own.
@@ -213,12 +219,66 @@ struct PictureOptions: ParsableArguments {
     }
 }
 
+/// One of several programs that share the pictures of a run.
+enum ShardChoice: ExpressibleByArgument, Equatable {
+    case named(Shard)
+    /// As the scheduler that started the program says.
+    case auto
+
+    init?(argument: String) {
+        if argument.lowercased() == "auto" {
+            self = .auto
+            return
+        }
+        let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+        guard parts.count == 2, let number = parts[0], let count = parts[1], count >= 1,
+            (1...count).contains(number)
+        else { return nil }
+        self = .named(Shard(number: number, of: count))
+    }
+
+    /// Variables that say which of how many tasks this is, and where the first is not 0.
+    private static let schedulers = [
+        (index: "SLURM_ARRAY_TASK_ID", count: "SLURM_ARRAY_TASK_COUNT", first: "SLURM_ARRAY_TASK_MIN"),
+        (index: "SLURM_PROCID", count: "SLURM_NTASKS", first: ""),
+        (index: "JOB_COMPLETION_INDEX", count: "JOB_COMPLETIONS", first: ""),
+        (index: "OMPI_COMM_WORLD_RANK", count: "OMPI_COMM_WORLD_SIZE", first: ""),
+    ]
+
+    func shard() throws -> Shard {
+        guard self == .auto else {
+            guard case .named(let shard) = self else { preconditionFailure() }
+            return shard
+        }
+        func number(_ variable: String) -> Int? { FileName.environment(variable).flatMap { Int($0) } }
+        for scheduler in ShardChoice.schedulers {
+            guard let index = number(scheduler.index) else { continue }
+            guard let count = number(scheduler.count) else {
+                throw ValidationError(
+                    "--shard auto reads \(scheduler.index), which is \(index), and \(scheduler.count), which is not set; set it to the number of tasks, or name the shard, such as --shard 3/40."
+                )
+            }
+            let step = scheduler.first.isEmpty ? 1 : number("SLURM_ARRAY_TASK_STEP") ?? 1
+            let place = (index - (number(scheduler.first) ?? 0)) / max(1, step)
+            guard count >= 1, (0..<count).contains(place) else {
+                throw ValidationError(
+                    "--shard auto makes of \(scheduler.index) = \(index) and \(scheduler.count) = \(count) the part \(place + 1) of \(count), which there is not."
+                )
+            }
+            return Shard(number: place + 1, of: count)
+        }
+        throw ValidationError(
+            "--shard auto finds none of \(ShardChoice.schedulers.map(\.index).joined(separator: ", ")) in the environment; name the shard, such as --shard 3/40."
+        )
+    }
+}
+
 struct DeviceOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "auto (a GPU if there is one, else the CPU), cpu, or opencl:N (see `app devices`).",
-            valueName: "device"), completion: .list(["auto", "cpu", "opencl"]))
+            "auto (a GPU if there is one, else the CPU), cpu, or opencl:N (see `app devices`); of explain and classify also several with commas between them, or all (every GPU).",
+            valueName: "device"), completion: .list(["auto", "cpu", "opencl", "all"]))
     var device = "auto"
 
     @Option(
@@ -233,9 +293,10 @@ struct DeviceOptions: ParsableArguments {
     var kernels: String?
 
     func validate() throws {
-        guard DeviceChoice(device) != nil else {
-            throw ValidationError("There is no device “\(device)”; choose auto, cpu, opencl or opencl:N.")
+        for name in names where DeviceChoice(name) == nil {
+            throw ValidationError("There is no device “\(name)”; choose auto, cpu, opencl or opencl:N.")
         }
+        guard !names.isEmpty || isAll else { throw ValidationError("--device names no device.") }
         guard threads.map({ (1...1024).contains($0) }) ?? true else {
             throw ValidationError("--threads must be between 1 and 1024, and is \(threads!).")
         }
@@ -244,11 +305,25 @@ struct DeviceOptions: ParsableArguments {
         }
     }
 
-    var choice: DeviceChoice { DeviceChoice(device)! }
+    private var isAll: Bool { device.lowercased() == "all" }
+    private var names: [String] { isAll ? [] : list(device) }
+
+    /// The devices that were named, of which the same may be there twice.
+    var choices: [DeviceChoice] { isAll ? DeviceChoice.all() : names.map { DeviceChoice($0)! } }
+
+    /// The device, for a command that takes one.
+    var choice: DeviceChoice {
+        get throws {
+            guard names.count == 1 else {
+                throw ValidationError("This command takes one device (--device), and not “\(device)”.")
+            }
+            return choices[0]
+        }
+    }
     var shape: KernelShape? { kernels.flatMap { KernelShape(rawValue: $0.lowercased()) } }
 
-    func apply(to options: inout Options) {
-        options.device = choice
+    func apply(to options: inout Options, takesSeveral: Bool = false) throws {
+        options.device = takesSeveral ? choices[0] : try choice
         options.threads = threads
         options.kernelShape = shape
     }
