@@ -132,6 +132,8 @@ package struct ResultMerge {
             let head = head(blocks)
             let readers = try parts.map { try RecordReader(Paths.join($0.folder, ResultDocument.name)) }
             var (place, done, ended) = (0, 0, Set<Int>())
+            var counts = parts.map { $0.blocks.reduce(0) { $0 + ($1[key: "pictures"]?.asInt ?? 0) } }
+            let isOfRecords = counts.allSatisfy { $0 == 0 }
             var failure: (any Error)?
             let records = AnySequence<Result<String, any Error>> {
                 [parts] () -> AnyIterator<Result<String, any Error>> in
@@ -147,6 +149,7 @@ package struct ResultMerge {
                             }
                             try ResultMerge.link(record, from: parts[i].folder, to: directory)
                             done += 1
+                            if isOfRecords { counts[i] += 1 }
                             return .success(record)
                         } catch {
                             failure = error
@@ -157,11 +160,20 @@ package struct ResultMerge {
                 }
             }
             try AtomicFile.write(to: Paths.join(directory, ResultDocument.name), overwrite: false) { append in
+                // A second time, where files are made in another way.
+                if place > 0 { throw FileError(.write, Paths.join(directory, ResultDocument.name), EIO) }
                 try ResultDocument.write(head, records, append)
+                let all = counts.reduce(0, +)
+                for (part, count) in zip(parts, counts)
+                where missing.isEmpty && count != part.shard.count(of: all) {
+                    throw ExplainError(
+                        .output,
+                        "The folders are not of one list of pictures: '\(part.folder)' has \(count) pictures, and of \(all) those of shard \(part.shard.number) of \(part.shard.count) are \(part.shard.count(of: all))."
+                    )
+                }
             }
             if let failure { throw failure }
-            pictures =
-                pack != nil && done == 0 ? blocks.reduce(0) { $0 + ($1[key: "pictures"]?.asInt ?? 0) } : done
+            pictures = counts.reduce(0, +)
         } catch {
             throw ExplainError(error, .output)
         }

@@ -187,14 +187,13 @@ package final class SessionPool {
             var first: [PictureRequest]? = part(waits: true)
             if first!.isEmpty { return }
             do {
-                try worker.session.explain(
-                    next: {
-                        let requests = first ?? part(waits: false)
-                        first = nil
-                        if !requests.isEmpty { try fault?(number) }
-                        return requests
-                    }
-                ) { results in
+                func next() throws -> [PictureRequest] {
+                    let requests = first ?? part(waits: false)
+                    first = nil
+                    if !requests.isEmpty { try fault?(number) }
+                    return requests
+                }
+                try worker.session.explain(next: next) { results in
                     open[0].results += results
                     guard open[0].results.count == open[0].task.requests.count else { return }
                     let done = open.removeFirst()
@@ -214,7 +213,7 @@ package final class SessionPool {
                         worker.session = smaller
                         shared.locked {
                             shared.notes.append(
-                                "\(smaller.device): its memory does not suffice, so \(smaller.batch) picture\(smaller.batch == 1 ? "" : "s") are computed at a time from here on"
+                                "\(smaller.device): its memory does not suffice, so fewer pictures are computed at a time from here on (\(smaller.batch))"
                             )
                         }
                         continue

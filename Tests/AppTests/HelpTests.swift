@@ -40,6 +40,7 @@ import Testing
             "--memory-limit", "--work-limit",
         ],
         device = ["--device", "--threads", "--kernels"]
+    static let pictures = ["--video", "--recursive", "--list", "--targets", "--shard"]
     static let method = [
         "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--augment",
         "--seed",
@@ -48,11 +49,13 @@ import Testing
         (
             "explain",
             model + device + method + [
-                "--input", "--video", "--batch", "--output", "--overlay", "--force", "--quiet", "--json",
+                "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
+                "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json",
                 "<image>",
-            ]
+            ] + pictures
         ),
-        ("classify", model + device + ["--input", "--video", "--batch", "--quiet", "--json", "<image>"]),
+        ("classify", model + device + pictures + ["--input", "--batch", "--quiet", "--json", "<image>"]),
+        ("merge", ["--output", "<folder>"]),
         ("check", model + device + ["--input", "--json", "<model|image>"]),
         ("layers", model + ["--input", "--tree", "--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
@@ -124,6 +127,8 @@ import Testing
           explain (default)       Explain photographs: heat maps, overlays, and what
                                   the network says.
           classify                Print the five most probable classes of photographs.
+          merge                   Join the results of runs that shared their pictures
+                                  (explain --shard).
           check                   Say everything about a network in one go, and what is
                                   in its way.
           layers                  List a network's layers, and the one that is

@@ -274,6 +274,178 @@ import Testing
         #expect(try place.run(["photos", "--recursive", "--resume"] + Self.options).code == 64)
         #expect(try place.run(arguments + ["--resume", "--force"]).code == 64)
     }
+
+    // MARK: Packed maps
+
+    /// Arrays of all maps with an index beside each, which say what single files say.
+    @Test(arguments: ["float32", "float16"]) func packedMaps(_ type: String) throws {
+        let (place, names) = try Self.place(8)
+        try place.write("photos/cat/broken.png", [1])
+        let arguments = ["photos", "--recursive", "--method", "gradcam,fem", "--batch", "3"] + Self.options
+        #expect(try place.run(arguments + ["--output", "single", "--write", "map"]).code == 2)
+        let outcome = try place.run(
+            arguments + ["--output", "packed", "--pack", "--pack-size", "4", "--pack-type", type])
+        #expect(outcome.code == 2, "\(outcome.err)")
+        #expect(
+            place.list("packed")
+                == [
+                    "index-00000.jsonl", "index-00001.jsonl", "index-00002.jsonl", "maps-00000.npy",
+                    "maps-00001.npy", "maps-00002.npy", "results.json",
+                ])
+        var found: [String] = []
+        for block in 0..<3 {
+            let maps = try place.array("packed/maps-0000\(block).npy")
+            let lines = try String(
+                contentsOfFile: "\(place.path)/packed/index-0000\(block).jsonl", encoding: .utf8
+            ).split(separator: "\n")
+            #expect(lines.count == (block < 2 ? 4 : 1))
+            #expect(maps.shape == [lines.count { !$0.hasPrefix("{\"row\":null") }, 2, 16, 16])
+            for line in lines {
+                let entry = try #require(
+                    try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+                let stem = try #require(entry["stem"] as? String)
+                guard let row = entry["row"] as? Int else {
+                    #expect((entry["error"] as? String)?.contains("broken.png") == true)
+                    continue
+                }
+                found.append(try #require(entry["image"] as? String))
+                let explained = try #require(entry["maps"] as? [[String: Any]])
+                #expect(entry["class"] as? Int == explained[0]["class"] as? Int)
+                for (i, map) in explained.enumerated() {
+                    let file = "\(stem).\(map["method"]!)" + ((map["class"] as? Int).map { ".\($0)" } ?? "")
+                    let single = try place.array("single/\(file).map.npy").values
+                    let start = (row * 2 + i) * 256
+                    let values = Array(maps.values[start..<start + 256])
+                    #expect(
+                        values == (type == "float32" ? single : single.map { Float(Float16($0)) }), "\(file)")
+                }
+            }
+        }
+        #expect(found.sorted() == names.sorted())
+        let both = try place.run(["one.png", "--method", "gradcam,saliency", "--pack"] + Self.options)
+        #expect(both.code == 11 && both.err.contains("one size"), "\(both.err)")
+        #expect(try place.run(["one.png", "--pack-size", "3"] + Self.options).code == 64)
+        #expect(try place.run(["one.png", "--pack", "--pack-type", "int8"] + Self.options).code == 64)
+    }
+
+    /// More pictures in front of those that are done move all rows, and nothing is done twice.
+    @Test func packedMapsOfAnotherList() throws {
+        let (place, names) = try Self.place(9)
+        func run(_ names: [String], _ folder: String, _ more: String...) throws -> Outcome {
+            try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+            return try place.run(
+                ["--list", "list.txt", "--pack", "--pack-size", "2", "--output", folder] + more + Self.options
+            )
+        }
+        #expect(try run(Array(names[3...]), "out").code == 0)
+        let more = try run(names, "out", "--resume")
+        #expect(more.code == 0 && more.out.contains("6 of them before"), "\(more.out)\(more.err)")
+        #expect(try run(names, "whole").code == 0)
+        try Self.expectSame(place, "whole", "out")
+        let fewer = try run(Array(names[4..<7]), "out", "--resume")
+        #expect(fewer.out.contains("3 of them before"), "\(fewer.out)\(fewer.err)")
+        #expect(try run(Array(names[4..<7]), "few").code == 0)
+        try Self.expectSame(place, "few", "out")
+        #expect(try run(names, "few", "--force").code == 0)
+        try Self.expectSame(place, "whole", "few")
+    }
+
+    // MARK: Shards
+
+    @Test(
+        arguments: [1, 3, 5, 12],
+        [[], ["--pack", "--pack-size", "2"], ["--pack", "--pack-size", "3", "--write", "map"]])
+    func shardsAreMergedToTheWhole(_ count: Int, _ how: [String]) throws {
+        let (place, _) = try Self.place(10)
+        try place.write("photos/dog/broken.png", [1])
+        let arguments = ["photos", "--recursive"] + how + Self.options
+        #expect(try place.run(arguments + ["--output", "whole"]).code == 2)
+        var folders: [String] = []
+        for number in 1...count {
+            // One is ended and goes on; one does so by Slurm's names, one by those of Kubernetes.
+            let environment =
+                number % 2 == 1
+                ? [
+                    "SLURM_ARRAY_TASK_ID": "\(7 + 2 * (number - 1))", "SLURM_ARRAY_TASK_MIN": "7",
+                    "SLURM_ARRAY_TASK_STEP": "2", "SLURM_ARRAY_TASK_COUNT": "\(count)",
+                ]
+                : ["JOB_COMPLETION_INDEX": "\(number - 1)", "JOB_COMPLETIONS": "\(count)"]
+            let outcome = try place.run(
+                arguments + ["--shard", "auto", "--output", "parts/\(number)"], environment: environment)
+            #expect([0, 2, 3].contains(outcome.code), "\(outcome.err)")
+            folders.append("parts/\(number)")
+        }
+        let merged = try place.run(["merge"] + folders.reversed() + ["--output", "merged"])
+        #expect(merged.code == 0, "\(merged.err)")
+        try Self.expectSame(place, "whole", "merged")
+        if count > 1 {
+            let partly = try place.run(["merge"] + folders.dropFirst() + ["--output", "partly"])
+            #expect(
+                partly.code == 2 && partly.err.contains("shard 1 of \(count) is not there"), "\(partly.err)")
+        }
+    }
+
+    @Test func whatIsNotMerged() throws {
+        let (place, names) = try Self.place(6)
+        func run(_ names: [String], _ shard: String, _ folder: String, _ more: String...) throws {
+            let outcome = try place.run(names + ["--shard", shard, "--output", folder] + more + Self.options)
+            #expect(outcome.code == 0, "\(outcome.err)")
+        }
+        try run(names, "1/2", "a")
+        try run(names, "2/2", "b", "--method", "fem")
+        try run(names, "1/3", "c")
+        try run(Array(names[..<3]), "2/2", "d")
+        try run(names, "1/1", "whole")
+        #expect(try place.run(["one.png", "--output", "plain"] + Self.options).code == 0)
+        for (folders, reason) in [
+            (["a", "b"], "another run"), (["a", "c"], "shards"), (["a", "a"], "name each once"),
+            (["a", "plain"], "whole run"),
+            (["a", "missing"], "no results.json"), (["a", "d"], "pictures"),
+        ] {
+            let outcome = try place.run(["merge"] + folders + ["--output", "out"])
+            #expect(
+                outcome.code == 10 && outcome.complaints.count == 1 && outcome.err.contains(reason),
+                "\(folders): \(outcome.err)")
+            #expect(!place.list("out").contains("results.json"))
+            try? FileManager.default.removeItem(atPath: place.path + "/out")
+        }
+        #expect(try place.run(["merge", "whole", "--output", "a"]).code == 10)
+        for shard in ["0/3", "4/3", "1/0", "x", "1", "auto"] {
+            #expect(try place.run(["one.png", "--shard", shard] + Self.options).code == 64, "\(shard)")
+        }
+    }
+
+    // MARK: Devices
+
+    @Test func severalDevicesGiveTheSameBits() throws {
+        let (place, _) = try Self.place(13)
+        try place.write("photos/dog/broken.png", [1])
+        let arguments = [
+            "photos", "--recursive", "--model", "small.onnx", "--method", "gradcam,fem", "--batch", "2",
+        ]
+        var devices = ["cpu,cpu", "cpu,cpu,cpu"]
+        if try place.run(["one.png", "--model", "small.onnx", "--device", "opencl:0", "--output", "trial"])
+            .code == 0
+        {
+            devices += ["opencl:0,opencl:0", "cpu,opencl:0"]
+        }
+        #expect(try place.run(arguments + ["--device", "cpu", "--output", "one"]).code == 2)
+        let one = try Self.content(place, "one")
+        for (i, device) in devices.enumerated() {
+            let outcome = try place.run(arguments + ["--device", device, "--output", "several\(i)"])
+            #expect(outcome.code == 2 && outcome.complaints.count == 1, "\(outcome.err)")
+            let several = try Self.content(place, "several\(i)")
+            #expect(several.keys.sorted() == one.keys.sorted())
+            for (name, data) in one where name != "results.json" {
+                #expect(several[name] == data, "\(device): \(name)")
+            }
+            #expect(
+                try Self.images(place, "several\(i)").map { $0["image"] as? String }
+                    == Self.images(place, "one").map { $0["image"] as? String })
+        }
+        #expect(try place.run(arguments + ["--device", "cpu,opencl:99", "--output", "none"]).code == 8)
+        #expect(try place.run(arguments + ["--device", ",", "--output", "none"]).code == 64)
+    }
 }
 
 extension Process {
