@@ -1,6 +1,9 @@
 // The one thing of EXIF that matters here: which way up the picture is.
 
 package enum EXIF {
+    /// What stands before the block in JPEG files, and in some WebP files: "Exif" and two zeros.
+    static let name: [UInt8] = [0x45, 0x78, 0x69, 0x66, 0, 0]
+
     /// The orientation (1…8) that a TIFF block states in its first directory; 1 where it states none or is broken.
     package static func orientation(of block: ArraySlice<UInt8>) -> Int {
         let bytes = [UInt8](block)

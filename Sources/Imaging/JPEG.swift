@@ -25,12 +25,17 @@ enum JPEG {
                 reason:
                     "it claims \(frame.width) × \(frame.height) pixels but is only \(bytes.count) bytes long")
         }
-        try admission(RGBImage.decodingMemory(frame.width, frame.height, file: bytes))
+        // Of four inks there is one number more, in coefficients too.
+        let isCMYK = frame.components == 4
+        try admission(
+            RGBImage.decodingMemory(frame.width, frame.height, file: bytes)
+                + (isCMYK ? 6 * frame.width * frame.height : 0))
         guard let decoder = tjInitDecompress() else {
             throw .file(FileError(.read, name, ENOMEM, "the JPEG decoder could not be started"))
         }
         defer { tjDestroy(decoder) }
-        let size = frame.width * frame.height * 3
+        let channels = isCMYK ? 4 : 3
+        let size = frame.width * frame.height * channels
         var status: Int32 = 0
         let pixels = [UInt8](unsafeUninitializedCapacity: size) { target, count in
             target.initialize(repeating: 0)
@@ -38,7 +43,8 @@ enum JPEG {
             // Given the size, the decoder never writes more, whatever else the file may claim.
             status = tjDecompress2(
                 decoder, bytes, UInt(bytes.count), target.baseAddress, Int32(frame.width),
-                Int32(frame.width * 3), Int32(frame.height), Int32(TJPF_RGB.rawValue),
+                Int32(frame.width * channels), Int32(frame.height),
+                Int32((isCMYK ? TJPF_CMYK : TJPF_RGB).rawValue),
                 TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS)
         }
         if status != 0 {
@@ -52,13 +58,31 @@ enum JPEG {
                 throw .damaged(file: name, reason: "the JPEG decoder says \"\(message)\"")
             }
         }
-        return RGBImage(width: frame.width, height: frame.height, pixels: pixels)
-            .upright(orientation: frame.orientation)
+        return RGBImage(
+            width: frame.width, height: frame.height, pixels: isCMYK ? colours(ofInverted: pixels) : pixels
+        ).upright(orientation: frame.orientation)
+    }
+
+    /// Colours of inks as JPEG files have them: what the paper shows, not how much ink is on it.
+    private static func colours(ofInverted inks: [UInt8]) -> [UInt8] {
+        let count = inks.count / 4
+        return [UInt8](unsafeUninitializedCapacity: 3 * count) { target, filled in
+            inks.withUnsafeBufferPointer { inks in
+                for i in 0..<count {
+                    for c in 0..<3 {
+                        target[3 * i + c] = CMYK.light(
+                            ink: 255 - inks[4 * i + c], black: 255 - inks[4 * i + 3])
+                    }
+                }
+            }
+            filled = 3 * count
+        }
     }
 
     private struct Frame {
         var width = 0
         var height = 0
+        var components = 0
         var orientation = 1
     }
 
@@ -101,21 +125,17 @@ enum JPEG {
                 frame.height = bytes.bigEndian16(at: position + 3)
                 frame.width = bytes.bigEndian16(at: position + 5)
                 try RGBImage.checkSize(frame.width, frame.height, name: name)
-                let components = bytes[position + 7]
-                guard components != 4 else {
-                    throw .unsupported(
-                        file: name, reason: "it is a CMYK JPEG for printing; convert it to RGB first")
-                }
-                guard components == 1 || components == 3 else {
+                frame.components = Int(bytes[position + 7])
+                guard [1, 3, 4].contains(frame.components) else {
                     throw .unsupported(
                         file: name,
                         reason:
-                            "it has \(components) colour components, but only grey (1) and colour (3) are read"
+                            "it has \(frame.components) colour components, but only grey (1), colour (3) and inks (4) are read"
                     )
                 }
             case 0xE1:
                 let content = bytes[position + 2..<end]
-                if content.starts(with: [0x45, 0x78, 0x69, 0x66, 0, 0]) && frame.orientation == 1 {
+                if content.starts(with: EXIF.name) && frame.orientation == 1 {
                     frame.orientation = EXIF.orientation(of: content.dropFirst(6))
                 }
             case 0xDA:
