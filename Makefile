@@ -65,7 +65,7 @@ random-networks: setup .venv/ready ## check more random networks than `make test
 MINUTES ?= 5
 SANITIZE ?= address thread
 .PHONY: fuzz
-fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg exif npy json")
+fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg webp tiff gif bmp exif npy json")
 	@# Of several -sanitize=… the Swift compiler believes the last, so one names both: without it Swift code has no coverage to guide by.
 	WHITEBOX_FUZZER=yes swift build -c release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address \
 	  -Xswiftc -sanitize=fuzzer,address --product Fuzzer
@@ -243,7 +243,7 @@ gpu-bundle: static models photos ## fill .build/gpu-bundle/: what to carry to a 
 	mkdir -p $$bundle/lib $$bundle/models $$bundle/photos $$bundle/Tools
 	strip -o $$bundle/app $(static)
 	# The far side has the C and C++ libraries; it may lack these, and OpenCL's loader.
-	for name in libpng16.so.16 libturbojpeg.so.0 libnettle.so.8 libz.so.1 libOpenCL.so.1; do
+	for name in libpng16.so.16 libturbojpeg.so.0 libwebp.so.7 libwebpdemux.so.2 libgif.so.7 libnettle.so.8 libz.so.1 libOpenCL.so.1; do
 	  cp -L "$$(ldconfig -p | sed -n "s|.*$$name .*=> \(.*\)|\1|p" | head -1)" $$bundle/lib/
 	done
 	cp Benchmarks/gpu.sh Benchmarks/gpu_torch.py $$bundle/

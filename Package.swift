@@ -21,10 +21,13 @@ let package = Package(
         .target(name: "COpenCL"),
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
+        .target(name: "CTIFF"),
+        .systemLibrary(name: "CGIF", providers: [.apt(["libgif-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
         .systemLibrary(
             name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+        .systemLibrary(name: "CWebP", pkgConfig: "libwebpdemux", providers: [.apt(["libwebp-dev"])]),
 
         // Swift, from the machine up to the user.
         .target(name: "Text", dependencies: ["CNettle"]),
@@ -35,7 +38,8 @@ let package = Package(
             name: "ONNX",
             dependencies: ["Files", "Text", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
         .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels", "Text"]),
-        .target(name: "Imaging", dependencies: ["CPNG", "CTurboJPEG", "Files", "Text"]),
+        .target(
+            name: "Imaging", dependencies: ["CGIF", "CPNG", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
         .target(
             name: "Explain",
             dependencies: ["Inference", "Imaging", "CMicrokernels", "Files", "Text"]),

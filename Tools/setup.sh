@@ -8,8 +8,11 @@ packages=(
     ocl-icd-opencl-dev # the OpenCL loader
     opencl-headers
     pocl-opencl-icd # OpenCL on the CPU: every machine has one device to test on
+    libgif-dev
     libpng-dev
+    libtiff-dev
     libturbojpeg0-dev
+    libwebp-dev
     nettle-dev # SHA-256
     pkg-config
     python3-h5py # these three for the model tool

@@ -104,14 +104,14 @@ public struct ImageExplanation: Sendable {
 
 /// What is explained.
 public enum Picture: Sendable {
-    /// The path of a PNG or JPEG file, whose content tells which it is. At most 200 million pixels.
+    /// The path of a PNG, JPEG, WebP, TIFF, GIF or BMP file, whose content tells which it is. At most 200 million pixels.
     case file(String)
     /// The network's input itself for one picture: C × H × W numbers, planar (row-major [C, H, W]), already
     /// normalised. The name is used in results and sentences.
     case array([Float], name: String)
-    /// The bytes of a PNG or JPEG file, such as one in an archive. The name is used in results and sentences.
+    /// The bytes of a picture file, such as one in an archive. The name is used in results and sentences.
     case encoded([UInt8], name: String)
-    /// For a network of videos: the paths of frames, PNG or JPEG files of one size. As many as the network takes are seen, which lie evenly: the
+    /// For a network of videos: the paths of frames, picture files of one size. As many as the network takes are seen, which lie evenly: the
     /// middle ones of as many equal parts. (An animated PNG is a `file`.)
     case video([String], name: String)
 

@@ -72,7 +72,8 @@ extension Picture {
         }
         guard !names.isEmpty else {
             throw ExplainError(
-                .input, "The folder '\(folder)' holds no PNG or JPEG file, so there are no frames of a video."
+                .input,
+                "The folder '\(folder)' holds no picture (\(RGBImage.formats)), so there are no frames of a video."
             )
         }
         return .video(names.sorted(by: counted).map { Paths.join(folder, $0) }, name: folder)

@@ -1,7 +1,7 @@
 // The picture type of the whole program, and how one comes out of a file.
 //
 // Decoding gives what Pillow's `Image.open(path).convert("RGB")` gives, bit for bit, with two exceptions:
-// the EXIF orientation is applied (as `ImageOps.exif_transpose` does), and 16-bit grey PNGs keep their high
+// the orientation that EXIF or TIFF states is applied (as `ImageOps.exif_transpose` does), and 16-bit greys keep their high
 // byte, where Pillow clips them to white. Transparency is dropped: the colours under it are used as they are.
 // No colour management: gamma, chromaticities and ICC profiles are ignored.
 
@@ -43,12 +43,14 @@ package struct RGBImage: Equatable, Sendable {
     }
 
     /// Of files that people call pictures of the formats that are read; what a file is its content tells.
-    package static let fileExtensions = ["png", "jpg", "jpeg"]
+    package static let fileExtensions = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "gif", "bmp"]
+    /// The formats that are read, for sentences.
+    package static let formats = "PNG, JPEG, WebP, TIFF, GIF or BMP"
 
     /// Asked when the size of a picture is known, before it is decoded: the bytes of memory that decoding takes, at most, with the file's.
     package typealias Admission = (_ bytes: Int) throws(ImageError) -> Void
 
-    /// Reads a PNG or JPEG file. The format is told by the content, never by the name.
+    /// Reads a picture file of any of the formats. The format is told by the content, never by the name.
     package static func load(
         path: String, admission: Admission = { _ throws(ImageError) in }
     ) throws(ImageError) -> RGBImage {
@@ -57,7 +59,7 @@ package struct RGBImage: Equatable, Sendable {
         return try RGBImage(decoding: bytes, name: path, admission: admission)
     }
 
-    /// Decodes the bytes of a PNG or JPEG file; `name` is what errors call it.
+    /// Decodes the bytes of a picture file; `name` is what errors call it.
     package init(
         decoding bytes: [UInt8], name: String, admission: Admission = { _ throws(ImageError) in }
     ) throws(ImageError) {
@@ -65,6 +67,14 @@ package struct RGBImage: Equatable, Sendable {
             self = try PNG.decode(bytes, name: name, admission)
         } else if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
             self = try JPEG.decode(bytes, name: name, admission)
+        } else if WebP.isOne(bytes) {
+            self = try WebP.decode(bytes, name: name, admission)
+        } else if TIFF.isOne(bytes) {
+            self = try TIFF.decode(bytes, name: name, admission)
+        } else if GIF.isOne(bytes) {
+            self = try GIF.decode(bytes, name: name, admission)
+        } else if BMP.isOne(bytes) {
+            self = try BMP.decode(bytes, name: name, admission)
         } else {
             throw .notAnImage(file: name, reason: Self.guess(bytes))
         }
@@ -76,20 +86,22 @@ package struct RGBImage: Equatable, Sendable {
         12 * width * height + 2 * bytes.count
     }
 
-    /// What a file that is neither PNG nor JPEG seems to be.
+    /// What a file of none of the formats seems to be.
     private static func guess(_ bytes: [UInt8]) -> String {
-        let advice = "only PNG and JPEG are read, so convert it to one of them"
+        let advice = "only \(formats.replacing(" or ", with: " and ")) are read, so convert it to one of them"
         func at(_ offset: Int, _ text: String) -> Bool {
             bytes.dropFirst(offset).starts(with: text.utf8)
         }
         if bytes.isEmpty { return "the file is empty" }
-        if at(0, "GIF8") { return "it is a GIF, and \(advice)" }
-        if at(0, "RIFF") && at(8, "WEBP") { return "it is a WebP image, and \(advice)" }
         if at(4, "ftyp") { return "it is an HEIF, AVIF or MP4 file, and \(advice)" }
-        if at(0, "II*\0") || at(0, "MM\0*") { return "it is a TIFF image, and \(advice)" }
-        if at(0, "BM") { return "it seems to be a BMP image, and \(advice)" }
+        if bytes.starts(with: [0xFF, 0x0A]) || at(4, "JXL ") {
+            return "it is a JPEG XL image, and \(advice)"
+        }
+        if at(4, "jP  ") || bytes.starts(with: [0xFF, 0x4F, 0xFF, 0x51]) {
+            return "it is a JPEG 2000 image, and \(advice)"
+        }
         if at(1, "NUMPY") { return "it is a NumPy array, and \(advice)" }
-        return "it is neither a PNG nor a JPEG file"
+        return "it is no picture in a format that is read (\(formats))"
     }
 
     static func checkSize(_ width: Int, _ height: Int, name: String) throws(ImageError) {

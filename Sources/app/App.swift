@@ -15,7 +15,7 @@ struct App: ParsableCommand {
         commandName: "app",
         abstract: "Shows which pixels made an image classifier say what it said.",
         discussion: """
-            Reads a trained network (ONNX) and photographs (PNG, JPEG), on the CPU or on any OpenCL device, with the same bits.
+            Reads a trained network (ONNX) and photographs (PNG, JPEG, WebP, TIFF, GIF, BMP), on the CPU or on any OpenCL device, with the same bits.
 
               app photo.jpg                    explains a photograph
               app photos --method gradcam,fem  explains a folder, by two methods

@@ -12,7 +12,7 @@ struct BenchCommand: ParsableCommand {
     )
 
     @Argument(
-        help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"),
+        help: ArgumentHelp("Picture files, folders of them, or patterns.", valueName: "image"),
         completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions

@@ -17,7 +17,7 @@ struct CheckCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "The network, an ONNX file, and photographs to try: PNG and JPEG files, folders, or patterns.",
+            "The network, an ONNX file, and photographs to try: picture files, folders, or patterns.",
             valueName: "model|image"),
         completion: .file())
     var files: [String] = []
@@ -199,7 +199,7 @@ struct VerifyCommand: ParsableCommand {
             """)
 
     @Argument(
-        help: ArgumentHelp("PNG and JPEG files, folders of them, or patterns.", valueName: "image"),
+        help: ArgumentHelp("Picture files, folders of them, or patterns.", valueName: "image"),
         completion: .file())
     var images: [String] = []
     @OptionGroup var model: ModelOptions

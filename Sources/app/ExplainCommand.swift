@@ -25,7 +25,8 @@ struct ExplainCommand: FileWriter {
 
     @Argument(
         help: ArgumentHelp(
-            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"),
+            "Picture files (PNG, JPEG, WebP, TIFF, GIF, BMP), folders of them, or patterns such as 'photos/*.jpg'.",
+            valueName: "image"),
         completion: .file())
     var images: [String] = []
     @OptionGroup var videos: VideoOptions
@@ -240,7 +241,8 @@ struct ClassifyCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "PNG and JPEG files, folders of them, or patterns such as 'photos/*.jpg'.", valueName: "image"),
+            "Picture files (PNG, JPEG, WebP, TIFF, GIF, BMP), folders of them, or patterns such as 'photos/*.jpg'.",
+            valueName: "image"),
         completion: .file())
     var images: [String] = []
     @OptionGroup var videos: VideoOptions

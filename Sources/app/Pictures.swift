@@ -7,7 +7,7 @@ import Foundation
 import Imaging
 
 enum Pictures {
-    /// Files as they are; a folder's PNG and JPEG files, sorted; what a pattern matches, sorted. A file that is named twice counts once.
+    /// Files as they are; a folder's pictures of the formats that are read, sorted; what a pattern matches, sorted. A file that is named twice counts once.
     /// What is left out is said in notes.
     /// - Parameter videos: what was named as such, which comes behind the pictures.
     static func find(_ arguments: [String], videos: [String] = []) throws -> [Picture] {
@@ -53,9 +53,8 @@ enum Pictures {
 
     /// Pictures to everybody else.
     private static let otherFormats: Set<String> = [
-        "avif", "bmp", "dng", "exr", "gif", "hdr", "heic", "heif", "j2k", "jp2", "jxl", "pbm", "pgm", "pnm",
-        "ppm", "svg", "tga",
-        "tif", "tiff", "webp",
+        "avif", "dng", "exr", "hdr", "heic", "heif", "j2k", "jp2", "jxl", "pbm", "pgm", "pnm", "ppm", "svg",
+        "tga",
     ]
 
     private static func expand(_ argument: String) throws -> [String] {
@@ -119,7 +118,7 @@ enum Pictures {
             guard !pictures.isEmpty else {
                 throw ExplainError(
                     .input,
-                    "The folder '\(folder)' holds no PNG or JPEG file\(notes.isEmpty ? "" : " but \(notes)")"
+                    "The folder '\(folder)' holds no picture (\(RGBImage.formats))\(notes.isEmpty ? "" : " but \(notes)")"
                         + (isRecursive ? "." : "; folders in it are not searched (--recursive)."))
             }
             if !notes.isEmpty { NoteHandler.logger.notice("'\(folder)': left out \(notes).") }

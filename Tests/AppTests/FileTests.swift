@@ -223,7 +223,7 @@ import Testing
         let place = try Place()
         #expect(try place.run(["one.png", "--output", "out"] + Self.options).code == 0)
         try place.picture("out/new.png", seed: 9)
-        try place.write("out/x.gif", [1])
+        try place.write("out/x.heic", [1])
         try FileManager.default.createDirectory(
             atPath: place.path + "/out/x.jpg", withIntermediateDirectories: false)
         #expect(mkfifo(place.path + "/out/y.png", 0o600) == 0)

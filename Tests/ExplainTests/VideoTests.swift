@@ -210,7 +210,7 @@ func smallVideoNetwork(channels: Int = 1, frames: ONNXDimension = 2, side: Int =
         let paths = ["frame1", "frame2", "wide", "frame3"].map { "\(folder.path)/\($0).png" }
         refused(.video(paths, name: "mixed"), "3×2, and the first is 2×2")
         let empty = try TemporaryDirectory()
-        refused(try .video(folder: empty.path), "holds no PNG")
+        refused(try .video(folder: empty.path), "holds no picture")
     }
 
     /// Frame after frame, channel by channel: [C, T, H, W].

@@ -9,14 +9,14 @@ import Text
 
 /// A kind of file under attack.
 package enum FuzzTarget: String, CaseIterable, Sendable {
-    case onnx, png, jpeg, exif, npy, json
+    case onnx, png, jpeg, webp, tiff, gif, bmp, exif, npy, json
 
     /// Reads `bytes` as such a file. A trap is a fault; so is what is returned.
     /// - Returns: what should not have happened, nil if all is well.
     package func fault(_ bytes: [UInt8]) -> String? {
         switch self {
         case .onnx: ModelAttack.explain(Data(bytes)).fault
-        case .png, .jpeg: FuzzTarget.picture(bytes)
+        case .png, .jpeg, .webp, .tiff, .gif, .bmp: FuzzTarget.picture(bytes)
         case .exif:
             (1...8).contains(EXIF.orientation(of: bytes[...])) ? nil : "an orientation that there is not"
         case .npy: FuzzTarget.array(bytes)
@@ -34,7 +34,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .onnx: ModelAttack.changed(bytes, &random, blindly: blindly)
         case .png: PNGAttack.changed(bytes, &random, blindly: blindly)
         case .jpeg: JPEGAttack.changed(bytes, &random, blindly: blindly)
-        case .exif, .npy, .json: blindly(bytes)
+        case .webp, .tiff, .gif, .bmp, .exif, .npy, .json: blindly(bytes)
         }
     }
 
@@ -46,7 +46,10 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
 
     private static func picture(_ bytes: [UInt8]) -> String? {
         do {
-            let image = try RGBImage(decoding: bytes, name: "picture")
+            // What is merely large takes its time.
+            let image = try RGBImage(decoding: bytes, name: "picture") { memory throws(ImageError) in
+                guard memory < 1 << 28 else { throw .overLimit(file: "picture", reason: "is large") }
+            }
             guard image.pixels.count == image.width * image.height * 3 else { return "pixels are missing" }
             // Not only decoded, but looked at, every pixel of it.
             let view = try Preprocessing(

@@ -272,9 +272,14 @@ import Testing
             sentence { () throws(ImageError) in _ = try RGBImage(decoding: bytes, name: "x.jpg") }
         }
         #expect(said([])!.contains("is empty"))
-        #expect(said(Array("GIF89a".utf8))!.contains("it is a GIF, and only PNG and JPEG are read"))
-        #expect(said(Array("RIFF....WEBPVP8".utf8))!.contains("WebP"))
-        #expect(said(Array("hello".utf8))!.contains("neither a PNG nor a JPEG"))
+        #expect(
+            said(Array("....ftypavif".utf8))!.contains(
+                "it is an HEIF, AVIF or MP4 file, and only PNG, JPEG, WebP, TIFF, GIF and BMP are read"))
+        #expect(said([0, 0, 0, 12] + Array("jP  ".utf8))!.contains("it is a JPEG 2000 image"))
+        #expect(
+            said(Array("hello".utf8))!.contains(
+                "no picture in a format that is read (PNG, JPEG, WebP, TIFF, GIF or BMP)"))
+        #expect(said(Array("BM is how this text begins".utf8))!.contains("no picture in a format"))
     }
 
     @Test func filesThatCannotBeRead() throws {

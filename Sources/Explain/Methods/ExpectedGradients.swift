@@ -45,7 +45,7 @@ package struct ExpectedGradients: Explainer {
         /// The pictures in a folder.
         case folder(String)
 
-        package static var expected: String { "colours, or a folder of PNG and JPEG files" }
+        package static var expected: String { "colours, or a folder of picture files" }
         package init?(setting text: String) {
             if text.isEmpty { return nil }
             self = text.lowercased() == "colours" ? .colours : .folder(text)
@@ -87,7 +87,7 @@ package struct ExpectedGradients: Explainer {
             guard !files.isEmpty else {
                 throw ExplainError(
                     .input,
-                    "\(path): \(FileKind(path) == .folder ? "The folder has no PNG or JPEG files" : "There is no such folder"), from "
+                    "\(path): \(FileKind(path) == .folder ? "The folder has no picture files" : "There is no such folder"), from "
                         + "which \(Self.name).baselines are drawn.")
             }
             // Those that will be drawn, and no others.
