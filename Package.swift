@@ -18,6 +18,7 @@ let package = Package(
     ],
     targets: [
         // C: what Swift cannot say.
+        .target(name: "CArchive"),
         .target(name: "COpenCL"),
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
@@ -31,7 +32,7 @@ let package = Package(
 
         // Swift, from the machine up to the user.
         .target(name: "Text", dependencies: ["CNettle"]),
-        .target(name: "Files", dependencies: ["Text"]),
+        .target(name: "Files", dependencies: ["CArchive", "Text"]),
         .target(name: "CLRuntime", dependencies: ["COpenCL", "Files"]),
         .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
         .target(
@@ -58,7 +59,7 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "Explain", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport", "Text",
+                "Explain", "Files", "Imaging", "Inference", "Kernels", "ONNX", "TestSupport", "Text",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ], path: "Tests/FuzzTargets"),
         .testTarget(

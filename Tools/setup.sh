@@ -8,6 +8,7 @@ packages=(
     ocl-icd-opencl-dev # the OpenCL loader
     opencl-headers
     pocl-opencl-icd # OpenCL on the CPU: every machine has one device to test on
+    libarchive-dev # tar archives
     libgif-dev
     libpng-dev
     libtiff-dev

@@ -2,14 +2,16 @@
 // program does. The fuzzer (`make fuzz`) and the tests that replay its findings call the same functions.
 
 import Explain
+import Files
 import Foundation
+import Glibc
 import Imaging
 import TestSupport
 import Text
 
 /// A kind of file under attack.
 package enum FuzzTarget: String, CaseIterable, Sendable {
-    case onnx, png, jpeg, webp, tiff, gif, bmp, exif, npy, json
+    case onnx, png, jpeg, webp, tiff, gif, bmp, tar, exif, npy, json
 
     /// Reads `bytes` as such a file. A trap is a fault; so is what is returned.
     /// - Returns: what should not have happened, nil if all is well.
@@ -17,6 +19,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .onnx: ModelAttack.explain(Data(bytes)).fault
         case .png, .jpeg, .webp, .tiff, .gif, .bmp: FuzzTarget.picture(bytes)
+        case .tar: FuzzTarget.archive(bytes)
         case .exif:
             (1...8).contains(EXIF.orientation(of: bytes[...])) ? nil : "an orientation that there is not"
         case .npy: FuzzTarget.array(bytes)
@@ -34,6 +37,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .onnx: ModelAttack.changed(bytes, &random, blindly: blindly)
         case .png: PNGAttack.changed(bytes, &random, blindly: blindly)
         case .jpeg: JPEGAttack.changed(bytes, &random, blindly: blindly)
+        case .tar: TarAttack.changed(bytes, &random, blindly: blindly)
         case .webp, .tiff, .gif, .bmp, .exif, .npy, .json: blindly(bytes)
         }
     }
@@ -58,6 +62,28 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
             return view.image.pixels.count == 192 ? nil : "the view has another size"
         } catch {
             return check(error)
+        }
+    }
+
+    /// Walked through, every file of it read.
+    private static func archive(_ bytes: [UInt8]) -> String? {
+        guard let temporary = tmpfile() else { return "there is no room for it" }
+        defer { fclose(temporary) }
+        let file = fileno(temporary)
+        guard bytes.withUnsafeBytes({ pwrite(file, $0.baseAddress, $0.count, 0) }) == bytes.count else {
+            return "it cannot be written"
+        }
+        do {
+            var reader = try TarReader(descriptor: file, name: "archive")
+            while let entry = try reader.next() {
+                guard entry.size < 1 << 24 else { continue }
+                guard try reader.content().count == entry.size else { return "bytes are missing" }
+            }
+            return nil
+        } catch {
+            let text = "\(error)"
+            return error is FileError && text.hasSuffix(".") && printable(text) == text
+                ? nil : "no sentence: \(text)"
         }
     }
 
