@@ -243,7 +243,7 @@ gpu-bundle: static models photos ## fill .build/gpu-bundle/: what to carry to a 
 	mkdir -p $$bundle/lib $$bundle/models $$bundle/photos $$bundle/Tools
 	strip -o $$bundle/app $(static)
 	# The far side has the C and C++ libraries; it may lack these, and OpenCL's loader.
-	for name in libpng16.so.16 libturbojpeg.so.0 libwebp.so.7 libwebpdemux.so.2 libgif.so.7 libnettle.so.8 libz.so.1 libOpenCL.so.1; do
+	for name in libpng16.so.16 libturbojpeg.so.0 libwebp.so.7 libwebpdemux.so.2 libgif.so.7 libdeflate.so.0 libnettle.so.8 libz.so.1 libOpenCL.so.1; do
 	  cp -L "$$(ldconfig -p | sed -n "s|.*$$name .*=> \(.*\)|\1|p" | head -1)" $$bundle/lib/
 	done
 	cp Benchmarks/gpu.sh Benchmarks/gpu_torch.py $$bundle/

@@ -23,6 +23,7 @@ let package = Package(
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
         .target(name: "CTIFF"),
+        .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CGIF", providers: [.apt(["libgif-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -40,7 +41,7 @@ let package = Package(
             dependencies: ["Files", "Text", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
         .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels", "Text"]),
         .target(
-            name: "Imaging", dependencies: ["CGIF", "CPNG", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
+            name: "Imaging", dependencies: ["CDeflate", "CGIF", "CPNG", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
         .target(
             name: "Explain",
             dependencies: ["Inference", "Imaging", "CMicrokernels", "Files", "Text"]),

@@ -9,6 +9,7 @@ packages=(
     opencl-headers
     pocl-opencl-icd # OpenCL on the CPU: every machine has one device to test on
     libarchive-dev # tar archives
+    libdeflate-dev # writing PNG
     libgif-dev
     libpng-dev
     libtiff-dev

@@ -3,6 +3,7 @@
 import Files
 import Foundation
 import Glibc
+import Imaging
 import Text
 
 /// A picture of a run, in its place.
@@ -21,6 +22,8 @@ package final class PictureQueue {
     /// What there is of a picture before it is known what is asked of it.
     struct Named {
         var picture: Picture
+        /// Reads the bytes of a picture that lies in no file of its own.
+        var content: (() throws -> [UInt8])?
         /// The path that its files are named after; nil where that is known otherwise.
         var path: String
         var stem: String?
@@ -99,6 +102,60 @@ package final class PictureQueue {
         }
     }
 
+    /// Names that tar archives have.
+    package static func isArchive(_ name: String) -> Bool {
+        let name = name.lowercased()
+        return ["", ".gz", ".xz", ".zst", ".bz2"].contains { name.hasSuffix(".tar" + $0) }
+            || [".tgz", ".txz", ".tbz2", ".tzst"].contains { name.hasSuffix($0) }
+    }
+
+    /// Of tar archives, which are read as they are needed: their files that are called pictures.
+    /// - Parameter note: is told of each archive what was passed over.
+    package init(archives: [String], shard: Shard? = nil, note: @escaping (String) -> Void) throws {
+        (pictures, all, self.shard) = (nil, nil, shard)
+        // That the first is there is said before anything is computed.
+        var open: Archive? = try Archive(archives[0])
+        var number = 0
+        source = {
+            while let archive = open {
+                while let entry = try archive.next() {
+                    guard !Paths.name(entry.path).hasPrefix("."),
+                        RGBImage.fileExtensions.contains(Paths.fileExtension(entry.path))
+                    else {
+                        archive.others += 1
+                        continue
+                    }
+                    let front =
+                        Paths.name(archives[number]).split(separator: ".").first.map(String.init) ?? "archive"
+                    return Named(
+                        picture: .encoded([], name: Paths.join(archives[number], entry.path)),
+                        content: { try archive.content() },
+                        path: archives.count > 1 ? Paths.join(front, entry.path) : entry.path)
+                }
+                if archive.others > 0 {
+                    note(
+                        "'\(archives[number])': left out \(archive.others) file\(archive.others == 1 ? "" : "s") not called pictures."
+                    )
+                }
+                number += 1
+                open = number < archives.count ? try Archive(archives[number]) : nil
+            }
+            return nil
+        }
+    }
+
+    private final class Archive {
+        private var reader: TarReader
+        var others = 0
+        init(_ path: String) throws {
+            do { reader = try TarReader(path: path) } catch { throw ExplainError(error, .input) }
+        }
+        func next() throws -> TarReader.Entry? {
+            do { return try reader.next() } catch { throw ExplainError(error, .input) }
+        }
+        func content() throws -> [UInt8] { try reader.content() }
+    }
+
     private static func isBlank(_ line: [UInt8]) -> Bool {
         line.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
     }
@@ -151,10 +208,19 @@ package final class PictureQueue {
             defer { taken += 1 }
             var request = PictureRequest(named.picture)
             var failure: ExplainError?
+            if let content = named.content {
+                do {
+                    request.picture = .encoded(try content(), name: named.picture.name)
+                } catch let error as FileError where error.code == EFBIG || error.code == ENODATA {
+                    failure = ExplainError(error, .input)
+                } catch {
+                    throw ExplainError(error, .input)
+                }
+            }
             do throws(ExplainError) {
                 try classes.apply(to: &request, named)
             } catch {
-                failure = error
+                failure = failure ?? error
             }
             return RunItem(index: taken, stem: stem, request: request, failure: failure)
         }

@@ -2,6 +2,7 @@
 //
 // Sequence numbers, counts, places and the sums (CRC) of the animation's own chunks are checked here; what is in the frames, there.
 
+import CDeflate
 import CPNG
 import Files
 
@@ -271,27 +272,13 @@ extension PNG {
     }
 }
 
-private func bigEndian32(_ number: Int) -> [UInt8] {
+func bigEndian32(_ number: Int) -> [UInt8] {
     withUnsafeBytes(of: UInt32(truncatingIfNeeded: number).bigEndian) { Array($0) }
 }
 
 /// The sum of a PNG file's chunks (ISO 3309).
 package enum CRC32 {
-    private static let table: [UInt32] = (0..<256).map { (byte: UInt32) -> UInt32 in
-        var c = byte
-        for _ in 0..<8 {
-            let isOdd = c & 1 == 1
-            c >>= 1
-            if isOdd { c ^= 0xEDB8_8320 }
-        }
-        return c
-    }
-
     package static func of(_ bytes: ArraySlice<UInt8>) -> UInt32 {
-        var crc: UInt32 = 0xFFFF_FFFF
-        table.withUnsafeBufferPointer { table in
-            for byte in bytes { crc = table[Int((crc ^ UInt32(byte)) & 255)] ^ (crc >> 8) }
-        }
-        return ~crc
+        bytes.withUnsafeBytes { libdeflate_crc32(0, $0.baseAddress, $0.count) }
     }
 }

@@ -198,6 +198,16 @@ struct PictureOptions: ParsableArguments {
             }
             return try PictureQueue(list: listFile, shard: shard?.shard())
         }
+        if let archive = images.first(where: PictureQueue.isArchive) {
+            guard images.allSatisfy(PictureQueue.isArchive), videos.isEmpty else {
+                throw ValidationError(
+                    "“\(archive)” is an archive, and other pictures are named beside it; explain archives in a run of their own."
+                )
+            }
+            return try PictureQueue(archives: images, shard: shard?.shard()) {
+                NoteHandler.logger.notice("\($0)")
+            }
+        }
         guard recursive, !images.isEmpty else {
             return PictureQueue(try Pictures.find(images, videos: videos), shard: try shard?.shard())
         }
