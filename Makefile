@@ -175,6 +175,17 @@ endif
 bench-methods: build photos .venv-bench/torch ## time methods that take many passes beside their peers (METHODS="--only rise"; see Benchmarks/methods.py)
 	$(time-methods)
 
+.PHONY: slurm
+slurm: build models photos ## walk through Examples/slurm on this machine, with Slurm's own daemons: as root
+ifneq ($(SETUP),no)
+	@Tools/setup.sh slurmctld slurmd slurm-client munge
+endif
+	Tools/slurm.sh $(app) models/efficientnet-lite0.onnx demo/photos
+
+.PHONY: bench-batch
+bench-batch: build models photos .venv-bench/torch .venv-opencl/ready ## time runs over 2,000 photographs beside classifying them and beside a peer (BATCH="--count 300"; see Benchmarks/batch.py)
+	.venv-bench/bin/python Benchmarks/batch.py $(BATCH)
+
 .venv-bench/ready: Benchmarks/requirements.txt | setup
 	rm -rf .venv-bench
 	$(SYSTEM_PYTHON) -m venv .venv-bench

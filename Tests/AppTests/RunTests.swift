@@ -118,6 +118,42 @@ import Testing
         #expect(both.code == 64 && both.err.contains("--list"), "\(both.err)")
     }
 
+    /// What is read out of archives has the bits of what lies in folders; a run over them is ended and goes on as any other.
+    @Test func archives() throws {
+        let (place, _) = try Self.place(7)
+        try place.write("photos/cat/notes.txt", [1])
+        try place.write("photos/dog/broken.png", [1])
+        let packing = try place.shell(
+            "cd photos; tar cf ../all.tar cat dog; tar czf ../first.tgz cat; tar cf ../second.tar dog; head -c 9000 ../all.tar > ../cut.tar"
+        )
+        #expect(packing.code == 0, "\(packing.err)")
+        #expect(try place.run(["photos", "--recursive", "--output", "folders"] + Self.options).code == 2)
+        let whole = try place.run(["all.tar", "--output", "whole"] + Self.options)
+        #expect(whole.code == 2 && whole.err.contains("left out 1 file"), "\(whole.err)")
+        let (folders, archive) = (try Self.content(place, "folders"), try Self.content(place, "whole"))
+        #expect(folders.keys.sorted() == archive.keys.sorted())
+        // The sheet has the picture's name, which is the same.
+        for (name, data) in folders where name != "results.json" { #expect(archive[name] == data, "\(name)") }
+        #expect(try Self.images(place, "whole").contains { $0["image"] as? String == "all.tar/cat/1.png" })
+        let several = try place.run(
+            ["first.tgz", "second.tar", "--write", "map", "--output", "several"] + Self.options)
+        #expect(several.code == 2, "\(several.err)")
+        #expect(
+            try Self.content(place, "several").keys.contains { $0.hasPrefix("second/dog/old/1.gradcam.") })
+        // Cut off, what came before is kept; and the whole archive goes on from there.
+        let cut = try place.run(["cut.tar", "--output", "out", "--batch", "1"] + Self.options)
+        #expect(cut.code == 3 && cut.err.contains("cut off"), "\(cut.err)")
+        try FileManager.default.removeItem(atPath: place.path + "/cut.tar")
+        try FileManager.default.copyItem(atPath: place.path + "/all.tar", toPath: place.path + "/cut.tar")
+        let on = try place.run(["cut.tar", "--output", "out", "--resume"] + Self.options)
+        #expect(on.code == 2 && on.out.contains("before"), "\(on.out)\(on.err)")
+        let again = try Self.content(place, "out")
+        for (name, data) in archive where name != "results.json" { #expect(again[name] == data, "\(name)") }
+        #expect(again.count == archive.count)
+        #expect(try place.run(["all.tar", "one.png"] + Self.options).code == 64)
+        #expect(try place.run(["missing.tar"] + Self.options).code == 3)
+    }
+
     @Test func classesOfTheirOwn() throws {
         let (place, names) = try Self.place(4)
         // The last lies in the folder cat.
