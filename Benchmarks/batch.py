@@ -82,11 +82,13 @@ def peer(model: Path, folder: Path, layer: str, out: Path) -> None:
     head = Head(onnx.load(model).graph, layer)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
-    session = ort.InferenceSession(with_outputs(model, [head.logits, layer], ("N", 3, 224, 224)), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(with_outputs(model, [head.logits, layer], (32, 3, 224, 224)), options, providers=["CPUExecutionProvider"])
     name, weights, maps = session.get_inputs()[0].name, head.matrices[0], []
     for batch in torch.utils.data.DataLoader(Photographs(), batch_size=32, num_workers=2):
-        logits, activations = session.run(None, {name: batch.numpy()})
-        maps.append(np.maximum(np.einsum("nc,nchw->nhw", weights[logits.argmax(1)], activations), 0))
+        full = np.zeros((32, 3, 224, 224), np.float32)
+        full[: len(batch)] = batch.numpy()
+        logits, activations = session.run(None, {name: full})
+        maps.append(np.maximum(np.einsum("nc,nchw->nhw", weights[logits.argmax(1)], activations), 0)[: len(batch)])
     np.save(out, np.concatenate(maps))
 
 
@@ -149,15 +151,16 @@ def main() -> None:
                        *(["--output", out] if writes else [])]
             return lambda: run(command, out, environment)[0]
 
+        # Two devices of one thread each; the device `pthread` would have all threads.
+        pocl = {"POCL_DEVICES": "basic basic"}
         rows = [
             Row("`--pack` against `classify`", 0.9, app("explain", "--pack"), app("classify")),
             Row("overlays and heat maps, without sheet, against `classify`", 0.7, app("explain", "--write", "map,heatmap,overlay"), app("classify")),
             Row("all that a plain run writes, against `classify`", 0, app("explain"), app("classify")),
             Row("`--pack` against PyTorch's loader, ONNX Runtime and NumPy", 1.5, app("explain", "--pack", "--batch", "32"),
                 lambda: run([sys.executable, __file__, "--model", arguments.model, "--layer", arguments.layer, "--peer", photos, place / "maps.npy"])[0]),
-            Row("two workers (PoCL twice, one thread each) against one", 1.8,
-                app("explain", "--pack", "--threads", "1", device="opencl:0,opencl:0", environment={"POCL_MAX_PTHREAD_COUNT": "1"}),
-                app("explain", "--pack", "--threads", "1", device="opencl:0", environment={"POCL_MAX_PTHREAD_COUNT": "1"})),
+            Row("two workers (PoCL twice, one thread each) against one", 1.8, app("explain", "--pack", device="opencl:0,opencl:1", environment=pocl),
+                app("explain", "--pack", device="opencl:0", environment=pocl)),
             Row("two workers (the CPU twice, one thread each) against one", 1.8, app("explain", "--pack", "--threads", "1", device="cpu,cpu"),
                 app("explain", "--pack", "--threads", "1")),
         ]
@@ -165,6 +168,9 @@ def main() -> None:
             rows.append(Row("a plain run against that of the older program", 3, app("explain"), app("explain", program=arguments.before)))
         if arguments.only:
             rows = [row for row in rows if any(word in row.what for word in arguments.only)]
+        for row in rows:
+            if "PoCL" in row.what:
+                row.first()  # compiles
         for number in range(arguments.rounds):
             for row in rows:
                 row.round()
