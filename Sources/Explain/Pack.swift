@@ -30,7 +30,7 @@ package struct PackFormat: Sendable, Equatable {
 
     /// As many pictures as make an array of some megabytes.
     package static func block(of shape: [Int]) -> Int {
-        min(8192, max(16, (64 << 20) / (4 * max(1, shape.reduce(1, *)))))
+        min(2048, max(16, (64 << 20) / (4 * max(1, shape.reduce(1, *)))))
     }
 
     var rowBytes: Int { shape.reduce(1, *) * element.bytes }

@@ -48,8 +48,8 @@ extension Picture {
 
 /// Names of pictures' files, without what distinguishes methods.
 package struct Stems {
-    /// Hashes of those that are taken.
-    private var taken: Set<UInt64> = []
+    /// Hashes of those that are taken. Of a million names a hundred or so have the same one, and then a number that they would not have needed.
+    private var taken: Set<UInt32> = []
 
     package init() {}
 
@@ -64,7 +64,7 @@ package struct Stems {
 
     private mutating func free(_ stem: String) -> String {
         var (name, number) = (stem, 1)
-        while !taken.insert(Journal.hash(name)).inserted {
+        while !taken.insert(UInt32(truncatingIfNeeded: Journal.hash(name) >> 17)).inserted {
             number += 1
             name = "\(stem)-\(number)"
         }

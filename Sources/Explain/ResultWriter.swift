@@ -76,16 +76,15 @@ public final class ResultWriter: Sendable {
         var blocks: [Int: Int] = [:]
         /// Blocks that are there, and how many pictures and rows each has.
         var written: [Int: (pictures: Int, rows: Int)] = [:]
-        /// Where the journal's lines are on the pictures, by their places among all; -1 of those that are not done.
-        var lines: [Int] = []
+        /// Where the journal's lines are on the pictures.
+        var lines = JournalLines()
         /// What was said before there was a journal: of pictures that failed before any was explained.
         var early: [Int: Journal.Entry] = [:]
         var spoiled: [Int: ExplainError] = [:]
         var failure: ExplainError?
 
         mutating func note(_ index: Int, _ line: Int) {
-            if index >= lines.count { lines += Array(repeating: -1, count: index + 1 - lines.count) }
-            lines[index] = line
+            lines.set(index, line)
         }
     }
     private let state: Mutex<State>
@@ -487,10 +486,10 @@ public final class ResultWriter: Sendable {
             let size = state.pack!.block
             return (
                 state.directory, state.pack!, state.shard, state.rows!, state.journal!,
-                Array(state.lines[block * size..<min((block + 1) * size, state.lines.count)])
+                state.lines[block * size..<(block + 1) * size]
             )
         }
-        let entries = try lines.filter { $0 >= 0 }.map(journal.entry)
+        let entries = try lines.map(journal.entry)
         let sum = PackFormat.sum(entries)
         let place = shard?.place(of: block * pack.block) ?? block * pack.block
         let name = place / pack.block
@@ -503,7 +502,13 @@ public final class ResultWriter: Sendable {
             try pack.write(block: name, entries, rows, to: directory, overwrite: existing != .refuse)
             try journal.made(block: name, sum)
         }
-        state.withLock { $0.written[name] = (entries.count, entries.count { $0.row != nil }) }
+        state.withLock { state in
+            state.written[name] = (entries.count, entries.count { $0.row != nil })
+            // Nobody asks for them again, and of a million pictures they are many.
+            if format.parts.isEmpty, existing != .resume {
+                state.lines.forget(block * pack.block..<(block + 1) * pack.block)
+            }
+        }
     }
 
     /// Makes the directory and begins the journal.
@@ -572,7 +577,7 @@ public final class ResultWriter: Sendable {
     /// Whether all files of picture `index` are in their place.
     public func isWritten(_ index: Int) -> Bool {
         state.withLock {
-            $0.lines.indices.contains(index) && $0.lines[index] >= 0 && $0.spoiled[index] == nil
+            $0.lines.knows(index) && $0.spoiled[index] == nil
         }
     }
 
@@ -599,7 +604,8 @@ public final class ResultWriter: Sendable {
             for block in state.withLock({ Array($0.blocks.keys) }) where incomplete == nil {
                 try writeBlock(block)
             }
-            if existing == .resume { try removeForgotten(journal, lines, directory) }
+            // What a run that was ended has not come to is not forgotten.
+            if existing == .resume, incomplete == nil { try removeForgotten(journal, lines.all, directory) }
             let (pack, shard, blocks) = state.withLock { ($0.pack, $0.shard, $0.written) }
             let head = try ResultDocument.head(
                 session, format, pack, shard: shard, isWhole: true, incomplete: incomplete,
@@ -615,7 +621,7 @@ public final class ResultWriter: Sendable {
             ) { append in
                 try ResultDocument.write(
                     head,
-                    (format.parts.isEmpty ? [] : lines).lazy.filter { $0 >= 0 }.map { line in
+                    (format.parts.isEmpty ? [] : lines.all).lazy.map { line in
                         Result { try journal.entry(at: line).record }
                     }, append)
             }
@@ -660,7 +666,7 @@ public final class ResultWriter: Sendable {
             files.formUnion(try journal.entry(at: line).files)
         }
         if !files.isEmpty {
-            for line in lines where line >= 0 { files.subtract(try journal.entry(at: line).files) }
+            for line in lines { files.subtract(try journal.entry(at: line).files) }
         }
         for file in files where ResultDocument.isOurs(file) {
             FileName.remove(Paths.join(directory, file))
@@ -683,4 +689,57 @@ public final class ResultWriter: Sendable {
 
     /// Waits until no file is being written any more. `finish` does so too; call this before giving up.
     public func wait() { group.wait() }
+}
+
+/// Where a journal's lines are on pictures, by the places of these among all; in chunks, so that what is not needed any more can be given back.
+private struct JournalLines {
+    private static let size = 1024
+    /// -1 for those that are not done.
+    private var chunks: [[Int]?] = []
+    /// Places before this one that were forgotten, because all of their block was done.
+    private var forgotten: [Range<Int>] = []
+
+    mutating func set(_ index: Int, _ line: Int) {
+        let chunk = index / Self.size
+        if chunk >= chunks.count { chunks += Array(repeating: nil, count: chunk + 1 - chunks.count) }
+        if chunks[chunk] == nil { chunks[chunk] = Array(repeating: -1, count: Self.size) }
+        chunks[chunk]![index % Self.size] = line
+    }
+
+    private func line(_ index: Int) -> Int? {
+        guard index / Self.size < chunks.count, let line = chunks[index / Self.size]?[index % Self.size],
+            line >= 0
+        else { return nil }
+        return line
+    }
+
+    /// Whether a picture is done.
+    func knows(_ index: Int) -> Bool {
+        line(index) != nil || forgotten.contains { $0.contains(index) }
+    }
+
+    /// Those of the pictures at these places that are done.
+    subscript(range: Range<Int>) -> [Int] { range.compactMap(line) }
+
+    /// Of all, in their order.
+    var all: [Int] { chunks.flatMap { ($0 ?? []).filter { $0 >= 0 } } }
+
+    mutating func forget(_ range: Range<Int>) {
+        if let last = forgotten.last, last.upperBound == range.lowerBound {
+            forgotten[forgotten.count - 1] = last.lowerBound..<range.upperBound
+        } else {
+            forgotten.append(range)
+        }
+        for index in range where index / Self.size < chunks.count {
+            chunks[index / Self.size]?[index % Self.size] = -1
+        }
+        for chunk in range.lowerBound / Self.size...(range.upperBound - 1) / Self.size
+        where chunk < chunks.count && chunks[chunk]?.allSatisfy({ $0 < 0 }) ?? false
+            && forgotten.contains(where: {
+                $0.contains(chunk * Self.size) && $0.contains((chunk + 1) * Self.size - 1)
+            })
+        {
+            chunks[chunk] = nil
+        }
+    }
 }

@@ -74,7 +74,7 @@ struct ExplainCommand: FileWriter {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "Pictures that share an array of packed maps; if left out, as many as make 64 MiB, and at most 8192.",
+            "Pictures that share an array of packed maps; if left out, as many as make 64 MiB, and at most 2048.",
             valueName: "n"))
     var packSize: Int?
 

@@ -311,6 +311,26 @@ import Testing
         #expect(try place.run(arguments + ["--resume", "--force"]).code == 64)
     }
 
+    /// A run that goes on and is ended again before it comes to what was done leaves that as it is.
+    @Test(arguments: [[], ["--pack", "--pack-size", "4"]]) func endedBeforeWhatWasDone(_ how: [String]) throws
+    {
+        let (place, names) = try Self.place(12)
+        try place.write("broken.png", [1])
+        func run(_ names: [String], _ more: String...) throws -> Outcome {
+            try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+            return try place.run(["--list", "list.txt", "--output", "out"] + how + more + Self.options)
+        }
+        #expect(try run(names).code == 0)
+        let whole = try Self.content(place, "out")
+        let ended = try run(["broken.png"] + names, "--resume", "--max-failures", "0")
+        #expect(ended.code == 2 && ended.err.contains("--max-failures"), "\(ended.err)")
+        let left = try Self.content(place, "out")
+        for (name, data) in whole where name != "results.json" { #expect(left[name] == data, "\(name)") }
+        let on = try run(names, "--resume")
+        #expect(on.code == 0 && on.out.contains("12 of them before"), "\(on.out)\(on.err)")
+        #expect(try Self.content(place, "out") == whole)
+    }
+
     // MARK: Packed maps
 
     /// Arrays of all maps with an index beside each, which say what single files say.
