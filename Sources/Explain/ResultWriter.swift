@@ -39,6 +39,18 @@ public final class ResultWriter: Sendable {
         case photo
     }
 
+    /// Where the time of writing went.
+    package struct Times: Sendable {
+        /// Seconds of all threads together that write.
+        package var writing = 0.0
+        /// Seconds for which nobody could go on because too much waited to be written.
+        package var blocked = 0.0
+        /// Pictures that wait to be written, or are.
+        package var waiting = 0
+    }
+
+    package var times: Times { state.withLock { $0.times } }
+
     /// What is done where there are results already.
     package enum Existing: Sendable {
         /// They are an error.
@@ -81,6 +93,7 @@ public final class ResultWriter: Sendable {
         /// What was said before there was a journal: of pictures that failed before any was explained.
         var early: [Int: Journal.Entry] = [:]
         var spoiled: [Int: ExplainError] = [:]
+        var times = Times()
         var failure: ExplainError?
 
         mutating func note(_ index: Int, _ line: Int) {
@@ -428,11 +441,21 @@ public final class ResultWriter: Sendable {
         }
         if let line { try note(index, line) }
         guard case .success(let image) = result, let journal else { return }
+        let start = Benchmark.now()
         waiting.wait()
         // The picture was decoded in as much memory: alone, it can be written.
         let room = image.memory.room(format.memory(image), isPromised: true)
+        state.withLock { state in
+            state.times.blocked += Benchmark.now() - start
+            state.times.waiting += 1
+        }
         queue.async(group: group) {
+            let start = Benchmark.now()
             defer {
+                self.state.withLock { state in
+                    state.times.writing += Benchmark.now() - start
+                    state.times.waiting -= 1
+                }
                 withExtendedLifetime(room) {}
                 self.waiting.signal()
             }

@@ -7,6 +7,7 @@ import CLRuntime
 import Foundation
 import Inference
 import Kernels
+import Synchronization
 import Text
 
 extension DeviceChoice {
@@ -30,8 +31,13 @@ package final class SessionPool {
         // Made on one thread, and from then on used by the worker's alone.
         nonisolated(unsafe) var session: ExplanationSession
         let options: Options
+        private let count = Mutex(0)
+        var pictures: Int { count.withLock { $0 } }
+        func add(_ pictures: Int) { count.withLock { $0 += pictures } }
+        /// Of the device.
+        let name: String
         init(_ session: ExplanationSession, _ options: Options) {
-            (self.session, self.options) = (session, options)
+            (self.session, self.options, name) = (session, options, session.device)
         }
     }
 
@@ -59,6 +65,9 @@ package final class SessionPool {
         first.device = names.map { $0.count > 1 ? "\($0.count) × \($0.name)" : $0.name }.joined(
             separator: "; ")
     }
+
+    /// Pictures that each device has computed.
+    package var computed: [(device: String, pictures: Int)] { workers.map { ($0.name, $0.pictures) } }
 
     /// The most pictures that are taken at a time.
     package var batch: Int { workers.map(\.session.batch).min()! }
@@ -96,7 +105,10 @@ package final class SessionPool {
         _ receive: ([Result<ImageExplanation, ExplainError>]) throws -> Void
     ) throws {
         guard workers.count > 1 || fault != nil else {
-            return try first.explain(progress: progress, next: next, receive)
+            return try first.explain(progress: progress, next: next) { results in
+                workers[0].add(results.count)
+                try receive(results)
+            }
         }
         let shared = Shared()
         (shared.running, shared.able) = (workers.count, workers.count)
@@ -194,6 +206,7 @@ package final class SessionPool {
                     return requests
                 }
                 try worker.session.explain(next: next) { results in
+                    worker.add(results.count)
                     open[0].results += results
                     guard open[0].results.count == open[0].task.requests.count else { return }
                     let done = open.removeFirst()

@@ -35,6 +35,7 @@ struct ExplainCommand: FileWriter {
     @OptionGroup var inputs: InputOptions
     @OptionGroup var method: MethodOptions
     @OptionGroup var device: DeviceOptions
+    @OptionGroup var log: LogOptions
 
     @Option(
         parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
@@ -141,7 +142,7 @@ struct ExplainCommand: FileWriter {
 
     func run() throws {
         let start = Benchmark.now()
-        NoteHandler.isQuiet = quiet
+        (NoteHandler.isQuiet, Terminal.isJSON) = (quiet, log.json)
         let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         try method.apply(to: &options, takesFolders: true)
@@ -174,7 +175,7 @@ struct ExplainCommand: FileWriter {
 
         // Until here there is nothing to keep, and a signal ends the program as it always does.
         Interruption.watch()
-        let run = Run(queue, pool, isQuiet: json, limit: maxFailures)
+        let run = Run(queue, pool, isQuiet: json, limit: maxFailures, metrics: log.metrics)
         do {
             try run.explain(writer) { image, item in tell(image, item, writer) }
             // The last files are still being written.
@@ -187,6 +188,7 @@ struct ExplainCommand: FileWriter {
             run.progress.hide()
             let sentence = reason.sentence(run.seen, of: queue.count)
             let incomplete = run.seen == queue.count ? nil : sentence
+            try run.writeMetrics()
             try writer.finish(session, incomplete: incomplete)
             if json { try writer.text(session, incomplete: incomplete, printBytes) }
             _ = Terminal.flush()
@@ -199,6 +201,7 @@ struct ExplainCommand: FileWriter {
             throw error
         }
         run.progress.hide()
+        try run.writeMetrics()
         try writer.finish(session)
         if json {
             try writer.text(session, printBytes)
@@ -211,6 +214,7 @@ struct ExplainCommand: FileWriter {
                     + "; see \(Paths.join(writer.directory, "results.json"))"
             )
         }
+        if !json, !quiet, let summary = run.summary { print(summary) }
         try run.end()
     }
 
@@ -250,6 +254,7 @@ struct ClassifyCommand: ParsableCommand {
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var device: DeviceOptions
+    @OptionGroup var log: LogOptions
 
     @Option(
         parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
@@ -269,7 +274,7 @@ struct ClassifyCommand: ParsableCommand {
     }
 
     func run() throws {
-        NoteHandler.isQuiet = quiet
+        (NoteHandler.isQuiet, Terminal.isJSON) = (quiet, log.json)
         let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         options.methods = []
@@ -288,7 +293,7 @@ struct ClassifyCommand: ParsableCommand {
         func document(incomplete: String? = nil) throws -> String {
             try ResultDocument.text(session, images: records, incomplete: incomplete)
         }
-        let run = Run(queue, pool, isQuiet: json, limit: nil)
+        let run = Run(queue, pool, isQuiet: json, limit: nil, metrics: log.metrics)
         do {
             defer { run.progress.hide() }
             try run.classify { item, result in
@@ -302,6 +307,7 @@ struct ClassifyCommand: ParsableCommand {
             if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
             throw reason
         }
+        try run.writeMetrics()
         if json { printLines(try document()) }
         try run.end()
     }

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Explain
+import Files
 import Foundation
 import Text
 
@@ -61,6 +62,12 @@ final class Run {
     let progress: ProgressBar
     private let isQuiet: Bool
     private let limit: FailureLimit?
+    private let metrics: String?
+    private let start = Benchmark.now()
+    private var lastMetrics = Benchmark.now(), lastLog = Benchmark.now()
+    /// Seconds for reading and preparing pictures, of all threads together, and of devices for computing them.
+    private var preparing = 0.0, computing = 0.0
+    private var writer: ResultWriter?
     /// Pictures that are done, whatever came of them; those of an earlier run among them; those that failed.
     private(set) var seen = 0, kept = 0, failed = 0
     private var firstFailure: ExplainError?
@@ -69,8 +76,9 @@ final class Run {
     /// What is said of pictures, in their order; of files only once they are there.
     private var waiting: [(item: RunItem, result: Result<ImageExplanation, ExplainError>)] = []
 
-    init(_ queue: PictureQueue, _ pool: SessionPool, isQuiet: Bool, limit: FailureLimit?) {
+    init(_ queue: PictureQueue, _ pool: SessionPool, isQuiet: Bool, limit: FailureLimit?, metrics: String?) {
         (self.queue, self.pool, self.isQuiet, self.limit) = (queue, pool, isQuiet, limit)
+        self.metrics = metrics
         progress = ProgressBar(total: queue.count)
         progress.show(0)
     }
@@ -85,6 +93,7 @@ final class Run {
 
     /// Explains what has not been explained before.
     func explain(_ writer: ResultWriter, _ tell: (ImageExplanation, RunItem) -> Void) throws {
+        self.writer = writer
         try go(
             keep: { item in try writer.keep(item.index, stem: item.stem, item.request) },
             take: { item, result in
@@ -112,6 +121,10 @@ final class Run {
         func done(_ item: RunItem, _ result: Result<ImageExplanation, ExplainError>) throws {
             try take(item, result)
             seen += 1
+            if case .success(let image) = result {
+                preparing += image.seconds.prepare
+                computing += image.seconds.compute
+            }
             if case .failure(let error) = result { try fail(error) }
             progress.show(seen)
         }
@@ -134,10 +147,12 @@ final class Run {
         }
         func tell(_ part: Double) throws {
             progress.show(Double(seen) + part)
+            try watch()
             try Interruption.check()
         }
         try pool.explain(progress: tell, next: next) { results in
             for (item, result) in zip(taken.removeFirst(), results) { try done(item, result) }
+            try watch()
             // What has been computed is kept: it ends after a batch.
             try Interruption.check()
         }
@@ -168,6 +183,91 @@ final class Run {
             }
         }
         waiting.removeFirst(ready.count)
+    }
+
+    // MARK: To be watched
+
+    /// Says now and then how far it is.
+    private func watch() throws {
+        let now = Benchmark.now()
+        if metrics != nil, now - lastMetrics > 5 {
+            lastMetrics = now
+            try writeMetrics()
+        }
+        if Terminal.isJSON, now - lastLog > 10 {
+            lastLog = now
+            Terminal.complain("progress", level: "info", numbers)
+        }
+    }
+
+    private var rate: Double { Double(seen - kept) / max(1e-3, Benchmark.now() - start) }
+
+    private var numbers: [(String, JSON)] {
+        [
+            ("done", .int(seen)), ("failed", .int(failed)), ("before", .int(kept)),
+            ("all", JSON(queue.count)),
+            ("perSecond", .double((rate * 100).rounded() / 100)),
+        ]
+    }
+
+    /// Writes the file of `--metrics`, if there is to be one.
+    func writeMetrics() throws {
+        guard let metrics else { return }
+        var text = ""
+        func add(_ name: String, _ kind: String, _ help: String, _ values: [(label: String, value: Double)]) {
+            text += "# HELP whitebox_\(name) \(help)\n# TYPE whitebox_\(name) \(kind)\n"
+            for (label, value) in values { text += "whitebox_\(name)\(label) \(value)\n" }
+        }
+        func label(_ name: String, _ value: String) -> String { "{\(name)=\(JSON.string(value).line)}" }
+        let times = writer?.times ?? ResultWriter.Times()
+        add(
+            "pictures_done_total", "counter", "Pictures that are done, whatever came of them.",
+            [("", Double(seen))])
+        add(
+            "pictures_failed_total", "counter", "Pictures that could not be explained.",
+            [("", Double(failed))])
+        add(
+            "pictures_before_total", "counter", "Pictures that an earlier run had done.", [("", Double(kept))]
+        )
+        if let count = queue.count { add("pictures", "gauge", "Pictures of the run.", [("", Double(count))]) }
+        add("pictures_per_second", "gauge", "Pictures in a second, since the start.", [("", rate)])
+        var devices: [(label: String, value: Double)] = []
+        for (number, device) in pool.computed.enumerated() {
+            devices.append(
+                ("{number=\"\(number)\",device=\(JSON.string(device.device).line)}", Double(device.pictures)))
+        }
+        add("device_pictures_total", "counter", "Pictures that a device has computed.", devices)
+        add(
+            "stage_seconds_total", "counter", "Seconds of all threads of a stage.",
+            [
+                (label("stage", "prepare"), preparing), (label("stage", "compute"), computing),
+                (label("stage", "write"), times.writing), (label("stage", "blocked"), times.blocked),
+            ])
+        add("waiting_pictures", "gauge", "Pictures that wait to be written.", [("", Double(times.waiting))])
+        add(
+            "start_time_seconds", "gauge", "When the run began.",
+            [("", Date().timeIntervalSince1970 - (Benchmark.now() - start))])
+        do {
+            try AtomicFile.write(Array(text.utf8), to: metrics, overwrite: true)
+        } catch {
+            throw ExplainError(error, .output)
+        }
+    }
+
+    /// Where the time went, for a run that took some.
+    var summary: String? {
+        let seconds = Benchmark.now() - start
+        guard seen - kept - failed > 1, seconds > 2 else { return nil }
+        let times = writer?.times ?? ResultWriter.Times()
+        let busy = computing / seconds / Double(pool.computed.count)
+        let reason =
+            times.blocked > 0.2 * seconds
+            ? "writing, on which the rest waited for \(Report.time(times.blocked)), bounds it"
+            : busy > 0.8 ? "the device bounds it" : "reading and preparing pictures bounds it"
+        return
+            "\(Report.number(rate, digits: rate < 10 ? 2 : 0)) images a second: reading and preparing took \(Report.time(preparing)) of the threads, computing \(Report.time(computing)) of the device"
+            + (times.writing > 0 ? ", writing \(Report.time(times.writing)) of the threads" : "")
+            + "; \(reason)."
     }
 
     /// Some failed, or all.

@@ -458,13 +458,27 @@ struct NoteHandler: LogHandler {
 
     func log(event: LogEvent) {
         guard !NoteHandler.isQuiet || event.level > .notice else { return }
-        Terminal.complain("\(event.level): \(event.message)")
+        Terminal.complain("\(event.message)", level: "\(event.level)")
     }
 
     /// With --quiet, notes are not printed; warnings are. Set once, before anything is said.
     nonisolated(unsafe) static var isQuiet = false
 
     static let logger = Logger(label: "app") { _ in NoteHandler() }
+}
+
+/// What is said of a run while it goes on.
+struct LogOptions: ParsableArguments {
+    @Flag(
+        name: .customLong("log-json"),
+        help: "Write notes, errors and, every ten seconds, how far it is to stderr as JSON, a line each.")
+    var json = false
+
+    @Option(
+        help: ArgumentHelp(
+            "A file in Prometheus' text format that says how far the run is, for a node exporter; written anew every five seconds.",
+            valueName: "file"), completion: .file())
+    var metrics: String?
 }
 
 /// A bar on stderr, if that is a terminal and there is something to wait for.
@@ -476,7 +490,7 @@ struct ProgressBar {
 
     init(total: Int?) {
         self.total = total
-        isTerminal = isatty(STDERR_FILENO) == 1
+        isTerminal = isatty(STDERR_FILENO) == 1 && !Terminal.isJSON
     }
 
     /// Of one thing there is nothing to show, unless it takes long.

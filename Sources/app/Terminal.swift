@@ -11,8 +11,26 @@ enum Terminal {
     /// With --verbose, messages leave no names out. Set once, before anything is said.
     nonisolated(unsafe) static var isVerbose = false
 
+    /// With --log-json, whatever is said on stderr is JSON, a line each. Set once, before anything is said.
+    nonisolated(unsafe) static var isJSON = false
+
     /// Writes one line to stderr.
-    static func complain(_ line: String) { write(printable(line) + "\n") }
+    /// - Parameters:
+    ///   - level: of its importance; before the line itself if it is not an error.
+    ///   - more: what programs want to know of it.
+    static func complain(_ line: String, level: String = "error", _ more: [(String, JSON)] = []) {
+        guard isJSON else {
+            write(printable(level == "error" ? line : "\(level): \(line)") + "\n")
+            return
+        }
+        let time = Date().formatted(.iso8601.time(includingFractionalSeconds: true))
+        let message = line.hasPrefix("app: ") ? String(line.dropFirst(5)) : line
+        write(
+            JSON.object(
+                [("time", .string(time)), ("level", .string(level)), ("message", .string(message))] + more
+            )
+            .line + "\n")
+    }
 
     /// Writes to stderr what the program itself means a terminal to obey. Nothing that a file said may be in it.
     static func control(_ text: String) { write(text) }

@@ -40,7 +40,9 @@ import Testing
             "--memory-limit", "--work-limit",
         ],
         device = ["--device", "--threads", "--kernels"]
-    static let pictures = ["--video", "--recursive", "--list", "--targets", "--shard"]
+    static let pictures = [
+        "--video", "--recursive", "--list", "--targets", "--shard", "--log-json", "--metrics",
+    ]
     static let method = [
         "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--augment",
         "--seed",

@@ -227,6 +227,39 @@ import Testing
         #expect(try place.run(["one.png", "--max-failures", "many"] + Self.options).code == 64)
     }
 
+    @Test func runsAreWatched() throws {
+        let place = try Place()
+        try place.write("bad.png", [1])
+        let outcome = try place.run(
+            ["one.png", "bad.png", "two.png", "--metrics", "run.prom", "--log-json", "--output", "out"]
+                + Self.options)
+        #expect(outcome.code == 2)
+        let lines = outcome.err.split(separator: "\n").map {
+            try? JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
+        }
+        #expect(
+            !lines.isEmpty
+                && lines.allSatisfy {
+                    ($0?["message"] as? String) != nil && ($0?["time"] as? String)?.isEmpty == false
+                })
+        #expect(
+            lines.contains {
+                $0?["level"] as? String == "error" && ($0?["message"] as? String)?.contains("bad.png") == true
+            })
+        let metrics = try String(contentsOfFile: place.path + "/run.prom", encoding: .utf8)
+        for line in [
+            "whitebox_pictures_done_total 3.0", "whitebox_pictures_failed_total 1.0", "whitebox_pictures 3.0",
+            "whitebox_pictures_before_total 0.0",
+            "# TYPE whitebox_stage_seconds_total counter", "whitebox_waiting_pictures 0.0",
+        ] { #expect(metrics.split(separator: "\n").contains(Substring(line)), "\(line)") }
+        #expect(
+            metrics.contains("whitebox_device_pictures_total{number=\"0\",device=\"cpu (")
+                && metrics.contains("} 3.0"))
+        #expect(
+            try place.run(["one.png", "--metrics", "nowhere/run.prom", "--output", "out2"] + Self.options)
+                .code == 10)
+    }
+
     // MARK: Going on
 
     /// Runs that are killed at any moment and gone on with, until one comes to its end, leave what one leaves that nobody disturbs.
