@@ -47,6 +47,7 @@ public final class ResultWriter: Sendable {
         package var blocked = 0.0
         /// Pictures that wait to be written, or are.
         package var waiting = 0
+        package init() {}
     }
 
     package var times: Times { state.withLock { $0.times } }

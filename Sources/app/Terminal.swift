@@ -23,7 +23,7 @@ enum Terminal {
             write(printable(level == "error" ? line : "\(level): \(line)") + "\n")
             return
         }
-        let time = Date().formatted(.iso8601.time(includingFractionalSeconds: true))
+        let time = Date().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         let message = line.hasPrefix("app: ") ? String(line.dropFirst(5)) : line
         write(
             JSON.object(
