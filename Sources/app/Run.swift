@@ -259,11 +259,14 @@ final class Run {
         let seconds = Benchmark.now() - start
         guard seen - kept - failed > 1, seconds > 2 else { return nil }
         let times = writer?.times ?? ResultWriter.Times()
-        let busy = computing / seconds / Double(pool.computed.count)
-        let reason =
-            times.blocked > 0.2 * seconds
-            ? "writing, on which the rest waited for \(Report.time(times.blocked)), bounds it"
-            : busy > 0.8 ? "the device bounds it" : "reading and preparing pictures bounds it"
+        // How busy each is that the run may have waited for; a CPU that computes also reads and writes.
+        let cores = Double(ProcessInfo.processInfo.activeProcessorCount)
+        let loads = [
+            (computing / Double(pool.computed.count), "the device bounds it"),
+            (preparing / cores, "reading and preparing pictures bounds it"),
+            (max(times.writing / cores, times.blocked), "writing bounds it"),
+        ]
+        let reason = loads.max { $0.0 < $1.0 }!.1
         return
             "\(Report.number(rate, digits: rate < 10 ? 2 : 0)) images a second: reading and preparing took \(Report.time(preparing)) of the threads, computing \(Report.time(computing)) of the device"
             + (times.writing > 0 ? ", writing \(Report.time(times.writing)) of the threads" : "")

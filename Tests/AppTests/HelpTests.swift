@@ -57,7 +57,7 @@ import Testing
             ] + pictures
         ),
         ("classify", model + device + pictures + ["--input", "--batch", "--quiet", "--json", "<image>"]),
-        ("merge", ["--output", "<folder>"]),
+        ("merge", ["--output", "--shard", "<folder>"]),
         ("check", model + device + ["--input", "--json", "<model|image>"]),
         ("layers", model + ["--input", "--tree", "--json"]), ("devices", ["--json"]), ("methods", ["--json"]),
         ("operators", ["--json"]),
