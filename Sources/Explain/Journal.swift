@@ -33,11 +33,13 @@ final class Journal: Sendable {
         /// What the index of packed maps says of it, without its row; empty where there is none.
         let index: String
 
-        func with(row: Int, sum: UInt32) -> Entry {
+        /// - Parameter packed: what the index of packed maps says; nil for what is here.
+        func with(row: Int, sum: UInt32, index packed: String? = nil) -> Entry {
             Entry(
                 stem: stem, source: source, classText: classText, trueClass: trueClass, bytes: bytes,
                 files: files,
-                isFailure: isFailure, row: row, rowSum: sum, image: image, record: record, index: index)
+                isFailure: isFailure, row: row, rowSum: sum, image: image, record: record,
+                index: packed ?? index)
         }
     }
 
@@ -79,8 +81,10 @@ final class Journal: Sendable {
         var begun: [UInt64: String] = [:]
         var head: String?
         var blocks: Set<String> = []
+        var isForeign = false
         let whole = try Journal.lines(file, path) { line, offset in
             if head == nil {
+                isForeign = true
                 guard let first = try? JSON(reading: Array(line)), first[key: "journal"]?.asInt == 1 else {
                     return false
                 }
@@ -102,6 +106,11 @@ final class Journal: Sendable {
             return true
         }
         guard let head else {
+            // Nothing was said before the run was ended.
+            if !isForeign {
+                if !isRead { FileName.remove(path) }
+                return nil
+            }
             throw ExplainError(
                 .output,
                 "The journal '\(path)' is not one of this program's, or was torn in its first line; remove it, or choose another --output."
@@ -202,6 +211,11 @@ final class Journal: Sendable {
 
     /// Where the line is on a picture that was done before; nil if it was not.
     func offset(of stem: String) -> Int? { known[Journal.hash(stem)] }
+
+    /// Whether files of that name are this run's, from before.
+    func hasBegun(_ stem: String) -> Bool {
+        known[Journal.hash(stem)] != nil || state.withLock { $0.unfinished.contains(stem) }
+    }
 
     /// All pictures that were done before.
     var done: [Int] { known.values.sorted() }

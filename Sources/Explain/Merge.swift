@@ -16,6 +16,8 @@ package struct ResultMerge {
         let shard: Shard
         let device: String
         let incomplete: String?
+        /// A number of all pictures that it was given; nil if it has not come to their end.
+        let list: String?
         let blocks: [JSON]
     }
 
@@ -49,6 +51,13 @@ package struct ResultMerge {
                 ResultMerge.comparable(first), ResultMerge.comparable(part),
                 Paths.join(part.folder, ResultDocument.name))
         }
+        let known = parts.filter { $0.list != nil }
+        if let one = known.first, let other = known.first(where: { $0.list != one.list }) {
+            throw ExplainError(
+                .output,
+                "'\(one.folder)' and '\(other.folder)' are not of one list of pictures; all shards must be given the same, in the same order."
+            )
+        }
         self.parts = parts.sorted { $0.shard.number < $1.shard.number }
         let whole = try JSON(reading: Array(ResultMerge.text(first.head).utf8))
         pack = PackFormat(whole[key: "pack"])
@@ -73,8 +82,9 @@ package struct ResultMerge {
         guard case .object(let entries)? = try? JSON(reading: Array(text(part.head).utf8)) else { return "" }
         return JSON.object(
             entries.filter {
-                !["whitebox", "device", "deviceNote", "incomplete", "shard", "blocks", "images"].contains(
-                    $0.0)
+                !["whitebox", "device", "deviceNote", "incomplete", "shard", "list", "blocks", "images"]
+                    .contains(
+                        $0.0)
             }
         ).text
     }
@@ -113,7 +123,8 @@ package struct ResultMerge {
         if case .array(let all)? = document[key: "blocks"] { blocks = all }
         return Part(
             folder: folder, head: head, shard: shard, device: document[key: "device"]?.asString ?? "",
-            incomplete: document[key: "incomplete"]?.asString, blocks: blocks)
+            incomplete: document[key: "incomplete"]?.asString, list: document[key: "list"]?.asString,
+            blocks: blocks)
     }
 
     /// Writes the whole; files are linked where the file system can, else copied, and those that are read stay.
@@ -196,6 +207,8 @@ package struct ResultMerge {
                 lines.append(line("blocks", .array(blocks)))
             } else if old.hasPrefix("  \"shard\": ") {
                 lines.append(line("shard", .null))
+            } else if old.hasPrefix("  \"list\": ") {
+                lines.append(line("list", .null))
             } else if old.hasPrefix("  \"incomplete\": ") {
                 lines.append(line("incomplete", JSON(incomplete)))
             } else if old.hasPrefix("  \"device\": "), devices.count > 1 {

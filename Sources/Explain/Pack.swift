@@ -68,10 +68,13 @@ final class MapRows: Sendable {
     private let count: Mutex<Int>
 
     /// Opens those in a folder, or begins some.
-    init(_ directory: String, _ format: PackFormat) throws {
+    /// - Parameter isNew: whether there must be none.
+    init(_ directory: String, _ format: PackFormat, isNew: Bool = false) throws {
         path = Paths.join(directory, MapRows.name)
         self.format = format
-        descriptor = FileName.withPath(path) { open($0, O_RDWR | O_CREAT | O_CLOEXEC, 0o666) }
+        descriptor = FileName.withPath(path) {
+            open($0, O_RDWR | O_CREAT | O_CLOEXEC | (isNew ? O_EXCL : 0), 0o666)
+        }
         guard descriptor >= 0 else { throw FileError(.write, path, errno) }
         let size = lseek(descriptor, 0, SEEK_END)
         count = Mutex(max(0, Int(size)) / max(1, format.rowBytes))

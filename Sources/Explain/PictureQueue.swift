@@ -43,6 +43,8 @@ package final class PictureQueue {
     private var taken = 0
     /// Of several programs, the one whose pictures these are; nil for one alone.
     package var shard: Shard?
+    /// Of all pictures so far, those of other shards too: a number that tells whether two programs had the same.
+    package private(set) var digest: UInt64 = 0xcbf2_9ce4_8422_2325
     /// How many were passed over so far, which other shards have.
     private var passed = 0
 
@@ -204,6 +206,9 @@ package final class PictureQueue {
             defer { passed += 1 }
             // Names depend on all pictures, so that they are those of the whole run.
             let stem = named.stem ?? stems.stem(ofPath: named.path)
+            digest =
+                (digest &* 0x100_0000_01b3)
+                ^ Journal.hash("\(named.picture.name)\u{0}\(stem)\u{0}\(named.asked ?? "")")
             if let shard, !shard.has(passed) { continue }
             defer { taken += 1 }
             var request = PictureRequest(named.picture)

@@ -19,10 +19,10 @@ package enum ResultDocument {
     ///   - incomplete: why not all pictures were explained.
     static func head(
         _ session: ExplanationSession, _ format: PictureFiles, _ pack: PackFormat?, shard: Shard? = nil,
-        isWhole: Bool = false, incomplete: String? = nil, blocks: [JSON] = []
+        isWhole: Bool = false, incomplete: String? = nil, list: UInt64? = nil, blocks: [JSON] = []
     ) throws -> String {
         let document = try document(
-            session, images: [], format, pack, shard, incomplete: incomplete, blocks: blocks)
+            session, images: [], format, pack, shard, list: list, incomplete: incomplete, blocks: blocks)
         return isWhole ? document.text : stripped(document).text
     }
 
@@ -30,7 +30,7 @@ package enum ResultDocument {
         guard case .object(let entries) = document else { return document }
         return .object(
             entries.filter {
-                !["whitebox", "device", "deviceNote", "incomplete", "blocks", "images"].contains($0.0)
+                !["whitebox", "device", "deviceNote", "incomplete", "list", "blocks", "images"].contains($0.0)
             })
     }
 
@@ -65,7 +65,7 @@ package enum ResultDocument {
 
     private static func document(
         _ session: ExplanationSession, images: [JSON], _ format: PictureFiles?, _ pack: PackFormat?,
-        _ shard: Shard?, incomplete: String?, blocks: [JSON]
+        _ shard: Shard?, list: UInt64? = nil, incomplete: String?, blocks: [JSON]
     ) throws -> JSON {
         let model = session.model
         let options = session.options
@@ -131,6 +131,7 @@ package enum ResultDocument {
             ("incomplete", JSON(incomplete)),
             ("pack", pack?.json ?? .null),
             ("shard", shard.map { JSON([$0.number, $0.count]) } ?? .null),
+            ("list", JSON(list.map { String($0, radix: 16) })),
             ("blocks", .array(blocks)),
             ("images", .array(images)),
         ])
@@ -321,6 +322,8 @@ package enum ResultDocument {
             let beside = "maps-\(name.dropFirst(6).dropLast(6)).npy"
             let lines = try InputFile.contents(Paths.join(directory, name)).split(
                 separator: UInt8(ascii: "\n"))
+            // Without its array, all of a block is done again.
+            guard FileKind(Paths.join(directory, beside)) == .file else { continue }
             let maps = try InputFile(Paths.join(directory, beside))
             let count = lines.count { !$0.starts(with: "{\"row\":null".utf8) }
             let header = NPYArray.header([count] + pack.shape, pack.element.description)

@@ -81,6 +81,8 @@ public final class ResultWriter: Sendable {
         /// What the run is, as the document of results has it.
         var head = ""
         var journal: Journal?
+        /// Whether that is of an earlier run.
+        var isContinued = false
         var pack: PackFormat?
         /// Of several programs, the one that this is.
         var shard: Shard?
@@ -343,22 +345,37 @@ public final class ResultWriter: Sendable {
                 let earlier = try ResultDocument.head(in: path)
                 try ResultDocument.checkSame(earlier, head, path)
                 let journal = try Journal(beginning: state.directory, head: head)
-                if let packed {
-                    let rows = try MapRows(state.directory, packed)
-                    try ResultDocument.entries(ofBlocksIn: state.directory, packed) { entry, bytes in
-                        let (row, sum) = try rows.append(bytes)
-                        try journal.append(entry.with(row: row, sum: sum))
+                do {
+                    if let packed {
+                        // What lies in files of its own is said there, and the rest in the index.
+                        var records: [String: Journal.Entry] = [:]
+                        try ResultDocument.entries(in: path) { records[$0.stem] = $0 }
+                        let rows = try MapRows(state.directory, packed, isNew: true)
+                        state.rows = rows
+                        try ResultDocument.entries(ofBlocksIn: state.directory, packed) { entry, bytes in
+                            guard let whole = format.parts.isEmpty ? entry : records[entry.stem] else {
+                                return
+                            }
+                            let (row, sum) = try rows.append(bytes)
+                            try journal.append(whole.with(row: row, sum: sum, index: entry.index))
+                        }
+                    } else {
+                        try ResultDocument.entries(in: path) { _ = try journal.append($0) }
                     }
-                    state.rows = rows
-                } else {
-                    try ResultDocument.entries(in: path) { _ = try journal.append($0) }
+                } catch {
+                    journal.remove()
+                    state.rows?.remove()
+                    throw ExplainError(error, .output)
                 }
-                state.journal = try Journal(continuing: state.directory)
+                (state.journal, state.isContinued) = (try Journal(continuing: state.directory), true)
                 return
             }
+            state.isContinued = true
             if let packed { state.rows = try MapRows(state.directory, packed) }
             try ResultDocument.checkSame(journal.head, head, Paths.join(state.directory, Journal.name))
             AtomicFile.sweep(state.directory)
+            // What was begun is done anew, perhaps under other names.
+            removeBegun(journal, state.directory)
         }
         return shard
     }
@@ -523,7 +540,8 @@ public final class ResultWriter: Sendable {
                 FileKind(Paths.join(directory, $0)) == .file
             }
         if !isThere {
-            try pack.write(block: name, entries, rows, to: directory, overwrite: existing != .refuse)
+            let mayReplace = existing == .replace || state.withLock { $0.isContinued }
+            try pack.write(block: name, entries, rows, to: directory, overwrite: mayReplace)
             try journal.made(block: name, sum)
         }
         state.withLock { state in
@@ -550,7 +568,7 @@ public final class ResultWriter: Sendable {
         // Of two runs into one directory the second ends here.
         let journal = try Journal(beginning: state.directory, head: state.head)
         state.journal = journal
-        if let pack = state.pack { state.rows = try MapRows(state.directory, pack) }
+        if let pack = state.pack { state.rows = try MapRows(state.directory, pack, isNew: true) }
         for (index, entry) in state.early.sorted(by: { $0.key < $1.key }) {
             state.note(index, try journal.append(entry))
             if let pack = state.pack { state.blocks[index / pack.block, default: 0] += 1 }
@@ -586,10 +604,14 @@ public final class ResultWriter: Sendable {
         if stem.utf8.contains(UInt8(ascii: "/")), !format.parts.isEmpty {
             try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, stem)))
         }
+        // Of a run that goes on only its own files are replaced.
+        let mayReplace =
+            existing == .replace
+            || existing == .resume && state.withLock { $0.journal }?.hasBegun(stem) ?? false
         var all = 0
         try format.write(image, stem: stem) { bytes, name in
             all += bytes.count
-            try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: existing != .refuse)
+            try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: mayReplace)
         }
         return all
     }
@@ -611,6 +633,12 @@ public final class ResultWriter: Sendable {
     /// - Parameter incomplete: why not all pictures were explained, a sentence for `results.json`; nil if they were. Then the journal stays, and
     ///   another run may go on.
     public func finish(_ session: ExplanationSession, incomplete: String? = nil) throws {
+        try finish(session, incomplete: incomplete, list: nil)
+    }
+
+    /// The same of one of several programs.
+    /// - Parameter list: `PictureQueue.digest` of all pictures.
+    package func finish(_ session: ExplanationSession, incomplete: String? = nil, list: UInt64?) throws {
         group.wait()
         defer { unlock() }
         let (journal, lines) = try state.withLock { state in
@@ -633,6 +661,7 @@ public final class ResultWriter: Sendable {
             let (pack, shard, blocks) = state.withLock { ($0.pack, $0.shard, $0.written) }
             let head = try ResultDocument.head(
                 session, format, pack, shard: shard, isWhole: true, incomplete: incomplete,
+                list: shard == nil || incomplete != nil ? nil : list,
                 blocks: blocks.sorted { $0.key < $1.key }.map { number, count in
                     .object([
                         ("maps", .string(PackFormat.maps(number))),
@@ -702,6 +731,11 @@ public final class ResultWriter: Sendable {
         where PackFormat.isOurs(name) && !blocks.contains(name) && name != MapRows.name {
             FileName.remove(Paths.join(directory, name))
         }
+        removeBegun(journal, directory)
+    }
+
+    /// Removes files of pictures that an earlier run began.
+    private func removeBegun(_ journal: Journal, _ directory: String) {
         for stem in journal.unfinished {
             let begun = Names(stems: [Paths.name(stem)], methods: names.methods, classes: nil)
             let folder = Paths.parent(Paths.join(directory, stem))

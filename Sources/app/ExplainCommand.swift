@@ -143,6 +143,7 @@ struct ExplainCommand: FileWriter {
     func run() throws {
         let start = Benchmark.now()
         (NoteHandler.isQuiet, Terminal.isJSON) = (quiet, log.json)
+        try log.check()
         let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         try method.apply(to: &options, takesFolders: true)
@@ -189,7 +190,7 @@ struct ExplainCommand: FileWriter {
             let sentence = reason.sentence(run.seen, of: queue.count)
             let incomplete = run.seen == queue.count ? nil : sentence
             try run.writeMetrics()
-            try writer.finish(session, incomplete: incomplete)
+            try writer.finish(session, incomplete: incomplete, list: queue.digest)
             if json { try writer.text(session, incomplete: incomplete, printBytes) }
             _ = Terminal.flush()
             if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
@@ -202,7 +203,7 @@ struct ExplainCommand: FileWriter {
         }
         run.progress.hide()
         try run.writeMetrics()
-        try writer.finish(session)
+        try writer.finish(session, list: queue.digest)
         if json {
             try writer.text(session, printBytes)
         } else if run.failed < run.seen {
@@ -275,6 +276,7 @@ struct ClassifyCommand: ParsableCommand {
 
     func run() throws {
         (NoteHandler.isQuiet, Terminal.isJSON) = (quiet, log.json)
+        try log.check()
         let queue = try pictures.queue(images, videos: videos.videos)
         var options = Options()
         options.methods = []

@@ -275,6 +275,9 @@ final class Run {
 
     /// Some failed, or all.
     func end() throws {
+        guard seen > 0 || queue.shard != nil else {
+            throw ExplainError(.input, "No picture was named: the list or the archive holds none.")
+        }
         guard let firstFailure else { return }
         throw ExitCode(failed < seen ? 2 : firstFailure.kind.rawValue)
     }

@@ -479,6 +479,16 @@ struct LogOptions: ParsableArguments {
             "A file in Prometheus' text format that says how far the run is, for a node exporter; written anew every five seconds.",
             valueName: "file"), completion: .file())
     var metrics: String?
+
+    /// Refuses to replace a file that is none of this kind.
+    func check() throws {
+        guard let metrics, FileKind(metrics) != .missing else { return }
+        guard let bytes = try? InputFile.contents(metrics), bytes.starts(with: "# HELP whitebox_".utf8) else {
+            throw ExplainError(
+                .output,
+                "'\(metrics)' is there already and is no file of metrics, so it is not replaced (--metrics).")
+        }
+    }
 }
 
 /// A bar on stderr, if that is a terminal and there is something to wait for.

@@ -442,6 +442,55 @@ import Testing
         try Self.expectSame(place, "whole", "few")
     }
 
+    /// Maps in arrays and files beside them; a run that came to its end, and one that lost an array.
+    @Test func packedMapsBesideFiles() throws {
+        let (place, names) = try Self.place(6)
+        let arguments = names + ["--pack", "--pack-size", "2", "--write", "overlay"] + Self.options
+        #expect(try place.run(arguments + ["--output", "out"]).code == 0)
+        let whole = try Self.content(place, "out")
+        let again = try place.run(arguments + ["--output", "out", "--resume"])
+        #expect(again.code == 0 && again.out.contains("6 of them before"), "\(again.out)\(again.err)")
+        #expect(try Self.content(place, "out") == whole)
+        try FileManager.default.removeItem(atPath: place.path + "/out/maps-00001.npy")
+        let lost = try place.run(arguments + ["--output", "out", "--resume"])
+        #expect(lost.code == 0 && lost.out.contains("4 of them before"), "\(lost.out)\(lost.err)")
+        #expect(try Self.content(place, "out") == whole)
+    }
+
+    /// What no run wrote is not replaced by one that goes on, nor by its metrics.
+    @Test func whatIsNotOurs() throws {
+        let place = try Place()
+        let own = Array("mine".utf8)
+        for (name, more) in [
+            ("one.gradcam.0.png", []), ("maps-00000.npy", ["--pack"]), ("journal.rows", ["--pack"]),
+        ] {
+            try FileManager.default.createDirectory(
+                atPath: place.path + "/out", withIntermediateDirectories: true)
+            try place.write("out/" + name, own)
+            let outcome = try place.run(
+                ["one.png", "--class", "0", "--output", "out", "--resume"] + more + Self.options)
+            #expect(outcome.code == 10 && outcome.complaints.count == 1, "\(name): \(outcome.err)")
+            #expect(try Self.content(place, "out")[name] == Data(own), "\(name)")
+            try FileManager.default.removeItem(atPath: place.path + "/out")
+        }
+        let before = try Data(contentsOf: URL(fileURLWithPath: place.path + "/one.png"))
+        #expect(
+            try place.run(["one.png", "--metrics", "one.png", "--output", "out"] + Self.options).code == 10)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: place.path + "/one.png")) == before)
+        // A journal in which nothing was said yet is none.
+        try FileManager.default.createDirectory(
+            atPath: place.path + "/empty", withIntermediateDirectories: true)
+        for text in ["", "{\"journal\":1,\"he"] {
+            try place.write("empty/journal.jsonl", Array(text.utf8))
+            #expect(try place.run(["one.png", "--output", "empty", "--resume"] + Self.options).code == 0)
+            try FileManager.default.removeItem(atPath: place.path + "/empty/results.json")
+        }
+        #expect(
+            try place.shell(
+                "printf '' | \"$app\" classify --list - \(Self.options.joined(separator: " ")) || test $? = 3"
+            ).code == 0)
+    }
+
     // MARK: Shards
 
     @Test(
@@ -492,7 +541,7 @@ import Testing
         for (folders, reason) in [
             (["a", "b"], "another run"), (["a", "c"], "shards"), (["a", "a"], "name each once"),
             (["a", "plain"], "whole run"),
-            (["a", "missing"], "no results.json"), (["a", "d"], "pictures"),
+            (["a", "missing"], "no results.json"), (["a", "d"], "not of one list"),
         ] {
             let outcome = try place.run(["merge"] + folders + ["--output", "out"])
             #expect(
