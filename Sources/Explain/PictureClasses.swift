@@ -105,10 +105,16 @@ package struct ClassTable: Sendable {
                 }
                 cells = found
                 // A first line may say what the columns are.
-                if lines.number == 1, cells.count > 1,
-                    ["class", "target", "label"].contains(cells[1].lowercased())
-                {
-                    continue
+                if lines.number == 1 {
+                    let names = cells.map(ClassTable.column)
+                    if names.contains(1) {
+                        guard names == (0..<names.count).map(Optional.some), names.count <= 3 else {
+                            throw failed(
+                                "The columns are \(cells.joined(separator: ", ")), and must be picture, class and perhaps true, in this order."
+                            )
+                        }
+                        continue
+                    }
                 }
                 guard (2...3).contains(cells.count), !cells[0].isEmpty, !cells[1].isEmpty else {
                     throw failed(
@@ -127,6 +133,16 @@ package struct ClassTable: Sendable {
         }
         guard !rows.isEmpty else {
             throw ExplainError(.settings, "The file of targets '\(path)' names no picture.")
+        }
+    }
+
+    /// Which column has that name; nil for none.
+    private static func column(_ name: String) -> Int? {
+        switch name.lowercased() {
+        case "picture", "image", "path", "file": 0
+        case "class", "target": 1
+        case "true", "truth", "true class", "label": 2
+        default: nil
         }
     }
 

@@ -176,7 +176,10 @@ import Testing
         let found = try Self.images(place, "table")
         #expect(found.map { $0["asked"] as? String } == ["dog", "0", "ant", nil])
         #expect((found[1]["trueClass"] as? [String: Any])?["label"] as? String == "bee")
-        for text in ["a.png", "a.png,\"b", "a.png,1\na.png,2", ""] {
+        for text in [
+            "a.png", "a.png,\"b", "a.png,1\na.png,2", "", "picture,true,class\na.png,1,2",
+            "class,picture\n1,a.png",
+        ] {
             try place.write("targets.csv", Array(text.utf8))
             let outcome = try place.run(
                 ["photos", "--recursive", "--targets", "targets.csv", "--output", "bad"] + Self.options)
