@@ -358,7 +358,10 @@ public final class ResultWriter: Sendable {
                             }
                             let (row, sum) = try rows.append(bytes)
                             try journal.append(whole.with(row: row, sum: sum, index: entry.index))
+                            records[entry.stem] = nil
                         }
+                        // Files whose rows are lost are this run's all the same.
+                        for stem in records.keys.sorted() { try journal.begins(stem) }
                     } else {
                         try ResultDocument.entries(in: path) { _ = try journal.append($0) }
                     }
