@@ -115,13 +115,7 @@ struct Preparation: Sendable {
         let bytes = try picture.content()
         let photo = try RGBImage(decoding: bytes, name: name) { bytes throws(ImageError) in
             needed = bytes
-            held = model.decoding.room(bytes)
-            if held == nil {
-                throw .overLimit(
-                    file: name,
-                    reason: "needs \(MemoryBudget.mebibytes(bytes)) of memory, which "
-                        + "\(model.network.limits.memory.exceeded); --memory-limit raises it")
-            }
+            held = try model.room(bytes, toDecode: name)
         }
         let (view, seen) = try write(photo, path: name, into: room)
         return PreparedPicture(
@@ -166,5 +160,18 @@ struct Preparation: Sendable {
             view.image = model.preprocessing.grey(view.image)
         }
         return (view, seen)
+    }
+}
+
+extension Model {
+    /// Waits for room in memory for a picture that is decoded; an error that names it where the limit allows none.
+    func room(_ bytes: Int, toDecode name: String) throws(ImageError) -> PictureMemory.Room {
+        guard let room = decoding.room(bytes) else {
+            throw .overLimit(
+                file: name,
+                reason: "needs \(MemoryBudget.mebibytes(bytes)) of memory, which "
+                    + "\(network.limits.memory.exceeded); --memory-limit raises it")
+        }
+        return room
     }
 }

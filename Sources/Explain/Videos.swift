@@ -178,13 +178,7 @@ extension Preparation {
         defer { withExtendedLifetime(held) {} }
         func admit(_ bytes: Int, _ path: String) throws(ImageError) {
             held = nil
-            held = model.decoding.room(bytes)
-            if held == nil {
-                throw .overLimit(
-                    file: path,
-                    reason: "needs \(MemoryBudget.mebibytes(bytes)) of memory, which "
-                        + "\(model.network.limits.memory.exceeded); --memory-limit raises it")
-            }
+            held = try model.room(bytes, toDecode: path)
         }
         func chosen(of count: Int, _ name: String) throws -> [Int] {
             guard count >= wanted else {

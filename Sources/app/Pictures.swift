@@ -88,7 +88,7 @@ enum Pictures {
             switch FileKind(argument) {
             case .folder:
                 var found = Found()
-                try find(&found, in: argument, below: "", above: [])
+                try find(&found, in: argument, isRecursive: true)
                 try found.check(argument, isRecursive: true)
                 return (argument, found.pictures)
             case .file, .other, .missing:
@@ -128,9 +128,10 @@ enum Pictures {
     /// - Parameters:
     ///   - path: from `root` on; empty for that itself.
     ///   - above: the folders that lead there, so that links do not lead round.
-    private static func find(_ found: inout Found, in root: String, below path: String, above: [[UInt8]])
-        throws
-    {
+    private static func find(
+        _ found: inout Found, in root: String, isRecursive: Bool, below path: String = "",
+        above: [[UInt8]] = []
+    ) throws {
         let folder = path.isEmpty ? root : Paths.join(root, path)
         let identity = Paths.identity(folder)
         guard !above.contains(identity) else { return }
@@ -143,8 +144,7 @@ enum Pictures {
         let results = Set(ResultDocument.files(in: folder).map(FileName.bytes))
         for name in all where name.unicodeScalars.first != "." {
             let within = path.isEmpty ? name : Paths.join(path, name)
-            let kind = FileKind(Paths.join(folder, name))
-            if kind == .folder, !isPicture(name) {
+            if isRecursive, !isPicture(name), FileKind(Paths.join(folder, name)) == .folder {
                 // Results of a run lie in folders too.
                 guard
                     !results.contains(where: { $0.starts(with: FileName.bytes(name) + [UInt8(ascii: "/")]) })
@@ -152,33 +152,10 @@ enum Pictures {
                     found.earlier += 1
                     continue
                 }
-                try find(&found, in: root, below: within, above: above + [identity])
+                try find(
+                    &found, in: root, isRecursive: true, below: within, above: above + [identity])
                 continue
             }
-            guard isPicture(name) else {
-                if otherFormats.contains(Paths.fileExtension(name)) { found.others += 1 }
-                continue
-            }
-            if results.contains(FileName.bytes(name)) {
-                found.earlier += 1
-                continue
-            }
-            switch kind {
-            case .folder, .other: found.notFiles += 1
-            // A link to nowhere is reported with the pictures.
-            case .file, .missing: found.pictures.append(within)
-            }
-        }
-    }
-
-    private static func files(in folder: String) throws -> [String] {
-        guard let all = Folder.names(folder) else {
-            throw ExplainError(.input, "The folder '\(folder)' cannot be read.")
-        }
-        var found = Found()
-        // Overlays of an earlier run are no photographs.
-        let results = Set(ResultDocument.files(in: folder).map(FileName.bytes))
-        for name in all where name.unicodeScalars.first != "." {
             guard isPicture(name) else {
                 if otherFormats.contains(Paths.fileExtension(name)) { found.others += 1 }
                 continue
@@ -190,9 +167,14 @@ enum Pictures {
             switch FileKind(Paths.join(folder, name)) {
             case .folder, .other: found.notFiles += 1
             // A link to nowhere is reported with the pictures.
-            case .file, .missing: found.pictures.append(name)
+            case .file, .missing: found.pictures.append(within)
             }
         }
+    }
+
+    private static func files(in folder: String) throws -> [String] {
+        var found = Found()
+        try find(&found, in: folder, isRecursive: false)
         try found.check(folder, isRecursive: false)
         return found.pictures.map { Paths.join(folder, $0) }
     }
