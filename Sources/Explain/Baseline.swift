@@ -167,14 +167,16 @@ package struct ReadyBaseline: Sendable {
 }
 
 /// A Gaussian blur: first along rows, then along columns; edges held. Each sum runs in double precision from the first pixel that it
-/// reaches, ⌈3σ⌉ away, to the last, and is rounded once.
+/// reaches, ⌈3σ⌉ away unless it is said, to the last, and is rounded once.
 package struct GaussianBlur: Sendable {
-    /// Of the pixels from −⌈3σ⌉ to ⌈3σ⌉; they add up to 1.
+    /// Of the pixels from −reach to reach; they add up to 1.
     private let weights: [Double]
 
-    /// - Parameter sigma: the standard deviation, in pixels; above 0.
-    package init(sigma: Float) {
-        let reach = Int((3 * sigma).rounded(.up))
+    /// - Parameters:
+    ///   - sigma: the standard deviation, in pixels; above 0.
+    ///   - reach: how far it reaches, in pixels; nil for ⌈3σ⌉.
+    package init(sigma: Float, reach: Int? = nil) {
+        let reach = reach ?? Int((3 * sigma).rounded(.up))
         let weights = (-reach...reach).map { Double(wb_host_exp(-Float($0 * $0) / (2 * sigma * sigma))) }
         let sum = weights.reduce(0, +)
         self.weights = weights.map { $0 / sum }

@@ -45,7 +45,8 @@ package final class ExplainedBatch {
         try ExplainedBatch.logits(of: pass, count ?? pictures.count, scoring)
     }
 
-    private static func logits(of pass: Pass, _ pictures: Int, _ scoring: Scoring) throws -> [[Float]] {
+    /// The same without a batch.
+    static func logits(of pass: Pass, _ pictures: Int, _ scoring: Scoring) throws -> [[Float]] {
         let (all, count) = (try pass.stored(pass.plan.network.logitsName)!, scoring.scores.scores)
         return (0..<pictures).map { scoring.scores.logits(Array(all[$0 * count..<($0 + 1) * count])) }
     }

@@ -449,6 +449,13 @@ public struct Model: Sendable {
         return model
     }
 
+    /// The same model with other weights.
+    func with(_ network: Network) -> Model {
+        var model = self
+        model.network = network
+        return model
+    }
+
     /// The layer that a person names: `auto`, an index, a layer's name, or the name of the value that it makes.
     package func layer(_ text: String) throws -> LayerChoice { try layer(text, of: layers()) }
 

@@ -15,6 +15,15 @@ package struct CounterRandom: Sendable {
         package static let expectedGradients: UInt32 = 0x4558_5045
         /// Of SmoothGrad and its kin.
         package static let noise: UInt32 = 0x534D_4F4F
+        /// Squares of infidelity, noise of ROAD, and of those that measure how stable maps are.
+        package static let infidelity: UInt32 = 0x494E_4649
+        package static let road: UInt32 = 0x524F_4144
+        package static let sensitivity: UInt32 = 0x5345_4E53
+        /// Of summaries: resampled pictures, and signs that are exchanged.
+        package static let bootstrap: UInt32 = 0x424F_4F54
+        package static let signs: UInt32 = 0x5349_474E
+        /// Weights that take the place of trained ones.
+        package static let weights: UInt32 = 0x5745_4947
         /// Which of equally dense pixels quickshift takes for denser.
         package static let ties: UInt32 = 0x5449_4553
     }

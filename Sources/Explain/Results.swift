@@ -93,6 +93,8 @@ public struct ImageExplanation: Sendable {
     package let view: PreparedView?
     /// The frames of a video that the network saw, and the names of those; none of anything else.
     package var frames: [RGBImage] = [], frameNames: [String] = []
+    /// What the network was fed, [C, H, W] row by row, if the session keeps it.
+    package var input: [Float]?
     /// Reads the whole picture again, which would take much memory if it were kept, and makes sure that it is still the one that was
     /// explained; nil for a raw array.
     package let photo: (@Sendable () throws -> RGBImage)?

@@ -38,12 +38,18 @@ public final class ExplanationSession {
     public let leftOut: [(method: String, reason: String)]
     /// Whether any method reads the layers.
     public var readsLayers: Bool { methods.contains { $0.type.layers != .none } }
-    private let scoring: Scoring
+    let scoring: Scoring
 
     let methods: [MadeMethod]
-    private let engine: Engine
+    let engine: Engine
     /// The pass that all methods share.
     let pass: Pass
+    /// Variants of a picture that the device computes at a time.
+    let samplesAtATime: Int
+    /// Whether results hold what the network was fed, for those who go on to ask about it.
+    package var keepsInput = false
+    /// The methods that make maps now; nil for all.
+    package var onlyMethods: Set<String>?
     private let targets: [ClassTarget], against: ClassTarget?
     /// What pictures asked for themselves, by what it is called.
     private var ownTargets: [String: [ClassTarget]] = [:]
@@ -160,6 +166,8 @@ public final class ExplanationSession {
         let opened = Result { try options.openDevice() }
         let device = try? opened.get().device
         let wanted = device?.batch(max(1, options.batch)) ?? 1
+        let samplesAtATime = device?.batch(Self.samplesAtATime) ?? 1
+        self.samplesAtATime = samplesAtATime
         let explained = choices.map(\.layer)
         let model = try model.showing(explained, for: types)
         self.model = model
@@ -171,7 +179,7 @@ public final class ExplanationSession {
                 methods.append(
                     try MadeMethod(
                         type, model, layers: explained, options,
-                        samplesAtATime: device?.batch(Self.samplesAtATime) ?? 1))
+                        samplesAtATime: samplesAtATime))
             } catch let error as ExplainError
                 where options.leavesOutInapplicable && options.settings[type.name] == nil
                 && (error.kind == .method || error.kind == .layer)
@@ -319,6 +327,18 @@ public final class ExplanationSession {
         return try result!.get()
     }
 
+    /// The same of what is asked of a picture.
+    package func explain(_ request: PictureRequest) throws -> ImageExplanation {
+        var requests = [request]
+        var result: Result<ImageExplanation, ExplainError>?
+        try explain(
+            next: {
+                defer { requests = [] }
+                return requests
+            }, { result = $0[0] })
+        return try result!.get()
+    }
+
     /// Explains pictures, in batches; hands over each result as it comes, in order.
     ///
     /// A picture that cannot be read gives a failure of its own, of kind `input`, and the others go on; so does one for which the
@@ -436,6 +456,7 @@ public final class ExplanationSession {
         let pictures = requests.map(\.picture)
         // How much of the batch's work is done, the methods being parts of the same size.
         var done = 0.0
+        let methods = onlyMethods.map { only in self.methods.filter { only.contains($0.type.name) } } ?? methods
         let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +) * versions.count))
         func explained(_ numbers: Block) throws -> ExplainedBatch {
             try ExplainedBatch(
@@ -481,6 +502,7 @@ public final class ExplanationSession {
             Attribution.mean(maps.map { $0[m] }).map { (methods[m].type, $0) }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
+        let inputs = keepsInput ? pictures.indices.map(batch.input) : []
         try release()
 
         var results = [Result<ImageExplanation, ExplainError>?](repeating: nil, count: pictures.count)
@@ -529,6 +551,7 @@ public final class ExplanationSession {
                     seconds: (ready.seconds, seconds),
                     view: ready.view, photo: ready.photo, source: ready.source, memory: session.model.writing)
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
+                if session.keepsInput { result.input = inputs[i] }
                 results[i] = .success(result)
             }
         }

@@ -43,7 +43,7 @@ package struct Masking: PassSource {
 /// Computes the logits of many variants of one picture, as many at a time as keep the device busy.
 package final class Variants {
     private let pass: Pass
-    private let batch: ExplainedBatch
+    private let scoring: Scoring
     private let masking: Masking
     private let maskSize: Int
     private let most: Int?
@@ -54,19 +54,33 @@ package final class Variants {
     ///   - layer: whose variants these are: the network runs from there on; nil for the picture.
     ///   - mask: the shape of a mask without the batch, such as [1, H, W].
     ///   - hasBaseline: whether what is masked is replaced by something other than 0.
-    package init(
+    package convenience init(
         _ batch: ExplainedBatch, _ engine: Engine, of subject: ExplainedNetwork, layer: TargetLayer? = nil,
         mask: [Int],
         hasBaseline: Bool = false
     ) throws {
-        self.batch = batch
+        let spec = batch.pass.plan.spec
+        try self.init(
+            engine, batch.scoring, height: spec.height, width: spec.width, atATime: subject.samplesAtATime,
+            most: subject.mostVariants, layer: layer, mask: mask, hasBaseline: hasBaseline)
+    }
+
+    /// - Parameters:
+    ///   - height: of the network's input, where the file leaves it open; so the width.
+    ///   - atATime: how many variants are computed at a time, if there is memory for that.
+    ///   - most: of which no more are computed, if devices are only compared.
+    package init(
+        _ engine: Engine, _ scoring: Scoring, height: Int?, width: Int?, atATime: Int, most: Int? = nil,
+        layer: TargetLayer? = nil, mask: [Int], hasBaseline: Bool = false
+    ) throws {
+        self.scoring = scoring
         precondition(!hasBaseline || layer?.tokens == nil)
         masking = Masking(mask: mask, hasBaseline: hasBaseline, tokens: layer?.tokens)
         maskSize = mask.reduce(1, *)
-        most = subject.mostVariants
-        let (shared, masking) = (batch.pass.plan.spec, masking)
-        pass = try engine.pass(ofAtMost: subject.samplesAtATime) { size in
-            let whole = PassSpec(batch: size, height: shared.height, width: shared.width)
+        self.most = most
+        let masking = masking
+        pass = try engine.pass(ofAtMost: atATime) { size in
+            let whole = PassSpec(batch: size, height: height, width: width)
             var spec = layer.map { whole.tail(from: $0.feed) } ?? whole
             (spec.stored, spec.source) = ([engine.network.logitsName], masking)
             return spec
@@ -105,7 +119,7 @@ package final class Variants {
             }
             try pass.feed(masks, at: 0)
             try pass.forward()
-            let logits = try batch.logits(of: pass, count: count)
+            let logits = try ExplainedBatch.logits(of: pass, count, scoring)
             try masks.withUnsafeBufferPointer { masks in
                 for (i, row) in logits.enumerated() {
                     let mask = UnsafeBufferPointer(rebasing: masks[i * maskSize..<(i + 1) * maskSize])

@@ -272,6 +272,16 @@ package struct Preprocessing: Equatable, Sendable {
         return PreparedImage(tensor: tensor, view: view)
     }
 
+    /// The numbers of a picture that is a view already, [channels, height, width].
+    package func numbers(of view: RGBImage, channels: Int) -> [Float] {
+        var numbers = [Float](repeating: 0, count: channels * view.width * view.height)
+        let whole = Region(x: 0, y: 0, width: Double(view.width), height: Double(view.height))
+        numbers.withUnsafeMutableBufferPointer {
+            write(PreparedView(image: view, region: whole), into: $0, order: .planar)
+        }
+        return numbers
+    }
+
     /// Prepares a photograph straight into its place in a batch: `buffer` holds exactly channels × height × width floats.
     package func apply(
         _ image: RGBImage, into buffer: UnsafeMutableBufferPointer<Float>, order: ChannelOrder

@@ -9,6 +9,8 @@ package final class Engine {
     package let network: Network
     package let device: LoadedDevice
     private var passes: [PassSpec: Pass] = [:]
+    /// What was computed so far, in pictures: how many went forward, whole or from a layer on, and how many came back.
+    package let count = PassCount()
 
     package init(_ network: Network, on device: LoadedDevice) {
         (self.network, self.device) = (network, device)
@@ -22,7 +24,7 @@ package final class Engine {
     /// The same from a plan that is there already.
     package func pass(_ plan: PassPlan) throws -> Pass {
         if let pass = passes[plan.spec] { return pass }
-        let pass = Pass(plan, try device.load(plan.tape, keeping: plan.kept))
+        let pass = Pass(plan, try device.load(plan.tape, keeping: plan.kept), count)
         passes[plan.spec] = pass
         return pass
     }
@@ -93,15 +95,21 @@ package final class Engine {
     }
 }
 
+/// How many pictures went through the passes of an engine.
+package final class PassCount {
+    package fileprivate(set) var forward = 0, backward = 0
+}
+
 /// A pass that is loaded on a device. What can be read of it stays until it runs again, whatever else the engine does.
 package final class Pass {
     package let plan: PassPlan
     /// For those who time its steps.
     package let executor: any Executor
     package var tape: Tape { plan.tape }
+    private let count: PassCount
 
-    fileprivate init(_ plan: PassPlan, _ executor: any Executor) {
-        (self.plan, self.executor) = (plan, executor)
+    fileprivate init(_ plan: PassPlan, _ executor: any Executor, _ count: PassCount = PassCount()) {
+        (self.plan, self.executor, self.count) = (plan, executor, count)
     }
 
     // MARK: Feeding
@@ -133,7 +141,10 @@ package final class Pass {
     // MARK: Running
 
     /// Begins the forward stage; reading waits for it where the device goes on by itself.
-    package func forward() throws { try executor.start(tape.stage(0)) }
+    package func forward() throws {
+        count.forward += plan.spec.batch
+        try executor.start(tape.stage(0))
+    }
 
     /// Begins the stage that goes back.
     /// - Parameter cotangent: of the logits, in row-major order: such as 1 at a class and 0 elsewhere, for each picture.
@@ -144,6 +155,7 @@ package final class Pass {
         try tape.shape(seed).memoryOrder(cotangent).withUnsafeBufferPointer {
             try executor.write(seed, from: $0)
         }
+        count.backward += plan.spec.batch
         try executor.start(tape.stage(1))
     }
 

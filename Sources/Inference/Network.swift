@@ -62,6 +62,7 @@ package struct NetworkNode: Sendable {
 /// A network that can run and be differentiated.
 package struct Network: Sendable {
     package let model: ONNXModel
+    let interface: NetworkInterface
     package let inputName: String
     /// Extents of the input, of pictures [N, C, H, W]; nil where the file leaves them open.
     package let inputDims: [Int?]
@@ -102,6 +103,7 @@ package struct Network: Sendable {
     ) throws {
         self.model = model
         self.limits = limits
+        self.interface = interface
         var graph = model.graph
         func fail(_ kind: NetworkError.Kind, _ reason: String) -> NetworkError {
             NetworkError(kind, "\(model.path): \(reason)")
@@ -160,6 +162,10 @@ package struct Network: Sendable {
             } catch let error as LimitError {
                 throw LimitError("\(model.path): The initializer “\(shortened(tensor.name))” \(error).")
             }
+        }
+        for (name, tensor) in interface.weights {
+            shares.append(try limits.memory.reserve(4 * tensor.shape.count))
+            constants[name] = tensor
         }
         for (name, tensor) in interface.given {
             // Whole numbers come as such where the network takes such.

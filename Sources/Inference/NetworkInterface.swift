@@ -12,6 +12,8 @@ package struct NetworkInterface: Sendable {
     package var given: [String: HostTensor] = [:]
     /// The output that has the scores; nil for the first.
     package var scoreOutput: String?
+    /// Numbers in the place of weights in the file, by name.
+    package var weights: [String: HostTensor] = [:]
 
     package init(input: String? = nil, given: [String: HostTensor] = [:], scoreOutput: String? = nil) {
         (self.input, self.given, self.scoreOutput) = (input, given, scoreOutput)

@@ -39,10 +39,11 @@ struct App: ParsableCommand {
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
-            ExplainCommand.self, ClassifyCommand.self, MergeCommand.self, CheckCommand.self,
+            ExplainCommand.self, ClassifyCommand.self, EvaluateCommand.self, MergeCommand.self,
+            CheckCommand.self,
             LayersCommand.self,
             DevicesCommand.self,
-            MethodsCommand.self,
+            MethodsCommand.self, MetricsCommand.self,
             OperatorsCommand.self, RunCommand.self, VerifyCommand.self, BenchCommand.self,
         ],
         defaultSubcommand: ExplainCommand.self)

@@ -341,6 +341,7 @@ struct DeviceOptions: ParsableArguments {
 
 struct MethodOptions: ParsableArguments {
     @Option(
+        name: [.customLong("method"), .customLong("methods")],
         help: ArgumentHelp(
             "Methods, separated by commas, or all: \(Options.methods.joined(separator: ", ")).",
             valueName: "names"),

@@ -1,0 +1,161 @@
+// The files of an evaluation: a journal while it runs, and the results at its end.
+
+import Files
+import Foundation
+import Glibc
+import Text
+
+/// Writes into a folder: `pictures.jsonl`, a record for each picture; `measurements.csv`, a line for each number; `evaluation.json`, what was asked and what the
+/// numbers say together. While it runs there is `evaluation.journal`, from which it goes on when it was ended.
+package final class EvaluationFiles {
+    package let directory: String
+    private let journal: String
+    private var file: FileHandle?
+    private var end = 0
+    /// Where the records of pictures lie, by their stems.
+    private var places: [String: (offset: Int, length: Int, sha256: String?, isFailure: Bool)] = [:]
+    /// The stems of this run, in its order.
+    private var order: [String] = []
+    private static let names = ["evaluation.json", "measurements.csv", "pictures.jsonl"]
+
+    package enum Existing { case refuse, replace, resume }
+
+    /// - Throws: `ExplainError` of kind `output` if results are there that may not be touched, or are of another run.
+    package init(_ directory: String, _ evaluation: Evaluation, existing: Existing) throws {
+        self.directory = directory
+        journal = Paths.join(directory, "evaluation.journal")
+        let head = JSON.object(try evaluation.head()).line
+        func failed(_ reason: String) -> ExplainError { ExplainError(.output, reason) }
+        if FileKind(directory) != .missing {
+            let found = (Self.names + ["evaluation.journal"]).filter {
+                FileKind(Paths.join(directory, $0)) != .missing
+            }
+            if existing == .refuse, let one = found.first {
+                throw failed(
+                    "'\(Paths.join(directory, one))' is there already; --force replaces it, --resume goes on with it, or choose another --output.")
+            }
+        }
+        do { try Folder.make(directory) } catch { throw ExplainError(error, .output) }
+        var kept: [UInt8] = []
+        if existing == .resume {
+            // A run that was finished goes on from its records.
+            for path in [journal, Paths.join(directory, "pictures.jsonl")] where FileKind(path) == .file {
+                guard kept.isEmpty else { break }
+                do { kept = try InputFile.contents(path) } catch { throw ExplainError(error, .output) }
+                if path != journal { kept = Array("\(try storedHead())\n".utf8) + kept }
+            }
+        }
+        var lines: [[UInt8]] = []
+        var begin = 0
+        while let next = kept[begin...].firstIndex(of: 0x0A) {
+            lines.append(Array(kept[begin..<next]))
+            begin = next + 1
+        }
+        if let first = lines.first, first != Array(head.utf8) {
+            throw failed(
+                "'\(directory)' is of another evaluation: the model, the methods, the metrics or their settings are not the same. Go on with it as it was begun, or choose another --output."
+            )
+        }
+        let new = journal + ".new"
+        let descriptor = FileName.withPath(new) { open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666) }
+        guard descriptor >= 0 else { throw ExplainError(FileError(.write, journal, errno), .output) }
+        file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        try append(head)
+        for line in lines.dropFirst() {
+            // A last line that was torn has no line feed; one that is damaged says nothing.
+            guard let record = try? JSON(reading: line), let stem = record[key: "stem"]?.asString else { continue }
+            try append(String(decoding: line, as: UTF8.self), record, stem)
+        }
+        guard FileName.withPath(new, { new in FileName.withPath(journal) { rename(new, $0) } }) == 0 else {
+            throw ExplainError(FileError(.write, journal, errno), .output)
+        }
+    }
+
+    /// What a finished run was asked for.
+    private func storedHead() throws -> String {
+        let path = Paths.join(directory, "evaluation.json")
+        guard let bytes = try? InputFile.contents(path), case .object(let entries)? = try? JSON(reading: bytes)
+        else { throw ExplainError(.output, "'\(path)' cannot be read, so it is not known what was measured; --force begins anew.") }
+        return JSON.object(entries.filter { $0.0 != "summary" && $0.0 != "device" && $0.0 != "incomplete" && $0.0 != "sanity" && $0.0 != "cost" }).line
+    }
+
+    private func append(_ line: String, _ record: JSON? = nil, _ stem: String? = nil) throws {
+        let bytes = Array((line + "\n").utf8)
+        do { try file!.write(contentsOf: bytes) } catch {
+            throw ExplainError(.output, "'\(journal)' cannot be written; is the disk full?")
+        }
+        if let stem, let record {
+            places[stem] = (
+                end, bytes.count - 1, record[key: "sha256"]?.asString, record[key: "error"] != nil
+            )
+        }
+        end += bytes.count
+    }
+
+    /// Whether a picture was measured before, and is still the same. One that failed is tried again.
+    package func keeps(_ stem: String, _ picture: Picture) -> Bool {
+        guard let place = places[stem], !place.isFailure, let sha256 = place.sha256,
+            picture.isStill(PictureSource(sha256: sha256, stamp: nil))
+        else { return false }
+        order.append(stem)
+        return true
+    }
+
+    /// Keeps the record of a picture.
+    package func add(_ record: JSON, stem: String) throws {
+        try append(record.line, record, stem)
+        order.append(stem)
+    }
+
+    /// The records of this run, one after the other.
+    package func forEach(_ body: (JSON, _ line: String) throws -> Void) throws {
+        let descriptor = FileName.withPath(journal) { open($0, O_RDONLY | O_CLOEXEC) }
+        guard descriptor >= 0 else { throw ExplainError(FileError(.read, journal, errno), .output) }
+        let reader = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        for stem in order {
+            guard let place = places[stem] else { continue }
+            try reader.seek(toOffset: UInt64(place.offset))
+            let bytes = try reader.read(upToCount: place.length) ?? Data()
+            try body(JSON(reading: Array(bytes)), String(decoding: bytes, as: UTF8.self))
+        }
+    }
+
+    /// Writes the results, and removes the journal if the run came to its end.
+    package func finish(
+        _ evaluation: Evaluation, extra: [(String, JSON)], incomplete: String?
+    ) throws -> Evaluation.Summary {
+        try? file?.synchronize()
+        var summary = evaluation.summary()
+        var csv = "image,method,class,metric,value\n"
+        var lines = ""
+        let names = evaluation.metrics.map { type(of: $0.metric).name }
+        try forEach { record, line in
+            summary.add(record)
+            lines += line + "\n"
+            guard case .array(let maps)? = record[key: "maps"] else { return }
+            for map in maps {
+                for name in names {
+                    let value = map[key: "metrics"]?[key: name]?.number
+                    csv +=
+                        "\(Self.cell(record[key: "image"]?.asString ?? "")),\(map[key: "method"]?.asString ?? ""),"
+                        + "\(map[key: "class"]?.asInt ?? 0),\(name),\(value.map { "\($0)" } ?? "")\n"
+                }
+            }
+        }
+        let document = JSON.object(
+            try evaluation.head() + [("device", .string(evaluation.session.device))] + extra
+                + [("incomplete", JSON(incomplete)), ("summary", summary.json())])
+        do {
+            for (name, text) in zip(Self.names, [document.text, csv, lines]) {
+                try AtomicFile.write(
+                    Array(text.utf8), to: Paths.join(directory, name), overwrite: true)
+            }
+        } catch { throw ExplainError(error, .output) }
+        if incomplete == nil { FileName.remove(journal) }
+        return summary
+    }
+
+    private static func cell(_ text: String) -> String {
+        text.contains { ",\"\n\r".contains($0) } ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
+    }
+}

@@ -1,0 +1,221 @@
+// Where objects are, as somebody else says it: masks in PNG files, boxes in COCO's JSON or Pascal VOC's XML.
+
+import Files
+import Imaging
+import Text
+
+/// Why it is not known where an object is, as a clause.
+package struct NoObject: Error, Sendable {
+    package let words: String
+    init(_ words: String) { self.words = words }
+}
+
+/// A box around an object, in pixels of the upright photograph.
+struct ObjectBox: Sendable, Equatable {
+    var left: Double, top: Double, right: Double, bottom: Double
+    /// What the file calls it.
+    var name: String?
+}
+
+/// Where the objects of pictures are.
+package enum ObjectSource: Sendable {
+    /// A folder of PNG files with the names of the pictures: what is not black, or if it has opacity not transparent, is the object. `cat.281.png` is
+    /// that of class 281 only, `cat.png` that of all.
+    case masks(folder: String)
+    case boxes(BoxFile)
+
+    /// Finds the objects of a picture.
+    /// - Parameters:
+    ///   - stem: the picture's name in results, with folders.
+    ///   - resolver: knows the network's classes by their names.
+    package func objects(
+        of image: ImageExplanation, stem: String, _ questions: Questions, _ resolver: PictureClasses.Resolver
+    ) throws -> PictureObjects {
+        guard let size = image.size, let region = image.view?.region else {
+            return PictureObjects(.nothing(NoObject("an array is no photograph on which anything could lie")))
+        }
+        let frame = ViewFrame(size: size, region: region, height: questions.height, width: questions.width)
+        switch self {
+        case .masks(let folder):
+            let names = [
+                stem, Paths.stem(image.name), Paths.name(stem),
+            ]
+            return PictureObjects(.masks(folder: folder, names: names, frame))
+        case .boxes(let file):
+            guard let boxes = file.boxes(of: image.name) else {
+                return PictureObjects(.nothing(NoObject("the file of boxes does not name the picture")))
+            }
+            return PictureObjects(
+                .boxes(boxes.map { ($0, $0.name.flatMap { resolver.trueClass($0).index }) }, frame))
+        }
+    }
+}
+
+/// Which part of a photograph the network sees.
+struct ViewFrame: Sendable {
+    let size: (width: Int, height: Int)
+    let region: Region
+    let height: Int, width: Int
+
+    /// The mask of what `isInside` says of places in the photograph, each that of the centre of a pixel of the view.
+    func mask(_ isInside: (_ x: Double, _ y: Double) -> Bool) -> ObjectMask? {
+        var inside = [Bool](repeating: false, count: height * width)
+        for v in 0..<height {
+            let y = region.y + (Double(v) + 0.5) * region.height / Double(height)
+            for u in 0..<width {
+                let x = region.x + (Double(u) + 0.5) * region.width / Double(width)
+                inside[v * width + u] = isInside(x, y)
+            }
+        }
+        return ObjectMask(inside, height: height, width: width)
+    }
+}
+
+/// The objects of one picture.
+package struct PictureObjects {
+    enum Source {
+        case nothing(NoObject)
+        case masks(folder: String, names: [String], ViewFrame)
+        case boxes([(box: ObjectBox, classIndex: Int?)], ViewFrame)
+    }
+    private let source: Source
+    init(_ source: Source) { self.source = source }
+
+    /// The object of a class.
+    /// - Throws: `ExplainError` of kind `input` if a mask cannot be read, or has another size than the picture.
+    package func mask(ofClass index: Int) throws -> Result<ObjectMask, NoObject> {
+        func seen(_ mask: ObjectMask?) -> Result<ObjectMask, NoObject> {
+            mask.map(Result.success) ?? .failure(NoObject("the network does not see any of the object"))
+        }
+        switch source {
+        case .nothing(let reason): return .failure(reason)
+        case .boxes(let boxes, let frame):
+            // Names that are none of the network's classes say nothing about which is meant.
+            let isNamed = boxes.contains { $0.classIndex != nil }
+            let own = isNamed ? boxes.filter { $0.classIndex == index } : boxes
+            guard !own.isEmpty else { return .failure(NoObject("no box is of the class that is explained")) }
+            return seen(
+                frame.mask { x, y in
+                    own.contains {
+                        x >= $0.box.left && x < $0.box.right && y >= $0.box.top && y < $0.box.bottom
+                    }
+                })
+        case .masks(let folder, let names, let frame):
+            for name in names.flatMap({ ["\($0).\(index).png", "\($0).png"] }) {
+                let path = Paths.join(folder, name)
+                guard FileKind(path) == .file else { continue }
+                let mask: RGBImage
+                do { mask = try RGBImage.load(path: path) { _ in } } catch { throw ExplainError(error, .input) }
+                guard (mask.width, mask.height) == (frame.size.width, frame.size.height) else {
+                    throw ExplainError(
+                        .input,
+                        "\(path): The mask is \(mask.width)×\(mask.height), and its picture \(frame.size.width)×\(frame.size.height); a mask has the size of its picture."
+                    )
+                }
+                return seen(
+                    frame.mask { x, y in
+                        let (column, row) = (Int(x.rounded(.down)), Int(y.rounded(.down)))
+                        guard (0..<mask.width).contains(column), (0..<mask.height).contains(row) else {
+                            return false
+                        }
+                        let i = row * mask.width + column
+                        if let opacity = mask.opacity { return opacity[i] >= 128 }
+                        return mask.pixels[3 * i] | mask.pixels[3 * i + 1] | mask.pixels[3 * i + 2] != 0
+                    })
+            }
+            return .failure(NoObject("the folder of masks has none for the picture"))
+        }
+    }
+}
+
+/// Boxes by the names of pictures.
+package struct BoxFile: Sendable {
+    private var byPath: [String: [ObjectBox]] = [:]
+    /// Names without folders, of which one may stand for several pictures.
+    private var byName: [String: [String]] = [:]
+
+    /// Reads COCO's JSON (`images`, `annotations`, `categories`), a file of Pascal VOC's XML, or a folder of those.
+    /// - Throws: `ExplainError` of kind `settings`.
+    package init(path: String) throws {
+        switch FileKind(path) {
+        case .missing: throw ExplainError(.settings, "The file of boxes '\(path)' is not there.")
+        case .folder:
+            let names = (Folder.names(path) ?? []).filter { Paths.fileExtension($0) == "xml" }
+            guard !names.isEmpty else {
+                throw ExplainError(.settings, "The folder of boxes '\(path)' holds no XML files.")
+            }
+            for name in FileName.sorted(names) { try addXML(Paths.join(path, name)) }
+        case .file, .other:
+            if Paths.fileExtension(path) == "xml" { try addXML(path) } else { try addJSON(path) }
+        }
+        for path in byPath.keys { byName[Paths.name(path), default: []].append(path) }
+    }
+
+    func boxes(of picture: String) -> [ObjectBox]? {
+        if let own = byPath[picture] { return own }
+        let paths = byName[Paths.name(picture)] ?? []
+        if paths.count == 1 { return byPath[paths[0]] }
+        let ends = paths.filter { picture.hasSuffix("/" + $0) }
+        return ends.count == 1 ? byPath[ends[0]] : nil
+    }
+
+    private static func bytes(_ path: String) throws -> [UInt8] {
+        do { return try InputFile.contents(path) } catch { throw ExplainError(error, .settings) }
+    }
+
+    private mutating func addJSON(_ path: String) throws {
+        func failed(_ reason: String) -> ExplainError {
+            ExplainError(.settings, "The file of boxes '\(path)': \(reason)")
+        }
+        let document: JSON
+        do {
+            document = try JSON(reading: Self.bytes(path))
+        } catch let error as JSON.ReadingError {
+            throw failed("It is neither XML (.xml) nor JSON: \(error).")
+        }
+        guard case .array(let images)? = document[key: "images"],
+            case .array(let annotations)? = document[key: "annotations"]
+        else { throw failed("It lacks the lists “images” and “annotations” that COCO's files have.") }
+        var names: [Int: String] = [:]
+        if case .array(let categories)? = document[key: "categories"] {
+            for category in categories {
+                if let id = category[key: "id"]?.asInt { names[id] = category[key: "name"]?.asString }
+            }
+        }
+        var paths: [Int: String] = [:]
+        for image in images {
+            guard let id = image[key: "id"]?.asInt, let file = image[key: "file_name"]?.asString else {
+                throw failed("An image lacks its id or its file_name.")
+            }
+            paths[id] = file
+            byPath[file] = []
+        }
+        for annotation in annotations {
+            guard let id = annotation[key: "image_id"]?.asInt, let file = paths[id] else {
+                throw failed("An annotation is of an image that the file does not name.")
+            }
+            guard case .array(let numbers)? = annotation[key: "bbox"],
+                case let box = numbers.compactMap(Self.number), box.count == 4, numbers.count == 4,
+                box[2] >= 0, box[3] >= 0
+            else { throw failed("An annotation of \(shortened(file)) has no box of four numbers.") }
+            byPath[file]!.append(
+                ObjectBox(
+                    left: box[0], top: box[1], right: box[0] + box[2], bottom: box[1] + box[3],
+                    name: annotation[key: "category_id"]?.asInt.flatMap { names[$0] }))
+        }
+    }
+
+    private static func number(_ value: JSON) -> Double? {
+        switch value {
+        case .int(let number): Double(number)
+        case .double(let number) where number.isFinite: number
+        default: nil
+        }
+    }
+
+    private mutating func addXML(_ path: String) throws {
+        let (file, boxes) = try VOCReader.read(Self.bytes(path), path)
+        // Numbers of pixels there begin at 1, and the last one counts.
+        byPath[file, default: []] += boxes
+    }
+}

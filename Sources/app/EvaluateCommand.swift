@@ -1,0 +1,364 @@
+// `app evaluate` and `app metrics`.
+
+import ArgumentParser
+import Explain
+import Files
+import Foundation
+import Text
+
+struct EvaluateCommand: FileWriter {
+    static let configuration = CommandConfiguration(
+        commandName: "evaluate",
+        abstract: "Measure maps: which method should one believe?",
+        discussion: """
+            Explains photographs and measures each map: whether what it shows matters to the network, how much of the picture it takes, whether nearly the \
+            same picture has nearly the same map, and, where masks or boxes say where the object is, whether it lies on it. Writes
+              evaluation.json    what was asked, means with 95 % intervals, paired tests, agreement of methods
+              measurements.csv   image, method, class, metric, value
+              pictures.jsonl     all of each picture, with curves
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Picture files (PNG, JPEG, WebP, TIFF, GIF, BMP), folders of them, or patterns such as 'photos/*.jpg'.",
+            valueName: "image"),
+        completion: .file())
+    var images: [String] = []
+    @OptionGroup var pictures: PictureOptions
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var inputs: InputOptions
+    @OptionGroup var method: MethodOptions
+    @OptionGroup var device: DeviceOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Metrics, separated by commas; if left out, all that can be taken: \(MetricList.all.map { $0.name }.joined(separator: ", ")).",
+            valueName: "names"), completion: .list(MetricList.all.map { $0.name }))
+    var metrics: String?
+
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "A setting of a metric, such as deletion.steps=56 (see `app metrics`); give it once for each.",
+            valueName: "metric.setting=value"))
+    var setMetric: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "A folder of PNG files with the names of the pictures, in which the object is what is not black or not transparent; NAME.CLASS.png is that of one class.",
+            valueName: "folder"), completion: .directory)
+    var masks: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the objects are, as boxes: COCO's JSON, a file of Pascal VOC's XML, or a folder of those.",
+            valueName: "file"), completion: .file())
+    var boxes: String?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Also make the network's weights random, layer by layer, and see whether maps of so many of the pictures notice.",
+            valueName: "n"))
+    var sanity: Int?
+
+    @Flag(help: "Also measure what each method costs: time, passes through the network, memory.")
+    var cost = false
+
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
+    )
+    var batch = 8
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Where results go; if left out, whitebox-evaluation.", valueName: "folder"),
+        completion: .directory)
+    var output = "whitebox-evaluation"
+
+    @Flag(help: "Replace results that are there already.")
+    var force = false
+
+    @Flag(help: "Go on with the evaluation whose results are there: what is measured is not measured again.")
+    var resume = false
+
+    @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")
+    var quiet = false
+
+    @Flag(help: "Print evaluation.json instead of tables.")
+    var json = false
+
+    func validate() throws {
+        guard (1...1024).contains(batch) else {
+            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
+        }
+        guard masks == nil || boxes == nil else {
+            throw ValidationError("Where objects are is said by --masks or by --boxes, not by both.")
+        }
+        guard sanity.map({ (1...1000).contains($0) }) ?? true else {
+            throw ValidationError("--sanity takes a number of pictures from 1 to 1000, and is \(sanity!).")
+        }
+        guard !(force && resume) else {
+            throw ValidationError("--force begins anew, and --resume goes on; choose one.")
+        }
+    }
+
+    private func choices() throws -> EvaluationOptions {
+        var choices = EvaluationOptions()
+        choices.metrics = metrics.map { list($0.lowercased()) }
+        if choices.metrics == ["all"] { choices.metrics = nil }
+        for text in setMetric {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            let names = parts[0].split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 2, names.count == 2, !names[0].isEmpty, !names[1].isEmpty, !parts[1].isEmpty
+            else {
+                throw ExplainError(
+                    .method,
+                    "“\(shortened(text))” is no setting; give METRIC.SETTING=VALUE, such as deletion.steps=56.")
+            }
+            choices.settings[names[0].lowercased(), default: [:]][names[1].lowercased()] = String(parts[1])
+        }
+        if let masks {
+            guard FileKind(masks) == .folder else {
+                throw ExplainError(.input, "There is no folder of masks '\(masks)' (--masks).")
+            }
+            choices.objects = .masks(folder: masks)
+        }
+        if let boxes { choices.objects = .boxes(try BoxFile(path: boxes)) }
+        choices.objectsName = masks ?? boxes
+        return choices
+    }
+
+    func run() throws {
+        let start = Benchmark.now()
+        NoteHandler.isQuiet = quiet
+        let choices = try choices()
+        let queue = try pictures.queue(images, videos: [])
+        var options = Options()
+        try method.apply(to: &options, takesFolders: true)
+        try device.apply(to: &options)
+        options.batch = Pictures.batch(batch, of: queue.count)
+        let model = try model.load(inputs: inputs.input)
+        try model.checkTakesPictures()
+        model.beginDigests()
+        let session: ExplanationSession
+        do {
+            session = try ExplanationSession(model, options: options)
+        } catch let error as ExplainError where error.kind == .classChoice {
+            throw Report.withBestClasses(error, model, options, queue.pictures?.first)
+        }
+        queue.classes = try pictures.classes(session, isOfFolders: method.isOfFolders)
+        let evaluation = try Evaluation(session, choices)
+        let files = try EvaluationFiles(
+            output, evaluation, existing: resume ? .resume : force ? .replace : .refuse)
+        Report.notes(session)
+        if !json { Report.head(session) }
+        Interruption.watch()
+
+        let progress = ProgressBar(total: queue.count)
+        var (seen, failed, kept) = (0, 0, 0)
+        var firstFailure: ExplainError?
+        var sane: [PictureRequest] = []
+        var extra: [(String, JSON)] = []
+        func take(_ item: RunItem, _ result: Result<ImageExplanation, ExplainError>) throws {
+            let record = try evaluation.record(item.request, stem: item.stem, result) {
+                progress.show(seen)
+                try Interruption.check()
+            }
+            try files.add(record, stem: item.stem)
+            seen += 1
+            if let reason = record[key: "error"]?.asString {
+                failed += 1
+                let error = ExplainError((try? result.get()) == nil ? Self.kind(result) : .input, reason)
+                firstFailure = firstFailure ?? error
+                progress.hide()
+                Report.failure(error)
+            }
+            progress.show(seen)
+        }
+        var incomplete: Interrupted?
+        do {
+            var isOver = false
+            while !isOver {
+                var items: [RunItem] = []
+                while items.count < session.batch {
+                    guard let item = try queue.next() else {
+                        isOver = true
+                        break
+                    }
+                    if let failure = item.failure {
+                        try take(item, .failure(failure))
+                        continue
+                    }
+                    if sane.count < sanity ?? 0 { sane.append(item.request) }
+                    if files.keeps(item.stem, item.request.picture) {
+                        (seen, kept) = (seen + 1, kept + 1)
+                        progress.show(seen)
+                    } else {
+                        items.append(item)
+                    }
+                }
+                try Interruption.check()
+                guard !items.isEmpty else { continue }
+                var results: [Result<ImageExplanation, ExplainError>] = []
+                var requests = items.map(\.request)
+                try session.explain(
+                    next: {
+                        defer { requests = [] }
+                        return requests
+                    }, { results += $0 })
+                for (item, result) in zip(items, results) { try take(item, result) }
+            }
+            if sanity != nil {
+                if !json { progress.hide() }
+                let bar = ProgressBar(total: 100)
+                let readable = sane.filter { (try? session.explain($0)) != nil }
+                guard !readable.isEmpty else {
+                    throw ExplainError(.input, "No picture can be explained, so nothing can be said of --sanity.")
+                }
+                let found = try Randomisation(model, options, readable) {
+                    bar.show(100 * $0)
+                    try Interruption.check()
+                }
+                bar.hide()
+                extra.append(("sanity", found.json()))
+                if !json { printSanity(found) }
+            }
+            if cost, let picture = queue.pictures?.first ?? sane.first?.picture {
+                let costs = try session.options.methods.filter { name in
+                    !session.leftOut.contains { $0.method == name }
+                }.map { name in
+                    try Interruption.check()
+                    return try MethodCost(name, model, options, picture)
+                }
+                // Seconds differ from run to run, and the document is the same.
+                extra.append(
+                    (
+                        "cost",
+                        .object(
+                            costs.map {
+                                ($0.method, .object([("forward", .int($0.forward)), ("backward", .int($0.backward))]))
+                            })
+                    ))
+                if !json {
+                    print("\nCost of a picture, alone in its batch")
+                    Report.table(
+                        [["Method", "Time", "Forward", "Back", "Memory"]]
+                            + costs.map {
+                                [
+                                    $0.method, Report.time($0.seconds), "\($0.forward)", "\($0.backward)",
+                                    "\(($0.memory + 1 << 19) >> 20) MiB",
+                                ]
+                            }, right: [1, 2, 3, 4])
+                }
+            }
+        } catch let reason as Interrupted {
+            incomplete = reason
+        }
+        progress.hide()
+        guard seen > 0 else { throw ExplainError(.input, "No picture was named.") }
+        let summary = try files.finish(
+            evaluation, extra: extra,
+            incomplete: incomplete.map { $0.sentence(seen, of: queue.count) })
+        if json {
+            printLines(
+                String(decoding: try InputFile.contents(Paths.join(output, "evaluation.json")), as: UTF8.self))
+        } else {
+            tell(summary, evaluation)
+            print(
+                "\(seen - failed) of \(seen) image\(seen == 1 ? "" : "s") measured in \(Report.time(Benchmark.now() - start))"
+                    + (kept > 0 ? ", \(kept) of them before" : "")
+                    + "; see \(Paths.join(output, "evaluation.json"))")
+        }
+        if let incomplete { throw incomplete }
+        if let firstFailure { throw ExitCode(failed < seen ? 2 : firstFailure.kind.rawValue) }
+    }
+
+    private static func kind(_ result: Result<ImageExplanation, ExplainError>) -> ExplainError.Kind {
+        if case .failure(let error) = result { error.kind } else { .input }
+    }
+
+    /// Tables by family, the best of each metric first in its column's sense.
+    private func tell(_ summary: Evaluation.Summary, _ evaluation: Evaluation) {
+        let types = evaluation.metrics.map { type(of: $0.metric) }
+        let methods = evaluation.session.options.methods.filter { name in
+            !evaluation.session.leftOut.contains { $0.method == name }
+        }
+        for family in MetricFamily.allCases {
+            let own = types.filter { $0.family == family }
+            guard !own.isEmpty else { continue }
+            print("\n\(family.title): mean, and half the width of its 95 % interval; * the best, and those not shown to be worse")
+            // As many columns as a terminal holds.
+            for begin in stride(from: 0, to: own.count, by: 4) {
+                let part = own[begin..<min(begin + 4, own.count)]
+                var rows = [
+                    ["Method"] + part.map { "\($0.name) \($0.better == .higher ? "↑" : "↓")" }
+                ]
+                let best = part.map { metric in
+                    Set(methods.filter { summary.isAmongTheBest(metric, $0) })
+                }
+                for method in methods {
+                    rows.append(
+                        [method]
+                            + zip(part, best).map { metric, best in
+                                guard let found = summary.estimate(metric.name, method) else { return "–" }
+                                return Report.number(found.mean, digits: 3) + " ±"
+                                    + Report.number((found.high - found.low) / 2, digits: 3)
+                                    + (best.contains(method) && methods.count > 1 ? "*" : " ")
+                            })
+                }
+                Report.table(rows, right: Set(1...part.count))
+            }
+        }
+        print("")
+    }
+
+    private func printSanity(_ found: Randomisation) {
+        print(
+            "\nWeights made random, from the scores down to the picture: correlation of ranks with the map of the trained network"
+        )
+        Report.table(
+            [["Method"] + found.levels.map { String($0.suffix(14)) } + ["other class"]]
+                + found.methods.map { method, found in
+                    [method]
+                        + (found.spearman[.cascading] ?? []).map { Report.number($0, digits: 2) }
+                        + [found.otherClass.map { Report.number($0, digits: 2) } ?? "–"]
+                }, right: Set(1...found.levels.count + 1))
+        for (method, found) in found.methods where found.doesNotNotice {
+            print(
+                "\(method) does not notice: with all weights random its map is much the same, so it says little of what the network learnt."
+            )
+        }
+    }
+}
+
+struct MetricsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "metrics", abstract: "List the metrics of `evaluate`, or say all of one.")
+
+    @Argument(help: ArgumentHelp("The metric to say all of.", valueName: "metric"))
+    var name: String?
+
+    func run() throws {
+        if let name {
+            let metric = try MetricList.named(name.lowercased())
+            print("\(metric.title) (\(metric.name)), \(metric.family.rawValue)")
+            print("  \(metric.formula)")
+            print("  Source: \(metric.source)")
+            print("  Better: \(metric.better.rawValue). Cost: \(metric.cost).")
+            for setting in metric.settingsTable {
+                print(
+                    "  \(metric.name).\(setting.name)=\(setting.value.line)  \(setting.help); \(setting.expected)")
+            }
+            return
+        }
+        for family in MetricFamily.allCases {
+            print(family.title)
+            Report.table(
+                MetricList.all.filter { $0.family == family }.map {
+                    ["  " + $0.name, $0.better == .higher ? "↑" : "↓", $0.formula]
+                })
+        }
+    }
+}
