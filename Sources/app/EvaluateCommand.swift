@@ -242,7 +242,8 @@ struct EvaluateCommand: FileWriter {
                             })
                     ))
                 if !json {
-                    print("\nCost of a picture, alone in its batch")
+                    print("")
+                    print("Cost of a picture, alone in its batch")
                     Report.table(
                         [["Method", "Time", "Forward", "Back", "Memory"]]
                             + costs.map {
@@ -288,7 +289,8 @@ struct EvaluateCommand: FileWriter {
         for family in MetricFamily.allCases {
             let own = types.filter { $0.family == family }
             guard !own.isEmpty else { continue }
-            print("\n\(family.title): mean, and half the width of its 95 % interval; * the best, and those not shown to be worse")
+            print("")
+            print("\(family.title): mean, and half the width of its 95 % interval; * the best, and those not shown to be worse")
             // As many columns as a terminal holds.
             for begin in stride(from: 0, to: own.count, by: 4) {
                 let part = own[begin..<min(begin + 4, own.count)]
@@ -315,8 +317,9 @@ struct EvaluateCommand: FileWriter {
     }
 
     private func printSanity(_ found: Randomisation) {
+        print("")
         print(
-            "\nWeights made random, from the scores down to the picture: correlation of ranks with the map of the trained network"
+            "Weights made random, from the scores down to the picture: correlation of ranks with the map of the trained network"
         )
         Report.table(
             [["Method"] + found.levels.map { String($0.suffix(14)) } + ["other class"]]

@@ -15,14 +15,17 @@ private struct PixelCurve {
     /// - Parameters:
     ///   - baseline: what pixels are taken from, or put in the place of.
     ///   - inserts: whether it begins with the baseline and ends with the picture.
-    func values(_ map: MeasuredMap, _ baseline: [Float], inserts: Bool) throws -> [Float] {
+    func values(
+        _ map: MeasuredMap, _ baseline: [Float], inserts: Bool, _ scale: Target.Scale = .probability
+    ) throws -> [Float] {
         let (places, cells) = (map.places, map.picture.cells)
         let each = (cells + steps - 1) / steps
         let (before, after): (Float, Float) = inserts ? (0, 1) : (1, 0)
         // Fewer pixels than steps: the last steps change nothing, and are not asked for.
         let count = min(steps, (cells + each - 1) / each)
         return try map.picture.questions.values(
-            of: map.target, map.picture.input, baseline: baseline, count: count + 1
+            of: Target(map.target.classIndex, scale: scale), map.picture.input, baseline: baseline,
+            count: count + 1
         ) { [isAscending] step, mask in
             let changed = Int32(min(cells, step * each))
             for i in mask.indices {
@@ -39,16 +42,22 @@ private struct PixelCurve {
     }
 }
 
+/// What a curve follows.
+extension Target.Scale: SettingChoice {}
+
 /// Of a curve.
-package struct CurveSettings: MethodSettings {
-    package var steps = 224
-    package var baseline: Baseline
-    package init() { self.init(.zero) }
-    fileprivate init(_ baseline: Baseline) { self.baseline = baseline }
-    package static let list = [
-        MethodSetting<CurveSettings>("steps", \.steps, "steps of the curve", 1...100_000),
-        MethodSetting<CurveSettings>("baseline", \.baseline, "what takes the place of pixels"),
-    ]
+package protocol CurveSettings: MethodSettings {
+    var steps: Int { get set }
+    var score: Target.Scale { get set }
+}
+
+extension CurveSettings {
+    fileprivate static var common: [MethodSetting<Self>] {
+        [
+            MethodSetting("steps", \Self.steps, "steps of the curve", 1...100_000),
+            MethodSetting("score", \Self.score, "what the curve follows"),
+        ]
+    }
 }
 
 /// Petsiuk, Das, Saenko, “RISE”, BMVC 2018, section 4.1 and algorithm 1: the area below the probability while pixels are replaced by the
@@ -62,12 +71,19 @@ package struct Deletion: Metric {
     package static let source = "Petsiuk et al. 2018, algorithm 1"
     package static let better = Better.lower
     package static let cost = "225 forward (steps + 1)"
-    private let settings: CurveSettings
-    package init(_ settings: CurveSettings) { self.settings = settings }
+    package struct Settings: CurveSettings {
+        package var steps = 224, score = Target.Scale.probability
+        package var baseline = Baseline.zero
+        package init() {}
+        package static let list =
+            common + [MethodSetting<Settings>("baseline", \.baseline, "what takes the place of pixels")]
+    }
+    private let settings: Settings
+    package init(_ settings: Settings) { self.settings = settings }
 
     package func measure(_ map: MeasuredMap) throws -> Measurement {
         let curve = try PixelCurve(steps: settings.steps).values(
-            map, map.picture.baseline(settings.baseline), inserts: false)
+            map, map.picture.baseline(settings.baseline), inserts: false, settings.score)
         return Measurement(PixelCurve.area(curve), curve: curve)
     }
 }
@@ -75,12 +91,15 @@ package struct Deletion: Metric {
 /// The same paper: the area below the probability while a blurred picture becomes the picture, the most important pixels first. The blur is a
 /// Gaussian of σ = 5 cut off at 5 pixels, as in the authors' program; edges are held, where theirs are dark.
 package struct Insertion: Metric {
-    package struct Settings: MethodSettings {
-        package var steps = 224
+    package struct Settings: CurveSettings {
+        package var steps = 224, score = Target.Scale.probability
+        package var baseline: Baseline?
         package init() {}
-        package static let list = [
-            MethodSetting<Settings>("steps", \.steps, "steps of the curve", 1...100_000)
-        ]
+        package static let list =
+            common + [
+                MethodSetting<Settings>(
+                    "baseline", \.baseline, "what there is before there are pixels; none for the blur of the authors")
+            ]
     }
     package static let name = "insertion"
     package static let title = "Insertion"
@@ -96,11 +115,12 @@ package struct Insertion: Metric {
     package func measure(_ map: MeasuredMap) throws -> Measurement {
         let (picture, cells) = (map.picture, map.picture.cells)
         let blur = GaussianBlur(sigma: 5, reach: 5)
-        let blurred = stride(from: 0, to: picture.input.count, by: cells).flatMap {
+        let blurred = try settings.baseline.map(picture.baseline) ?? stride(from: 0, to: picture.input.count, by: cells).flatMap {
             blur.applied(
                 to: Array(picture.input[$0..<$0 + cells]), height: picture.height, width: picture.width)
         }
-        let curve = try PixelCurve(steps: settings.steps).values(map, blurred, inserts: true)
+        let curve = try PixelCurve(steps: settings.steps).values(
+            map, blurred, inserts: true, settings.score)
         return Measurement(PixelCurve.area(curve), curve: curve)
     }
 }
@@ -108,14 +128,12 @@ package struct Insertion: Metric {
 /// Bach et al., “On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation”, PLoS ONE 2015, section
 /// “Pixel-flipping”: the area below the probability while pixels become black, the most important first.
 package struct PixelFlipping: Metric {
-    package struct Settings: MethodSettings {
-        package var steps = 56
+    package struct Settings: CurveSettings {
+        package var steps = 56, score = Target.Scale.probability
         package var baseline = Baseline.black
         package init() {}
-        package static let list = [
-            MethodSetting<Settings>("steps", \.steps, "steps of the curve", 1...100_000),
-            MethodSetting<Settings>("baseline", \.baseline, "what takes the place of pixels"),
-        ]
+        package static let list =
+            common + [MethodSetting<Settings>("baseline", \.baseline, "what takes the place of pixels")]
     }
     package static let name = "pixel-flipping"
     package static let title = "Pixel flipping"
@@ -129,7 +147,7 @@ package struct PixelFlipping: Metric {
 
     package func measure(_ map: MeasuredMap) throws -> Measurement {
         let curve = try PixelCurve(steps: settings.steps).values(
-            map, map.picture.baseline(settings.baseline), inserts: false)
+            map, map.picture.baseline(settings.baseline), inserts: false, settings.score)
         return Measurement(PixelCurve.area(curve), curve: curve)
     }
 }
