@@ -456,7 +456,8 @@ public final class ExplanationSession {
         let pictures = requests.map(\.picture)
         // How much of the batch's work is done, the methods being parts of the same size.
         var done = 0.0
-        let methods = onlyMethods.map { only in self.methods.filter { only.contains($0.type.name) } } ?? methods
+        let methods =
+            onlyMethods.map { only in self.methods.filter { only.contains($0.type.name) } } ?? methods
         let parts = Double(max(1, methods.map(\.explainers.count).reduce(0, +) * versions.count))
         func explained(_ numbers: Block) throws -> ExplainedBatch {
             try ExplainedBatch(

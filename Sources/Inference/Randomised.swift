@@ -15,10 +15,13 @@ extension Network {
     package var trainedLayers: [TrainedLayer] {
         var seen: Set<String> = []
         return model.graph.nodes.reversed().compactMap { node in
-            guard node.inputs.count > 1, OperatorList[node.opType, domain: node.domain] is any LinearOperator.Type,
+            guard node.inputs.count > 1,
+                OperatorList[node.opType, domain: node.domain] is any LinearOperator.Type,
                 let weights = node.inputs[1...].first(where: {
                     constants[$0].map { $0.shape.rank > 1 } ?? model.graph.initializers.keys.contains($0)
-                }), model.graph.initializers[weights].map({ $0.type.isFloatingPoint && $0.dims.count > 1 }) ?? false,
+                }),
+                model.graph.initializers[weights].map({ $0.type.isFloatingPoint && $0.dims.count > 1 })
+                    ?? false,
                 seen.insert(weights).inserted
             else { return nil }
             return TrainedLayer(name: node.name, weights: weights)
@@ -37,7 +40,9 @@ extension Network {
             let tensor = model.graph.initializers[name]!
             var values: [Float] = []
             try tensor.withFloatBytes { bytes in
-                values = (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
+                values = (0..<bytes.count / 4).map {
+                    bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
+                }
             }
             let n = Double(max(1, values.count))
             let mean = values.reduce(0.0) { $0 + Double($1) } / n

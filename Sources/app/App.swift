@@ -39,7 +39,8 @@ struct App: ParsableCommand {
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
-            ExplainCommand.self, ClassifyCommand.self, EvaluateCommand.self, MergeCommand.self,
+            ExplainCommand.self, ClassifyCommand.self, EvaluateCommand.self, SummariseCommand.self,
+            MergeCommand.self,
             CheckCommand.self,
             LayersCommand.self,
             DevicesCommand.self,

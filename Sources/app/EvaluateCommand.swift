@@ -115,7 +115,8 @@ struct EvaluateCommand: FileWriter {
             else {
                 throw ExplainError(
                     .method,
-                    "“\(shortened(text))” is no setting; give METRIC.SETTING=VALUE, such as deletion.steps=56.")
+                    "“\(shortened(text))” is no setting; give METRIC.SETTING=VALUE, such as deletion.steps=56."
+                )
             }
             choices.settings[names[0].lowercased(), default: [:]][names[1].lowercased()] = String(parts[1])
         }
@@ -215,7 +216,8 @@ struct EvaluateCommand: FileWriter {
                 let bar = ProgressBar(total: 100)
                 let readable = sane.filter { (try? session.explain($0)) != nil }
                 guard !readable.isEmpty else {
-                    throw ExplainError(.input, "No picture can be explained, so nothing can be said of --sanity.")
+                    throw ExplainError(
+                        .input, "No picture can be explained, so nothing can be said of --sanity.")
                 }
                 let found = try Randomisation(model, options, readable) {
                     bar.show(100 * $0)
@@ -238,7 +240,10 @@ struct EvaluateCommand: FileWriter {
                         "cost",
                         .object(
                             costs.map {
-                                ($0.method, .object([("forward", .int($0.forward)), ("backward", .int($0.backward))]))
+                                (
+                                    $0.method,
+                                    .object([("forward", .int($0.forward)), ("backward", .int($0.backward))])
+                                )
                             })
                     ))
                 if !json {
@@ -264,7 +269,8 @@ struct EvaluateCommand: FileWriter {
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) })
         if json {
             printLines(
-                String(decoding: try InputFile.contents(Paths.join(output, "evaluation.json")), as: UTF8.self))
+                String(decoding: try InputFile.contents(Paths.join(output, "evaluation.json")), as: UTF8.self)
+            )
         } else {
             tell(summary, evaluation)
             print(
@@ -290,7 +296,9 @@ struct EvaluateCommand: FileWriter {
             let own = types.filter { $0.family == family }
             guard !own.isEmpty else { continue }
             print("")
-            print("\(family.title): mean, and half the width of its 95 % interval; * the best, and those not shown to be worse")
+            print(
+                "\(family.title): mean, and half the width of its 95 % interval; * the best, and those not shown to be worse"
+            )
             // As many columns as a terminal holds.
             for begin in stride(from: 0, to: own.count, by: 4) {
                 let part = own[begin..<min(begin + 4, own.count)]
@@ -352,7 +360,8 @@ struct MetricsCommand: ParsableCommand {
             print("  Better: \(metric.better.rawValue). Cost: \(metric.cost).")
             for setting in metric.settingsTable {
                 print(
-                    "  \(metric.name).\(setting.name)=\(setting.value.line)  \(setting.help); \(setting.expected)")
+                    "  \(metric.name).\(setting.name)=\(setting.value.line)  \(setting.help); \(setting.expected)"
+                )
             }
             return
         }

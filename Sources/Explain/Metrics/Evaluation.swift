@@ -49,13 +49,17 @@ package final class Evaluation {
         if !hasObjects, let one = types.first(where: { $0.needsObject }) {
             throw ExplainError(
                 .method,
-                "The metric \(one.name) needs to know where the object is; give --masks FOLDER or --boxes FILE.")
+                "The metric \(one.name) needs to know where the object is; give --masks FOLDER or --boxes FILE."
+            )
         }
         for name in options.settings.keys.sorted() where !types.contains(where: { $0.name == name }) {
             throw ExplainError(
-                .method, "--set-metric names a setting of \(shortened(name)), which is not among the metrics (--metrics)."
+                .method,
+                "--set-metric names a setting of \(shortened(name)), which is not among the metrics (--metrics)."
                     + (MetricList.all.contains { $0.name == name }
-                        ? "" : " There is no such metric." + didYouMean(name, among: MetricList.all.map { $0.name })))
+                        ? ""
+                        : " There is no such metric."
+                            + didYouMean(name, among: MetricList.all.map { $0.name })))
         }
         (self.session, self.options) = (session, options)
         questions = try Questions(session)
@@ -91,7 +95,8 @@ package final class Evaluation {
         }
     }
 
-    private func record(_ image: ImageExplanation, stem: String, _ progress: () throws -> Void) throws -> JSON {
+    private func record(_ image: ImageExplanation, stem: String, _ progress: () throws -> Void) throws -> JSON
+    {
         // A method that knows no class is measured by that which the others explain first.
         let explained = image.explanations.compactMap(\.classIndex)
         let first = explained.first ?? image.predictions[0].index
@@ -116,7 +121,8 @@ package final class Evaluation {
             let map = MeasuredMap(explanation, of: picture, probability: probabilities[index]!)
             maps.append(map)
             var values: [(String, JSON)] = []
-            var notes: [(String, JSON)] = [], curves: [(String, JSON)] = []
+            var notes: [(String, JSON)] = []
+            var curves: [(String, JSON)] = []
             for (metric, _) in metrics {
                 let name = type(of: metric).name
                 let found = try metric.measure(map)
@@ -256,7 +262,8 @@ package final class Evaluation {
         }
 
         /// Whether two methods differ, by the pictures that both have numbers of: the mean difference, p, and of how many pictures.
-        func test(_ metric: String, _ a: String, _ b: String) -> (difference: Double, p: Double, count: Int)? {
+        func test(_ metric: String, _ a: String, _ b: String) -> (difference: Double, p: Double, count: Int)?
+        {
             let both = zip(values[metric]?[a] ?? [], values[metric]?[b] ?? []).compactMap { x, y in
                 x.flatMap { x in y.map { (x, $0) } }
             }

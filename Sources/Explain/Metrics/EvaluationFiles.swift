@@ -32,7 +32,8 @@ package final class EvaluationFiles {
             }
             if existing == .refuse, let one = found.first {
                 throw failed(
-                    "'\(Paths.join(directory, one))' is there already; --force replaces it, --resume goes on with it, or choose another --output.")
+                    "'\(Paths.join(directory, one))' is there already; --force replaces it, --resume goes on with it, or choose another --output."
+                )
             }
         }
         do { try Folder.make(directory) } catch { throw ExplainError(error, .output) }
@@ -63,7 +64,9 @@ package final class EvaluationFiles {
         try append(head)
         for line in lines.dropFirst() {
             // A last line that was torn has no line feed; one that is damaged says nothing.
-            guard let record = try? JSON(reading: line), let stem = record[key: "stem"]?.asString else { continue }
+            guard let record = try? JSON(reading: line), let stem = record[key: "stem"]?.asString else {
+                continue
+            }
             try append(String(decoding: line, as: UTF8.self), record, stem)
         }
         guard FileName.withPath(new, { new in FileName.withPath(journal) { rename(new, $0) } }) == 0 else {
@@ -74,9 +77,19 @@ package final class EvaluationFiles {
     /// What a finished run was asked for.
     private func storedHead() throws -> String {
         let path = Paths.join(directory, "evaluation.json")
-        guard let bytes = try? InputFile.contents(path), case .object(let entries)? = try? JSON(reading: bytes)
-        else { throw ExplainError(.output, "'\(path)' cannot be read, so it is not known what was measured; --force begins anew.") }
-        return JSON.object(entries.filter { $0.0 != "summary" && $0.0 != "device" && $0.0 != "incomplete" && $0.0 != "sanity" && $0.0 != "cost" }).line
+        guard let bytes = try? InputFile.contents(path),
+            case .object(let entries)? = try? JSON(reading: bytes)
+        else {
+            throw ExplainError(
+                .output,
+                "'\(path)' cannot be read, so it is not known what was measured; --force begins anew.")
+        }
+        return JSON.object(
+            entries.filter {
+                $0.0 != "summary" && $0.0 != "device" && $0.0 != "incomplete" && $0.0 != "sanity"
+                    && $0.0 != "cost"
+            }
+        ).line
     }
 
     private func append(_ line: String, _ record: JSON? = nil, _ stem: String? = nil) throws {

@@ -37,7 +37,8 @@ private struct PixelCurve {
 
     /// The area below a curve over 0 … 1, by trapezoids.
     static func area(_ curve: [Float]) -> Double {
-        let sum = curve.reduce(0.0) { $0 + Double($1) } - (Double(curve[0]) + Double(curve[curve.count - 1])) / 2
+        let sum =
+            curve.reduce(0.0) { $0 + Double($1) } - (Double(curve[0]) + Double(curve[curve.count - 1])) / 2
         return sum / Double(curve.count - 1)
     }
 }
@@ -98,7 +99,8 @@ package struct Insertion: Metric {
         package static let list =
             common + [
                 MethodSetting<Settings>(
-                    "baseline", \.baseline, "what there is before there are pixels; none for the blur of the authors")
+                    "baseline", \.baseline,
+                    "what there is before there are pixels; none for the blur of the authors")
             ]
     }
     package static let name = "insertion"
@@ -115,10 +117,12 @@ package struct Insertion: Metric {
     package func measure(_ map: MeasuredMap) throws -> Measurement {
         let (picture, cells) = (map.picture, map.picture.cells)
         let blur = GaussianBlur(sigma: 5, reach: 5)
-        let blurred = try settings.baseline.map(picture.baseline) ?? stride(from: 0, to: picture.input.count, by: cells).flatMap {
-            blur.applied(
-                to: Array(picture.input[$0..<$0 + cells]), height: picture.height, width: picture.width)
-        }
+        let blurred =
+            try settings.baseline.map(picture.baseline)
+            ?? stride(from: 0, to: picture.input.count, by: cells).flatMap {
+                blur.applied(
+                    to: Array(picture.input[$0..<$0 + cells]), height: picture.height, width: picture.width)
+            }
         let curve = try PixelCurve(steps: settings.steps).values(
             map, blurred, inserts: true, settings.score)
         return Measurement(PixelCurve.area(curve), curve: curve)
@@ -219,7 +223,8 @@ package struct AverageDrop: Metric {
     package init(_: NoSettings) {}
 
     package func measure(_ map: MeasuredMap) throws -> Measurement {
-        Measurement(try AverageDrop.value(map))
+        try AverageDrop.value(map).map { Measurement($0) }
+            ?? .nothing("the network's probability of the class is 0")
     }
 
     static func value(_ map: MeasuredMap) throws -> Double? {
@@ -331,7 +336,8 @@ package struct Infidelity: Metric {
                 for y in square.top..<square.top + square.height {
                     for x in square.left..<square.left + square.width {
                         let i = channel * cells + y * width + x
-                        sum += (Double(picture.input[i]) - Double(baseline[i])) * Double(values[y * width + x])
+                        sum +=
+                            (Double(picture.input[i]) - Double(baseline[i])) * Double(values[y * width + x])
                     }
                 }
             }

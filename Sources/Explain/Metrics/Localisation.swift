@@ -82,7 +82,8 @@ package struct EnergyInObject: Metric {
                 all += Double(value)
                 if object.inside[i] { inside += Double(value) }
             }
-            return all > 0 && all.isFinite ? Measurement(inside / all) : .nothing("nothing of the map is above 0")
+            return all > 0 && all.isFinite
+                ? Measurement(inside / all) : .nothing("nothing of the map is above 0")
         }
     }
 }

@@ -105,7 +105,9 @@ package struct PictureObjects {
                 let path = Paths.join(folder, name)
                 guard FileKind(path) == .file else { continue }
                 let mask: RGBImage
-                do { mask = try RGBImage.load(path: path) { _ in } } catch { throw ExplainError(error, .input) }
+                do { mask = try RGBImage.load(path: path) { _ in } } catch {
+                    throw ExplainError(error, .input)
+                }
                 guard (mask.width, mask.height) == (frame.size.width, frame.size.height) else {
                     throw ExplainError(
                         .input,

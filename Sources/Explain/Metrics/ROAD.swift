@@ -80,7 +80,8 @@ private struct NeighbourSystem {
             var next = Level(height: (height + 1) / 2, width: (width + 1) / 2)
             for y in 0..<height {
                 for x in 0..<width where diagonal[place(y, x)] > 0 {
-                    let here = place(y, x), to = next.place(y / 2, x / 2)
+                    let here = place(y, x)
+                    let to = next.place(y / 2, x / 2)
                     next.diagonal[to] += diagonal[here]
                     for (weight, dy, dx) in [
                         (right[here], 0, 1), (below[here], 1, 0), (corner[here], 1, 1), (other[here], 1, -1),
@@ -134,7 +135,8 @@ private struct NeighbourSystem {
             for x in 0..<width where removed[y * width + x] {
                 let columns = (x > 0 ? 1 : 0) + (x < width - 1 ? 1 : 0)
                 let i = fine.place(y, x)
-                fine.diagonal[i] = Self.straight * Double(rows + columns) + Self.diagonal * Double(rows * columns)
+                fine.diagonal[i] =
+                    Self.straight * Double(rows + columns) + Self.diagonal * Double(rows * columns)
                 if isRemoved(y, x + 1) { fine.right[i] = Self.straight }
                 if isRemoved(y + 1, x) { fine.below[i] = Self.straight }
                 if isRemoved(y + 1, x + 1) { fine.corner[i] = Self.diagonal }
@@ -162,17 +164,22 @@ private struct NeighbourSystem {
             let (y, x) = (place / fine.stride - 1, place % fine.stride - 1)
             for dy in -1...1 where (0..<height).contains(y + dy) {
                 for dx in -1...1 where (0..<width).contains(x + dx) && (dy, dx) != (0, 0) {
-                    b[place] += (dy == 0 || dx == 0 ? Self.straight : Self.diagonal) * known[(y + dy) * width + x + dx]
+                    b[place] +=
+                        (dy == 0 || dx == 0 ? Self.straight : Self.diagonal)
+                        * known[(y + dy) * width + x + dx]
                 }
             }
         }
         // Memory of the cycle: the right side and the solution of each level.
         var rights = levels.map { [Numbers](repeating: .zero, count: $0.diagonal.count) }
         var lefts = rights
-        var x = zeros, q = zeros
+        var x = zeros
+        var q = zeros
         for place in fine.unknown { x[place] = start }
         x.withUnsafeBufferPointer { x in
-            for i in fine.unknown { rights[0][i] = b[i] - (fine.diagonal[i] * x[i] - fine.neighbours(x.baseAddress!, i)) }
+            for i in fine.unknown {
+                rights[0][i] = b[i] - (fine.diagonal[i] * x[i] - fine.neighbours(x.baseAddress!, i))
+            }
         }
         var r = rights[0]
         func preconditioned() -> [Numbers] {
@@ -244,7 +251,8 @@ private struct NeighbourSystem {
                 }
                 cycle(number + 1, &rights, &lefts)
                 for i in level.unknown {
-                    x[i] += lefts[number + 1][next.place((i / level.stride - 1) / 2, (i % level.stride - 1) / 2)]
+                    x[i] +=
+                        lefts[number + 1][next.place((i / level.stride - 1) / 2, (i % level.stride - 1) / 2)]
                 }
             }
             sweep(level.unknown.reversed())

@@ -65,7 +65,9 @@ package struct Randomisation: Sendable {
         trained.keepsInput = true
         let questions = try Questions(trained)
         // Another model must not choose another layer.
-        if !trained.layers.isEmpty { options.layer = trained.layers.map { "\($0.index)" }.joined(separator: ",") }
+        if !trained.layers.isEmpty {
+            options.layer = trained.layers.map { "\($0.index)" }.joined(separator: ",")
+        }
         let names = trained.methods.map { $0.type.name }
         var sums: [String: Found] = Dictionary(uniqueKeysWithValues: names.map { ($0, Found()) })
 
@@ -80,7 +82,8 @@ package struct Randomisation: Sendable {
         var otherClass: [String: [Double]] = [:]
         for (place, request) in pictures.enumerated() {
             let image = try trained.explain(request)
-            let index = image.explanations.first { $0.classIndex != nil }?.classIndex ?? image.predictions[0].index
+            let index =
+                image.explanations.first { $0.classIndex != nil }?.classIndex ?? image.predictions[0].index
             // The same class for every network.
             let own = ClassChoice.index(index)
             let input = image.input!
@@ -95,7 +98,10 @@ package struct Randomisation: Sendable {
                 Original(
                     request: fixed, explanations: explained.explanations, numbers: input, noisy: noisy))
             if trained.classes > 1 {
-                let step = 1 + CounterRandom.index(random.words(sample: place, place: 1 << 30)[0], below: trained.classes - 1)
+                let step =
+                    1
+                    + CounterRandom.index(
+                        random.words(sample: place, place: 1 << 30)[0], below: trained.classes - 1)
                 let other = try trained.explain(
                     PictureRequest(fixed.picture, classChoice: .index((index + step) % trained.classes)))
                 for (a, b) in zip(explained.explanations, other.explanations) where a.classIndex != nil {
@@ -110,7 +116,9 @@ package struct Randomisation: Sendable {
             var sums: [String: [Double]] = [:]
             for numbers in original.noisy {
                 let image = try session.explain(
-                    PictureRequest(.array(numbers, name: original.request.picture.name), classChoice: original.request.classChoice))
+                    PictureRequest(
+                        .array(numbers, name: original.request.picture.name),
+                        classChoice: original.request.classChoice))
                 for map in image.explanations {
                     let sum = sums[map.method] ?? [Double](repeating: 0, count: map.map.values.count)
                     sums[map.method] = zip(sum, map.map.values).map { $0 + Double($1) }
@@ -140,7 +148,9 @@ package struct Randomisation: Sendable {
                         // A map that became constant has nothing of the old one.
                         spearman[a.method, default: []].append(
                             Similarity.rankCorrelation(a.map.values, b.map.values) ?? 0)
-                        if isLast, let before = entropy(a.map.values), let after = entropy(b.map.values), before > 0 {
+                        if isLast, let before = entropy(a.map.values), let after = entropy(b.map.values),
+                            before > 0
+                        {
                             efficient[a.method, default: []].append((after - before) / before)
                         }
                     }
@@ -157,7 +167,9 @@ package struct Randomisation: Sendable {
                 }
                 for name in names {
                     if let value = mean(ssim[name]) { sums[name]!.ssim[order, default: []].append(value) }
-                    if let value = mean(spearman[name]) { sums[name]!.spearman[order, default: []].append(value) }
+                    if let value = mean(spearman[name]) {
+                        sums[name]!.spearman[order, default: []].append(value)
+                    }
                     if isLast {
                         sums[name]!.efficient = mean(efficient[name])
                         sums[name]!.smooth = mean(smooths[name])

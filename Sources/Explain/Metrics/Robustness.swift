@@ -130,7 +130,9 @@ package struct JPEGStability: Metric {
     package init(_: NoSettings) {}
 
     package func measure(_ map: MeasuredMap) throws -> Measurement {
-        guard let view = map.picture.view else { return .nothing("an array is no picture that could be saved") }
+        guard let view = map.picture.view else {
+            return .nothing("an array is no picture that could be saved")
+        }
         return try correlation(
             map, "jpeg",
             {

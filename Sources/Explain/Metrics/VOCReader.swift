@@ -16,6 +16,7 @@ final class VOCReader: NSObject, XMLParserDelegate {
     private var sides: [String: Double] = [:]
     private var boxes: [ObjectBox] = []
     private var problem: String?
+    private var isComplete = false
 
     /// - Throws: `ExplainError` of kind `settings`.
     static func read(_ bytes: [UInt8], _ file: String) throws -> (picture: String, boxes: [ObjectBox]) {
@@ -25,11 +26,14 @@ final class VOCReader: NSObject, XMLParserDelegate {
         let (parser, reader) = (XMLParser(data: Data(bytes)), VOCReader())
         parser.delegate = reader
         parser.shouldResolveExternalEntities = false
-        guard parser.parse() else {
+        // Where a file ends too early, the parser is content.
+        guard parser.parse(), reader.isComplete else {
             throw failed(
                 reader.problem ?? "It is no XML (line \(parser.lineNumber)).")
         }
-        guard let filename = reader.filename else { throw failed("It does not say of which picture it is (filename).") }
+        guard let filename = reader.filename else {
+            throw failed("It does not say of which picture it is (filename).")
+        }
         return (filename, reader.boxes)
     }
 
@@ -66,6 +70,7 @@ final class VOCReader: NSObject, XMLParserDelegate {
         default: break
         }
         path.removeLast()
+        if path.isEmpty { isComplete = element == "annotation" }
         text = ""
     }
 }

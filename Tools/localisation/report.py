@@ -1,0 +1,82 @@
+"""What `make localisation` found, as tables, as a plot, and in words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+METRICS = ("energy", "pointing-game", "iou")
+START, END = "<!-- localisation: written by make localisation -->", "<!-- end of localisation -->"
+
+
+def estimate(values: list[float], resamples: int = 2000) -> tuple[float, float, float, int]:
+    """The mean, its 95 % bootstrap interval, and of how many."""
+    if not values:
+        return float("nan"), float("nan"), float("nan"), 0
+    array = np.array(values)
+    drawn = np.random.default_rng(0).integers(len(array), size=(resamples, len(array)))
+    low, high = np.percentile(array[drawn].mean(1), (2.5, 97.5))
+    return float(array.mean()), float(low), float(high), len(array)
+
+
+def ranked(found: dict) -> list[tuple[str, dict[str, tuple[float, float, float, int]]]]:
+    """Methods with their estimates, by falling mean of the ranks that they have in the three measures."""
+    rows = [(method, {m: estimate([v[m] for v in pictures.values() if m in v]) for m in METRICS}) for method, pictures in found.items()]
+    places = np.mean([np.argsort(np.argsort([-np.nan_to_num(row[1][m][0], nan=-1) for row in rows])) for m in METRICS], axis=0)
+    return [rows[i] for i in np.argsort(places, kind="stable")]
+
+
+def table(found: dict) -> str:
+    lines = [f"| Method | {' | '.join(METRICS)} | pictures |", "|---|" + "---|" * (len(METRICS) + 1)]
+    for method, estimates in ranked(found):
+        cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high, _ in estimates.values()]
+        lines.append(f"| {method} | {' | '.join(cells)} | {estimates['energy'][3]} |")
+    return "\n".join(lines)
+
+
+def plot(results: dict) -> str:
+    """Energy in the mask of every method on each network, as SVG: a dot and its interval."""
+    networks = list(results)
+    order = [method for method, _ in ranked(results[networks[0]])]
+    order += [m for name in networks[1:] for m in results[name] if m not in order]
+    colours = ("#0b6e99", "#c2571a", "#3f7d20")
+    left, top, step, width = 170, 46, 18, 460
+    height = top + step * len(order) + 30
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 30}" height="{height}" font-family="sans-serif" font-size="12">',
+             '<rect width="100%" height="100%" fill="white"/>']
+    for i, name in enumerate(networks):
+        parts.append(f'<circle cx="{left + 10 + 190 * i}" cy="16" r="4" fill="{colours[i]}"/><text x="{left + 20 + 190 * i}" y="20">{name}</text>')
+    for tick in np.linspace(0, 1, 6):
+        x = left + width * tick
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{height - 26}" stroke="#ddd"/>'
+                     f'<text x="{x:.1f}" y="{height - 10}" text-anchor="middle">{tick:.1f}</text>')
+    parts.append(f'<text x="{left}" y="38">energy in the mask, 95 % interval</text>')
+    for row, method in enumerate(order):
+        y = top + step * row + step / 2
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{method}</text>')
+        for i, name in enumerate(networks):
+            if method not in results[name]:
+                continue
+            mean, low, high, _ = estimate([v["energy"] for v in results[name][method].values() if "energy" in v])
+            at = y + 3 * (i - (len(networks) - 1) / 2)
+            parts.append(f'<line x1="{left + width * low:.1f}" x2="{left + width * high:.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{colours[i]}"/>'
+                         f'<circle cx="{left + width * mean:.1f}" cy="{at:.1f}" r="3" fill="{colours[i]}"/>')
+    return "\n".join(parts + ["</svg>"]) + "\n"
+
+
+def write(documentation: Path, results: dict, scenes: dict, settings: tuple[str, ...]) -> None:
+    """Puts tables and plot into Comparison.md, between two marks; the rest of the page stays."""
+    path = documentation / "Comparison.md"
+    text = path.read_text(encoding="utf-8")
+    (documentation / "images").mkdir(exist_ok=True)
+    (documentation / "images/localisation.svg").write_text(plot(results), encoding="utf-8")
+    parts = [f"{scenes['composed']} scenes were composed (seed {scenes['seed']}); "
+             + ", ".join(f"{name} names the animals of {len(kept)}" for name, kept in scenes["kept"].items())
+             + f". Fewer samples than usual: {', '.join(f'`{s}`' for s in settings)}.",
+             "![Energy in the mask of every method](images/localisation.svg)"]
+    for name, found in results.items():
+        parts += [f"**{name}**, by the mean of the ranks in the three measures:", table(found)]
+    body = "\n\n".join(parts)
+    path.write_text(re.sub(re.escape(START) + ".*" + re.escape(END), lambda _: f"{START}\n\n{body}\n\n{END}", text, flags=re.S), encoding="utf-8")
