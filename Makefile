@@ -51,11 +51,16 @@ endif
 	@echo "A small network, by two more implementations of OpenCL:"
 	$(python) Tools/opencl_matrix.py --quick
 	@# The tests of the lab exercise that need the program, which may not have been there before.
-	$(python) -m unittest Tools/tests/test_lab.py
+	$(python) -m unittest Tools/tests/test_lab.py Tools/tests/test_watermark.py
 
 SEED ?= 2
 FIRST ?= 0
 COUNT ?= 1000
+# Which of a scene's pixels are the animal is known: LOCALISATION="--count 100 --heavy 30" for fewer scenes.
+.PHONY: localisation
+localisation: build models .venv/lab ## rank all methods by whether they find the object, on scenes with exact masks; hours, and goes on where it was ended
+	$(python) Tools/localisation/localisation.py --documents $(LOCALISATION)
+
 .PHONY: random-networks
 random-networks: setup .venv/ready ## check more random networks than `make test` does (COUNT=1000 of SEED=2 from FIRST=0)
 	@WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" WHITEBOX_RANDOM_SEED=$(SEED) WHITEBOX_RANDOM_FIRST=$(FIRST) \
