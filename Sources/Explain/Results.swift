@@ -89,6 +89,8 @@ public struct ImageExplanation: Sendable {
     public let explanations: [Explanation]
     /// Seconds for decoding and preparing this picture, and its share of the batch's computation.
     public let seconds: (prepare: Double, compute: Double)
+    /// Seconds of each method, by its name: its share of the batch, without the pass forward that all methods share.
+    package var methodSeconds: [String: Double] = [:]
     /// The part of the picture that the network saw; nil for a raw array.
     package let view: PreparedView?
     /// The frames of a video that the network saw, and the names of those; none of anything else.

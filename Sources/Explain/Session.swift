@@ -458,10 +458,17 @@ public final class ExplanationSession {
                 isMemory: true)
         }
         defer { withExtendedLifetime(room) {} }
+        var methodSeconds: [String: Double] = [:]
         let maps = try versions.map { version in
             let batch = version.isPlain ? batch : try explained(feed(version, of: batch))
             return try methods.map { method in
                 let wanted = classes.map { targets(of: method.type, $0) }
+                let begin = DispatchTime.now().uptimeNanoseconds
+                defer {
+                    let end = DispatchTime.now().uptimeNanoseconds
+                    methodSeconds[method.type.name, default: 0] +=
+                        Double(end - begin) * 1e-9 / Double(pictures.count)
+                }
                 let maps = try method.explainers.map { explainer in
                     let maps = try explainer.explain(batch, wanted, engine)
                     done += 1
@@ -487,6 +494,7 @@ public final class ExplanationSession {
         results.withUnsafeMutableBufferPointer { results in
             // Each picture writes its own result, and only reads the rest.
             nonisolated(unsafe) let (results, session) = (results, self)
+            let methodSeconds = methodSeconds
             DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
                 let ready: PreparedPicture
                 switch prepared[i] {
@@ -529,6 +537,7 @@ public final class ExplanationSession {
                     seconds: (ready.seconds, seconds),
                     view: ready.view, photo: ready.photo, source: ready.source, memory: session.model.writing)
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
+                result.methodSeconds = methodSeconds
                 results[i] = .success(result)
             }
         }

@@ -79,6 +79,27 @@ enum JPEG {
         }
     }
 
+    // MARK: Writing
+
+    /// A JPEG file of a picture, its colours at half the resolution.
+    /// - Parameter quality: 1 … 100.
+    static func encode(_ image: RGBImage, quality: Int) -> [UInt8] {
+        let encoder = tjInitCompress()
+        precondition(encoder != nil, "There is no memory to write a picture with.")
+        defer { tjDestroy(encoder) }
+        let subsampling = Int32(TJSAMP_420.rawValue)
+        let bound = Int(tjBufSize(Int32(image.width), Int32(image.height), subsampling))
+        return [UInt8](unsafeUninitializedCapacity: bound) { buffer, count in
+            var target = buffer.baseAddress
+            var size = UInt(bound)
+            let status = tjCompress2(
+                encoder, image.pixels, Int32(image.width), 0, Int32(image.height), Int32(TJPF_RGB.rawValue),
+                &target, &size, subsampling, Int32(quality), TJFLAG_NOREALLOC | TJFLAG_ACCURATEDCT)
+            precondition(status == 0, "There is always room for so many bytes.")
+            count = Int(size)
+        }
+    }
+
     private struct Frame {
         var width = 0
         var height = 0
@@ -152,4 +173,9 @@ enum JPEG {
             position = end
         }
     }
+}
+
+extension RGBImage {
+    /// The picture as a JPEG file. No side may exceed 65,500 pixels.
+    package func jpegData(quality: Int) -> [UInt8] { JPEG.encode(self, quality: quality) }
 }

@@ -1,4 +1,4 @@
-// `app explain` and `app classify`.
+// `app explain`, `app compare` and `app classify`.
 
 import ArgumentParser
 import Explain
@@ -60,6 +60,12 @@ struct ExplainCommand: FileWriter {
             "Which files are written of each picture: map, heatmap, overlay, sheet, with commas between them; if left out, all.",
             valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
     var write: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Write a page of HTML too, with everything in it: maps to look at side by side, predictions, how it was made.",
+            valueName: "file"), completion: .file(extensions: ["html"]))
+    var report: String?
 
     @Flag(
         help:
@@ -135,6 +141,14 @@ struct ExplainCommand: FileWriter {
         guard !(force && resume) else {
             throw ValidationError("--force begins anew, and --resume goes on; choose one.")
         }
+        guard !(resume && report != nil) else {
+            throw ValidationError(
+                "--resume does not compute again what a report (--report) would show; make the report in a run of its own."
+            )
+        }
+        guard report == nil || videos.videos.isEmpty else {
+            throw ValidationError("A report (--report) shows pictures, not --video.")
+        }
         guard !(resume && output == nil) else {
             throw ValidationError("--resume goes on with the results in a folder; name it with --output.")
         }
@@ -157,7 +171,8 @@ struct ExplainCommand: FileWriter {
             existing: resume ? .resume : force ? .replace : .refuse,
             claimsFresh: output == nil && !force)
         let model = try model.load(inputs: inputs.input)
-        try model.checkTakesPictures(orVideos: true)
+        try model.checkTakesPictures(orVideos: report == nil)
+        let page = try report.map { try ReportWriter(path: $0, overwrite: force) }
         // results.json names it.
         model.beginDigests()
         let pool: SessionPool
@@ -178,7 +193,7 @@ struct ExplainCommand: FileWriter {
         Interruption.watch()
         let run = Run(queue, pool, isQuiet: json, limit: maxFailures, metrics: log.metrics)
         do {
-            try run.explain(writer) { image, item in tell(image, item, writer) }
+            try run.explain(writer, report: page) { image, item in tell(image, item, writer) }
             // The last files are still being written.
             writer.wait()
             run.report(writer) { image, item in tell(image, item, writer) }
@@ -191,6 +206,7 @@ struct ExplainCommand: FileWriter {
             let incomplete = run.seen == queue.count ? nil : sentence
             try run.writeMetrics()
             try writer.finish(session, incomplete: incomplete, list: queue.digest)
+            try page?.finish(session, command: App.command, incomplete: incomplete)
             if json { try writer.text(session, incomplete: incomplete, printBytes) }
             _ = Terminal.flush()
             if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
@@ -204,6 +220,7 @@ struct ExplainCommand: FileWriter {
         run.progress.hide()
         try run.writeMetrics()
         try writer.finish(session, list: queue.digest)
+        try page?.finish(session, command: App.command)
         if json {
             try writer.text(session, printBytes)
         } else if run.failed < run.seen {
@@ -212,7 +229,7 @@ struct ExplainCommand: FileWriter {
                 "\(done) of \(run.seen) image\(run.seen == 1 ? "" : "s") explained in "
                     + "\(Report.time(Benchmark.now() - start))"
                     + (run.kept > 0 ? ", \(run.kept) of them before" : "")
-                    + "; see \(Paths.join(writer.directory, "results.json"))"
+                    + "; see \(report ?? Paths.join(writer.directory, "results.json"))"
             )
         }
         if !json, !quiet, let summary = run.summary { print(summary) }
@@ -237,6 +254,30 @@ struct ExplainCommand: FileWriter {
         print(
             "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
         )
+    }
+}
+
+struct CompareCommand: FileWriter {
+    static let configuration = CommandConfiguration(
+        commandName: "compare",
+        abstract: "Explain photographs by many methods, and write a page that compares them.",
+        discussion: """
+            As `app explain`, with other things left out: without --method all methods that can explain the network are taken, without --report the
+            page is report.html, and without --write only the maps' numbers lie beside it.
+
+              app compare photo.jpg --methods white   methods that look inside the network
+              app compare photo.jpg --methods black   methods that only ask it
+              app compare photos --methods gradcam,fem,rise --class top2 --report page.html
+            """)
+
+    @OptionGroup var explain: ExplainCommand
+
+    func run() throws {
+        var command = explain
+        if command.method.method.isEmpty { command.method.method = ["all"] }
+        command.report = command.report ?? "report.html"
+        command.write = command.write ?? ResultPart.map.rawValue
+        try command.run()
     }
 }
 
