@@ -32,7 +32,7 @@ const short = (label) => label.split(",")[0];
 function number(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return (size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)))).replace("-", "−");
+  return (size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)))).replaceAll("-", "−");
 }
 
 // MARK: Pictures and their maps
@@ -173,7 +173,8 @@ function drawMap(canvas, panel, width) {
     pixels[4 * i] = table[entry];
     pixels[4 * i + 1] = table[entry + 1];
     pixels[4 * i + 2] = table[entry + 2];
-    pixels[4 * i + 3] = strength(t) >= least ? 255 : 0;
+    // Where a map with signs says nothing, the photograph is left alone.
+    pixels[4 * i + 3] = strength(t) < least ? 0 : both ? 255 * Math.sqrt(strength(t)) : 255;
   }
   const layer = new OffscreenCanvas(w, h);
   layer.getContext("2d").putImageData(heat, 0, 0);
