@@ -151,6 +151,13 @@ function drawPhotograph(canvas, width) {
 function drawMap(canvas, panel, width) {
   const context = drawPhotograph(canvas, width);
   if (panel === null || panel.blank) return;
+  if (showsBoth(panel)) {
+    // Two colours stand out from a grey photograph.
+    context.globalCompositeOperation = "saturation";
+    context.fillStyle = "#808080";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.globalCompositeOperation = "source-over";
+  }
   const p = place();
   const w = Math.max(1, Math.round(p.width * canvas.width));
   const h = Math.max(1, Math.round(p.height * canvas.height));
@@ -173,7 +180,7 @@ function drawMap(canvas, panel, width) {
     pixels[4 * i] = table[entry];
     pixels[4 * i + 1] = table[entry + 1];
     pixels[4 * i + 2] = table[entry + 2];
-    // Where a map with signs says nothing, the photograph is left alone.
+    // Where a map with signs says nothing, the photograph stays.
     pixels[4 * i + 3] = strength(t) < least ? 0 : both ? 255 * Math.sqrt(strength(t)) : 255;
   }
   const layer = new OffscreenCanvas(w, h);
@@ -439,7 +446,7 @@ function fillCurves() {
       svg.append(
         element("line", { class: "axis", x1: x(0), x2: x(1), y1: y(mark), y2: y(mark) }),
         element("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, String(mark)),
-        element("text", { x: x(mark), y: height - 18, "text-anchor": "middle" }, mark * 100 + " %"));
+        element("text", { x: x(mark), y: height - 18, "text-anchor": mark === 1 ? "end" : "middle" }, mark * 100 + " %"));
     }
     svg.append(element("text", { x: x(0.5), y: height - 3, "text-anchor": "middle" }, name === "deletion" ? "of the pixels gone" : "of the pixels there"));
     for (const curve of some) {

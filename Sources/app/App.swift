@@ -40,7 +40,8 @@ struct App: ParsableCommand {
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
-            ExplainCommand.self, CompareCommand.self, ClassifyCommand.self, MergeCommand.self, CheckCommand.self,
+            ExplainCommand.self, CompareCommand.self, ClassifyCommand.self, MergeCommand.self,
+            CheckCommand.self,
             LayersCommand.self,
             DevicesCommand.self,
             MethodsCommand.self,
@@ -103,9 +104,11 @@ struct App: ParsableCommand {
     /// What was typed, as one can give it to a shell again.
     static var command: String {
         (["app"] + arguments).map { word in
-            let isPlain = !word.isEmpty && word.utf8.allSatisfy {
-                $0 < 128 && (isalnum(Int32($0)) != 0 || "-_./,=:+@%".utf8.contains($0))
-            }
+            let isPlain =
+                !word.isEmpty
+                && word.utf8.allSatisfy {
+                    $0 < 128 && (isalnum(Int32($0)) != 0 || "-_./,=:+@%".utf8.contains($0))
+                }
             if isPlain { return word }
             if word.unicodeScalars.allSatisfy(\.isPrintable), !word.contains("\\") {
                 return "'" + word.replacing("'", with: "'\\''") + "'"

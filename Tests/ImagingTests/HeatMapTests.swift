@@ -1,5 +1,6 @@
 // Heat maps: enlarging, scaling, colours, overlays and the sheet.
 
+import Foundation
 import Imaging
 import Testing
 
@@ -71,7 +72,14 @@ import Testing
     }
 
     @Test func colours() {
-        #expect(ColorMap.all.map(\.name) == ["jet", "turbo", "hot", "grey"])
+        #expect(
+            ColorMap.all.map(\.name)
+                == ["inferno", "viridis", "cividis", "coolwarm", "jet", "turbo", "hot", "grey"])
+        #expect(ColorMap.all.filter(\.isDiverging) == [.coolwarm])
+        #expect(ColorMap.inferno.colour(0) == (0, 0, 4) && ColorMap.inferno.colour(1) == (252, 255, 164))
+        // Halfway is one of the published colours; between two of them lies their mean.
+        #expect(ColorMap.cividis.colour(0.5) == (124, 123, 120))
+        #expect(ColorMap.coolwarm.colour(0.5).green >= 220)
         #expect(ColorMap.jet.colour(0) == (0, 0, 128))
         #expect(ColorMap.jet.colour(1) == (128, 0, 0))
         let middle = ColorMap.jet.colour(0.5)
@@ -84,6 +92,26 @@ import Testing
             #expect(map.colour(.infinity) == map.colour(1))
             #expect(ColorMap.named(map.name) == map)
         }
+    }
+
+    /// Of the maps for numbers without a sign, those that say so grow lighter with each step.
+    @Test(arguments: [ColorMap.inferno, .viridis, .cividis, .grey]) func lightness(_ map: ColorMap) {
+        let light = (0..<256).map { step -> Double in
+            let (red, green, blue) = map.colour(Float(step) / 255)
+            func linear(_ byte: UInt8) -> Double { pow(Double(byte) / 255, 2.2) }
+            return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+        }
+        #expect(zip(light, light.dropFirst(8)).allSatisfy { $0 < $1 })
+    }
+
+    @Test func jpegFiles() throws {
+        var picture = RGBImage(width: 61, height: 33, colour: (200, 40, 90))
+        picture = picture.cropped(left: -3, top: 0, width: 64, height: 33, filling: (0, 90, 200))
+        let fine = try RGBImage(decoding: picture.jpegData(quality: 95), name: "fine")
+        #expect((fine.width, fine.height) == (64, 33))
+        let inner = 3 * (16 * 64 + 40)
+        #expect(zip(fine.pixels[inner..<inner + 3], [200, 40, 90]).allSatisfy { abs(Int($0) - $1) < 4 })
+        #expect(picture.jpegData(quality: 20).count < picture.jpegData(quality: 95).count)
     }
 
     @Test func overlay() {

@@ -199,7 +199,6 @@ class ReportTests(unittest.TestCase):
         page.keyboard.press("Enter")
         values = page.locator(".value").all_text_contents()
         self.assertTrue(all(values), values)
-        raw = np.load(next((self.folder / "plain").glob("dog.gradcam.*.map.npy")))
         best = block((self.folder / "plain.html").read_text(), "picture-0")["predictions"][0]["class"]
         raw = np.load(self.folder / f"plain/dog.gradcam.{best}.map.npy")
         self.assertAlmostEqual(float(values[0].split(",")[0]), float(raw.max()), delta=float(raw.max()) / 100)

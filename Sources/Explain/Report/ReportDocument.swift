@@ -160,7 +160,10 @@ package struct ReportDocument: Sendable {
             ),
             ("details", .string(printableLines(details))), ("incomplete", JSON(incomplete.map(printable))),
             ("leftOut", .array(leftOut.map { JSON([$0.method, printable($0.reason)]) })),
-            ("methods", .object(try methods.map { ($0, ReportDocument.method(try ExplainerList.named($0))) })),
+            (
+                "methods",
+                .object(try methods.map { ($0, ReportDocument.method(try ExplainerList.named($0))) })
+            ),
             (
                 "colours",
                 .array(

@@ -43,7 +43,8 @@ package final class ReportWriter: Sendable {
         switch FileKind(path) {
         case .missing: break
         case .folder:
-            throw ExplainError(.output, "The report cannot be written to '\(path)', because that is a folder.")
+            throw ExplainError(
+                .output, "The report cannot be written to '\(path)', because that is a folder.")
         default:
             guard overwrite else {
                 throw ExplainError(
@@ -60,7 +61,9 @@ package final class ReportWriter: Sendable {
 
     /// Takes the result of a picture; it is written while the caller goes on.
     /// - Parameter index: the picture's place among all.
-    package func take(_ index: Int, _ picture: Picture, _ result: Result<ImageExplanation, ExplainError>) throws {
+    package func take(_ index: Int, _ picture: Picture, _ result: Result<ImageExplanation, ExplainError>)
+        throws
+    {
         let isFull = try state.withLock { state in
             if let failure = state.failure { throw failure }
             let isFull = state.entries.count >= ReportWriter.pictureLimit
@@ -85,7 +88,8 @@ package final class ReportWriter: Sendable {
                 }
                 do {
                     let shown = try ReportWriter.picture(image)
-                    try self.append(index, shown.entry, ReportDocument.block(shown.json, id: "picture-\(index)"))
+                    try self.append(
+                        index, shown.entry, ReportDocument.block(shown.json, id: "picture-\(index)"))
                 } catch {
                     self.state.withLock { $0.failure = $0.failure ?? ExplainError(error, .output) }
                 }
@@ -143,9 +147,11 @@ package final class ReportWriter: Sendable {
     private static func cell(_ explanations: [Explanation]) -> Int {
         var cell = 1
         while cell < 64,
-            explanations.reduce(0, {
-                $0 + QuantisedMap.size(width: $1.map.width, height: $1.map.height, cell: cell)
-            }) * 4 / 3 > mapBytes
+            explanations.reduce(
+                0,
+                {
+                    $0 + QuantisedMap.size(width: $1.map.width, height: $1.map.height, cell: cell)
+                }) * 4 / 3 > mapBytes
         { cell += 1 }
         return cell
     }
@@ -204,7 +210,8 @@ package final class ReportWriter: Sendable {
                             fread(&bytes, 1, bytes.count, file) == bytes.count
                         else {
                             throw ExplainError(
-                                .output, "The report cannot be written, because what was prepared of it is lost.")
+                                .output,
+                                "The report cannot be written, because what was prepared of it is lost.")
                         }
                         try append(bytes)
                     }
