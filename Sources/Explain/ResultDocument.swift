@@ -116,6 +116,7 @@ package enum ResultDocument {
                     ("score", JSON(options.scale?.rawValue)), ("layer", .string(options.layer)),
                     ("augment", JSON(options.augmentations.map(\.rawValue).sorted())),
                     ("overlay", .string((format?.background ?? .view).rawValue)),
+                    ("pictures", .object((format?.style ?? PictureStyle()).entries)),
                     (
                         "write",
                         JSON(
@@ -229,7 +230,9 @@ package enum ResultDocument {
         var names: [String] = []
         if case .array(let explanations)? = record[key: "explanations"] {
             for explanation in explanations {
-                names += ["map", "heatmap", "overlay", "sampleError", "animation"].compactMap {
+                names += [
+                    "map", "heatmap", "overlay", "sampleError", "animation", "mask", "boxPicture", "contour",
+                ].compactMap {
                     explanation[key: $0]?.asString
                 }
             }
@@ -430,7 +433,16 @@ package enum ResultDocument {
                             ("map", JSON(names.map)),
                             ("heatmap", JSON(names.heatmap)), ("overlay", JSON(names.overlay)),
                             ("sampleError", JSON(names.sampleError)),
-                        ] + (names.animation.map { [("animation", .string($0))] } ?? []))
+                        ] + (names.animation.map { [("animation", .string($0))] } ?? [])
+                            + (names.mask.map { [("mask", .string($0))] } ?? [])
+                            + (names.contour.map { [("contour", .string($0))] } ?? [])
+                            + (names.box.map { name in
+                                let box = format.box(explanation, of: image)
+                                return [
+                                    ("boxPicture", .string(name)),
+                                    ("box", box.map { .array($0.map(JSON.double)) } ?? .null),
+                                ]
+                            } ?? []))
                 }
                 entries.append(("explanations", .array(explanations)))
                 entries.append(("comparison", JSON(format.sheet(stem, image))))

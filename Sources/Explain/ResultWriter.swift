@@ -116,6 +116,7 @@ public final class ResultWriter: Sendable {
     ///   - options: those of the session.
     ///   - background: what the heat maps are laid over.
     ///   - parts: which files are written of each picture.
+    ///   - style: how maps are drawn.
     ///   - overwrite: whether files that are there already are replaced. What an earlier results.json there lists is removed before
     ///     the first file is written, so that nothing stays that the new one does not know.
     ///   - claimsFresh: a directory of its own is made, `directory` or, where that is there, `directory-2`, `-3` …, even if several
@@ -123,11 +124,12 @@ public final class ResultWriter: Sendable {
     /// - Throws: `ExplainError` of kind `output`: the directory cannot be written to, or holds results of these names.
     public convenience init(
         directory: String, pictures: [Picture], options: Options, background: Background = .view,
-        parts: Set<ResultPart> = Set(ResultPart.allCases), overwrite: Bool = false, claimsFresh: Bool = false
+        parts: Set<ResultPart> = ResultPart.standard, style: PictureStyle = PictureStyle(),
+        overwrite: Bool = false, claimsFresh: Bool = false
     ) throws {
         try self.init(
             directory: directory, pictures: pictures, options: options, background: background, parts: parts,
-            pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
+            style: style, pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
     }
 
     /// What is asked for of packed maps.
@@ -143,12 +145,13 @@ public final class ResultWriter: Sendable {
     /// - Parameter pictures: nil if nobody knows them yet.
     package init(
         directory: String, pictures: [Picture]?, options: Options, background: Background,
-        parts: Set<ResultPart>, pack: PackRequest?, existing: Existing, claimsFresh: Bool
+        parts: Set<ResultPart>, style: PictureStyle = PictureStyle(), pack: PackRequest?, existing: Existing,
+        claimsFresh: Bool
     ) throws {
         state = Mutex(State(directory: directory))
         self.pack = pack
         self.pictures = pictures ?? []
-        format = PictureFiles(background: background, parts: parts)
+        format = PictureFiles(background: background, parts: parts, style: style)
         self.existing = existing
         self.claimsFresh = claimsFresh
         stems = Stems.of(self.pictures)
@@ -263,8 +266,11 @@ public final class ResultWriter: Sendable {
         /// - Parameter stem: says whether a name is a picture's.
         func contain(_ file: String) -> Bool {
             guard
-                let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png", ".apng"].first(
-                    where: file.hasSuffix)
+                let ending = [
+                    ".heatmap.npy", ".map.npy", ".stderr.npy", ".mask.png", ".box.png", ".contour.png",
+                    ".png",
+                    ".apng",
+                ].first(where: file.hasSuffix)
             else {
                 return false
             }

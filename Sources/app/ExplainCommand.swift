@@ -57,9 +57,11 @@ struct ExplainCommand: FileWriter {
 
     @Option(
         help: ArgumentHelp(
-            "Which files are written of each picture: map, heatmap, overlay, sheet, with commas between them; if left out, all.",
+            "Which files are written of each picture: map, heatmap, overlay, sheet, and mask, box, contour of what is above the threshold, with commas between them; if left out, the first four.",
             valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
     var write: String?
+
+    @OptionGroup var style: StyleOptions
 
     @Option(
         help: ArgumentHelp(
@@ -107,7 +109,7 @@ struct ExplainCommand: FileWriter {
     private var background: ResultWriter.Background? { .init(rawValue: overlay.lowercased()) }
 
     private func parts() throws -> Set<ResultPart> {
-        guard let write else { return pack ? [] : Set(ResultPart.allCases) }
+        guard let write else { return pack ? [] : ResultPart.standard }
         return Set(
             try list(write.lowercased()).map { name in
                 guard let part = ResultPart(rawValue: name) else {
@@ -165,7 +167,7 @@ struct ExplainCommand: FileWriter {
         options.batch = Pictures.batch(batch, of: queue.count)
         let writer = try ResultWriter(
             directory: output ?? "whitebox-results", pictures: queue.pictures, options: options,
-            background: background!, parts: parts(),
+            background: background!, parts: parts(), style: style.style,
             pack: pack
                 ? .init(element: PackFormat.Element(rawValue: packType.lowercased())!, block: packSize) : nil,
             existing: resume ? .resume : force ? .replace : .refuse,
@@ -254,6 +256,60 @@ struct ExplainCommand: FileWriter {
         print(
             "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
         )
+    }
+}
+
+/// How maps become pictures.
+struct StyleOptions: ParsableArguments {
+    @Option(
+        name: .customLong("colormap"),
+        help: ArgumentHelp(
+            "Colours of maps in pictures: \(PictureStyle.colorMaps.joined(separator: ", ")); coolwarm shows both signs of maps that have them.",
+            valueName: "name"), completion: .list(PictureStyle.colorMaps))
+    var colorMap = PictureStyle().colorMap
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("How much of the picture a map covers, 0 to 100.", valueName: "%"))
+    var opacity: Float = 100 * PictureStyle().opacity
+
+    @Option(
+        help: ArgumentHelp(
+            "What the brightest colour means: common (the largest number of any class of a method) or own (of each map itself).",
+            valueName: "which"), completion: .list(PictureStyle.Scale.allCases.map(\.rawValue)))
+    var scale = PictureStyle.Scale.common.rawValue
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "From which part of its scale on a map is in its mask, box and contour, 0 to 1.",
+            valueName: "part"))
+    var threshold: Float = PictureStyle().threshold
+
+    func validate() throws {
+        guard PictureStyle.colorMaps.contains(colorMap.lowercased()) else {
+            throw ValidationError(
+                "--colormap must be one of \(PictureStyle.colorMaps.joined(separator: ", ")), and is “\(colorMap)”."
+            )
+        }
+        guard (0...100).contains(opacity) else {
+            throw ValidationError("--opacity must be between 0 and 100, and is \(opacity).")
+        }
+        guard PictureStyle.Scale(rawValue: scale.lowercased()) != nil else {
+            throw ValidationError("--scale must be common or own, and is “\(scale)”.")
+        }
+        guard threshold > 0, threshold <= 1 else {
+            throw ValidationError("--threshold must be above 0 and at most 1, and is \(threshold).")
+        }
+    }
+
+    var style: PictureStyle {
+        var style = PictureStyle()
+        style.colorMap = colorMap.lowercased()
+        style.opacity = opacity / 100
+        style.scale = PictureStyle.Scale(rawValue: scale.lowercased())!
+        style.threshold = threshold
+        return style
     }
 }
 

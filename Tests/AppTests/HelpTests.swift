@@ -54,6 +54,7 @@ import Testing
             model + device + method + [
                 "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
                 "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json", "--report",
+                "--colormap", "--opacity", "--scale", "--threshold",
                 "<image>",
             ] + pictures
         ),
@@ -62,6 +63,7 @@ import Testing
             model + device + method + [
                 "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
                 "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json", "--report",
+                "--colormap", "--opacity", "--scale", "--threshold",
                 "<image>",
             ] + pictures
         ),
