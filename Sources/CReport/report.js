@@ -309,7 +309,7 @@ function readAt(cursor, spoken = null) {
   const [x, y, width, height] = state.picture.region;
   const column = Math.floor((x + cursor.x * width) * state.picture.width);
   const row = Math.floor((y + cursor.y * height) * state.picture.height);
-  const where = `Pixel ${column}, ${row} of the photograph (${percent(cursor.x)} from the left and ${percent(cursor.y)} from the top of what the network saw)`;
+  const where = `Pixel ${column}, ${row} of the photograph; ${percent(cursor.x)} from the left and ${percent(cursor.y)} from the top of what the network saw`;
   $("place").textContent = (spoken && !spoken.blank ? `${title(spoken)}: ${reading(spoken, cursor)}. ` : "") + where;
 }
 

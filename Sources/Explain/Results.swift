@@ -31,6 +31,10 @@ public struct Prediction: Sendable, Equatable {
     /// 0 … 1: the softmax of the logits over all classes, or the sigmoid of this one if that is how the
     /// network ends.
     public let probability: Float
+
+    package init(index: Int, label: String, logit: Float, probability: Float) {
+        (self.index, self.label, self.logit, self.probability) = (index, label, logit, probability)
+    }
 }
 
 /// One map of one picture.

@@ -71,22 +71,25 @@ import Testing
     private static let hostile = "</script><!--<script>alert(1)</script>&lt;\u{2028}\u{202E}猫\u{0}"
 
     private func picture() -> ReportDocument.Picture {
-        ReportDocument.Picture(
+        let map = QuantisedMap(Grid2D(width: 1, height: 1, values: [1]), isSigned: false)
+        var picture = ReportDocument.Picture(
             name: Self.hostile, width: 4, height: 4, photo: [1, 2, 3], thumbnail: [4],
             region: Region(x: 0, y: 0, width: 1, height: 1),
-            predictions: [Prediction(index: 3, label: Self.hostile, logit: 1, probability: 0.5)],
-            note: Self.hostile,
+            predictions: [
+                Prediction(index: 3, label: Self.hostile, logit: 1, probability: 0.5)
+            ], note: Self.hostile,
             panels: [
                 ReportDocument.Panel(
-                    method: "gradcam", classIndex: 3, label: Self.hostile, probability: 0.5, more: nil,
-                    layer: Self.hostile,
-                    map: QuantisedMap(Grid2D(width: 1, height: 1, values: [1]), isSigned: false),
-                    blank: nil, note: Self.hostile)
-            ], seconds: ["gradcam": 0.25],
-            metrics: [
-                .init(
-                    method: "gradcam", classIndex: 3, name: Self.hostile, value: 0.5, isHigherBetter: true)
-            ], curves: [.init(method: "gradcam", classIndex: 3, kind: .deletion, scores: [1, 0.5, 0])])
+                    method: "gradcam", classIndex: 3, label: Self.hostile, probability: 0.5,
+                    layer: Self.hostile, map: map, note: Self.hostile)
+            ], seconds: ["gradcam": 0.25])
+        picture.metrics = [
+            .init(method: "gradcam", classIndex: 3, name: Self.hostile, value: 0.5, isHigherBetter: true)
+        ]
+        picture.curves = [
+            .init(method: "gradcam", classIndex: 3, kind: .deletion, scores: [1, 0.5, 0])
+        ]
+        return picture
     }
 
     @Test func textsOfStrangersAreNoMarks() throws {

@@ -69,6 +69,15 @@ package struct ReportDocument: Sendable {
         package var map: QuantisedMap
         package var blank: String?, note: String?
 
+        package init(
+            method: String, classIndex: Int?, label: String?, probability: Float?, more: String? = nil,
+            layer: String, map: QuantisedMap, blank: String? = nil, note: String? = nil
+        ) {
+            (self.method, self.classIndex, self.label) = (method, classIndex, label)
+            (self.probability, self.more, self.layer) = (probability, more, layer)
+            (self.map, self.blank, self.note) = (map, blank, note)
+        }
+
         var json: JSON {
             .object(
                 [
@@ -97,8 +106,18 @@ package struct ReportDocument: Sendable {
         package var metrics: [Metric] = []
         package var curves: [Curve] = []
 
+        package init(
+            name: String, width: Int, height: Int, photo: [UInt8], thumbnail: [UInt8], region: Region,
+            predictions: [Prediction], note: String? = nil, panels: [Panel], seconds: [String: Double] = [:]
+        ) {
+            (self.name, self.width, self.height) = (name, width, height)
+            (self.photo, self.thumbnail, self.region) = (photo, thumbnail, region)
+            (self.predictions, self.note, self.panels) = (predictions, note, panels)
+            self.seconds = seconds
+        }
+
         /// What the page's list has of it.
-        var entry: JSON {
+        package var entry: JSON {
             .object([
                 ("name", .string(printable(name))), ("thumbnail", .string(base64(thumbnail))),
                 ("label", JSON((predictions.first?.label).map(printable))),
@@ -106,7 +125,7 @@ package struct ReportDocument: Sendable {
             ])
         }
 
-        var json: JSON {
+        package var json: JSON {
             .object([
                 ("name", .string(printable(name))), ("width", .int(width)), ("height", .int(height)),
                 ("photo", .string(base64(photo))),
