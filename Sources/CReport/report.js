@@ -104,8 +104,11 @@ const tableOf = (panel) => (showsBoth(panel) ? diverging : colourMap($("colour")
 /** How a panel is called. */
 function title(panel) {
   const method = report.methods[panel.method].title;
-  return panel.label === null ? method : `${method}, ${short(panel.label)}`;
+  return method + (panel.label === null ? "" : `, ${short(panel.label)}`) + (hasLayers(panel.method) ? `, at ${panel.layer}` : "");
 }
+
+/** Whether there are maps of a method at several layers. */
+const hasLayers = (method) => new Set(state.panels.filter((p) => p.method === method).map((p) => p.layer)).size > 1;
 
 const wholeExtent = () => $("extent").value === "whole";
 
@@ -238,12 +241,11 @@ function fillGrid() {
       className: "map", tabIndex: index === 0 ? 0 : -1, role: "application", "aria-roledescription": "map",
       "aria-label": `Map ${index + 1} of ${state.shown.length}: ${title(panel)}` + (panel.blank ? ", blank" : ""),
     }, panel.canvas, panel.cross);
-    const layers = new Set(state.panels.filter((p) => p.method === panel.method).map((p) => p.layer)).size > 1;
     return element("figure", {}, panel.box,
       element("figcaption", {},
         element("span", { className: "what" }, report.methods[panel.method].title),
         element("span", { className: "of" }, ...of),
-        layers ? element("span", { className: "of" }, "at ", own(panel.layer)) : null,
+        hasLayers(panel.method) ? element("span", { className: "of" }, "at ", own(panel.layer)) : null,
         panel.blank
           ? element("span", { className: "of" }, "Blank: ", own(panel.blank), ".")
           : element("span", { className: "legend" }, panel.lowLabel, panel.bar, panel.highLabel),

@@ -51,7 +51,9 @@ package struct PictureFiles: Sendable {
 
     /// Names of the files of an explanation, within the directory.
     func files(_ stem: String, _ explanation: Explanation) -> ResultFiles {
-        let base = "\(stem).\(explanation.method)" + (explanation.target.map { ".\($0.fileName)" } ?? "")
+        let base =
+            "\(stem).\(explanation.method)" + (explanation.layerIndex.map { ".layer\($0)" } ?? "")
+            + (explanation.target.map { ".\($0.fileName)" } ?? "")
         func name(_ part: ResultPart, _ ending: String) -> String? {
             parts.contains(part) ? base + ending : nil
         }
@@ -175,7 +177,8 @@ package struct PictureFiles: Sendable {
             let what = PictureFiles.caption(explanation, among: image.explanations)
             items.append(
                 ComparisonSheet.Item(
-                    picture: small, title: explanation.title,
+                    picture: small,
+                    title: explanation.title + (explanation.layerIndex.map { ", layer \($0)" } ?? ""),
                     subtitle: explanation.blank == nil ? what : "blank: \(what)",
                     bar: explanation.blank == nil
                         ? .init(map.colorMap, low: map.labels.low, high: map.labels.high) : nil))

@@ -62,7 +62,7 @@ struct DrawnMap {
             // What is explained of the classes must be the same number.
             let alike = all.indices.filter {
                 all[$0].method == all[i].method && all[$0].target?.scale == all[i].target?.scale
-                    && all[$0].blank == nil
+                    && all[$0].layerIndex == all[i].layerIndex && all[$0].blank == nil
             }
             guard all[i].blank == nil else { return own[i] }
             return (

@@ -114,6 +114,7 @@ package enum ResultDocument {
                     ("class", .string(options.ownClasses ?? options.classChoice.text)),
                     ("against", JSON(options.against)), ("negative", .bool(options.isNegative)),
                     ("score", JSON(options.scale?.rawValue)), ("layer", .string(options.layer)),
+                    ("eachLayer", .bool(options.layersApart)),
                     ("augment", JSON(options.augmentations.map(\.rawValue).sorted())),
                     ("overlay", .string((format?.background ?? .view).rawValue)),
                     ("pictures", .object((format?.style ?? PictureStyle()).entries)),

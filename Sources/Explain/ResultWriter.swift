@@ -278,17 +278,24 @@ public final class ResultWriter: Sendable {
             if ending == ".png" && whole.hasSuffix(".compare") {
                 return stems.contains(String(whole.dropLast(8)))
             }
-            return methods.contains { method in
-                if whole.hasSuffix("." + method) {
-                    return stems.contains(String(whole.dropLast(method.count + 1)))
+            // STEM.METHOD, and the layer if it has a map of its own.
+            func isNamed(_ front: Substring, _ method: String) -> Bool {
+                var front = front
+                if let dot = front.lastIndex(of: "."), front[dot...].hasPrefix(".layer"),
+                    Int(front[dot...].dropFirst(6)) != nil
+                {
+                    front = front[..<dot]
                 }
+                return front.hasSuffix("." + method)
+                    && stems.contains(String(front.dropLast(method.count + 1)))
+            }
+            return methods.contains { method in
+                if isNamed(whole, method) { return true }
                 guard let dot = whole.lastIndex(of: "."),
                     let target = Target(fileName: whole[whole.index(after: dot)...]),
                     classes?.contains(target.classIndex) ?? true
                 else { return false }
-                let front = whole[..<dot]
-                return front.hasSuffix("." + method)
-                    && stems.contains(String(front.dropLast(method.count + 1)))
+                return isNamed(whole[..<dot], method)
             }
         }
     }

@@ -55,6 +55,8 @@ public struct Explanation: Sendable {
     public let againstLabel: String?
     /// The layer's name, or those of several with commas between them, or “the input”.
     public let layer: String
+    /// Its index among the layers, where several have a map each (`Options.layersApart`); else nil.
+    public let layerIndex: Int?
     /// The method's own numbers, one for each cell of the layer or pixel of the input, not scaled for display: `app methods`
     /// has their formulas.
     public let map: Grid2D

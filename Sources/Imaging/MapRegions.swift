@@ -22,6 +22,10 @@ package struct MapRegions: Sendable, Equatable {
     /// A rectangle of whole places.
     package struct Box: Sendable, Equatable {
         package var left: Int, top: Int, width: Int, height: Int
+
+        package init(left: Int, top: Int, width: Int, height: Int) {
+            (self.left, self.top, self.width, self.height) = (left, top, width, height)
+        }
     }
 
     /// The box around the largest piece, of which each place has a neighbour above, below, left or right; of equal ones the first from the

@@ -247,7 +247,8 @@ struct ExplainCommand: FileWriter {
             let what = Report.what(explanation)
             let files = writer.files(stem: item.stem, explanation)
             let file = files.overlay ?? files.heatmap ?? files.map
-            print("  \(explanation.title), \(what)" + (file.map { ": \(path($0))" } ?? ""))
+            let layer = explanation.layerIndex.map { " at layer \($0)" } ?? ""
+            print("  \(explanation.title)\(layer), \(what)" + (file.map { ": \(path($0))" } ?? ""))
             if let blank = explanation.blank { print("    This map is blank: \(blank).") }
             if let note = explanation.note { print("    Note: \(note).") }
             if let found = explanation.completeness { print("    \(Report.completeness(found))") }

@@ -378,6 +378,9 @@ struct MethodOptions: ParsableArguments {
             valueName: "layer"))
     var layer = "auto"
 
+    @Flag(help: "Make a map of each of several layers, in place of one that is fused of all.")
+    var eachLayer = false
+
     @Option(
         name: .customLong("set"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
@@ -441,6 +444,7 @@ struct MethodOptions: ParsableArguments {
             options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         }
         options.layer = layer
+        options.layersApart = eachLayer
         options.against = against
         options.isNegative = negative
         options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }

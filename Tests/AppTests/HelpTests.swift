@@ -44,7 +44,8 @@ import Testing
         "--video", "--recursive", "--list", "--targets", "--shard", "--log-json", "--metrics",
     ]
     static let method = [
-        "--method", "--methods", "--class", "--against", "--negative", "--score", "--layer", "--set",
+        "--method", "--methods", "--class", "--against", "--negative", "--score", "--layer", "--each-layer",
+        "--set",
         "--augment",
         "--seed",
     ]
