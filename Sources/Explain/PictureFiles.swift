@@ -20,6 +20,8 @@ public enum ResultPart: String, Sendable, CaseIterable {
     case box
     /// `STEM.METHOD.CLASS.contour.png`: a line around all of it.
     case contour
+    /// `contact.png`: of each picture the first map, on one sheet for all.
+    case contact
 
     /// What is written unless something else is asked for.
     public static let standard: Set<ResultPart> = [.map, .heatmap, .overlay, .sheet]
@@ -112,13 +114,18 @@ package struct PictureFiles: Sendable {
 
     /// Writes all files of a picture.
     /// - Parameter write: is given a file's content and its name within the directory.
+    /// - Returns: its place on the sheet for all pictures, if there is to be one.
     /// - Throws: `Spoiled`, or what `write` throws.
-    func write(_ image: ImageExplanation, stem: String, _ write: ([UInt8], String) throws -> Void) throws {
-        if image.explanations.isEmpty { return }
-        if parts.isDisjoint(with: [.overlay, .sheet, .mask, .box, .contour]) {
+    @discardableResult
+    func write(_ image: ImageExplanation, stem: String, _ write: ([UInt8], String) throws -> Void) throws
+        -> ComparisonSheet.Item?
+    {
+        if image.explanations.isEmpty { return nil }
+        if parts.isDisjoint(with: [.overlay, .sheet, .mask, .box, .contour, .contact]) {
             for explanation in image.explanations { try writeArrays(explanation, stem, write) }
-            return
+            return nil
         }
+        var contact: ComparisonSheet.Item?
         var photo: RGBImage?
         if background == .photo, parts.contains(.overlay) {
             do { photo = try image.photo?() } catch { throw Spoiled(reason: ExplainError(error, .input)) }
@@ -130,7 +137,7 @@ package struct PictureFiles: Sendable {
             ?? image.explanations.first.map {
                 RGBImage(width: $0.heatmap.width, height: $0.heatmap.height, colour: (128, 128, 128))
             }
-        guard let view else { return }
+        guard let view else { return nil }
         var items: [ComparisonSheet.Item] = []
         let ranges = try DrawnMap.ranges(image.explanations, style.scale)
         for (explanation, range) in zip(image.explanations, ranges) {
@@ -173,6 +180,11 @@ package struct PictureFiles: Sendable {
                     opacity: explanation.blank == nil ? style.opacity : 0)
             }
             if let name = names.overlay { try write(picture.pngData(fast: true), name) }
+            if contact == nil, parts.contains(.contact) {
+                let best = image.predictions.first.map { PictureFiles.caption($0.label, $0.probability) }
+                contact = ComparisonSheet.Item(
+                    picture: small.fitted(ContactSheet.cell), title: Paths.name(image.name), subtitle: best)
+            }
             guard parts.contains(.sheet), items.count < PictureFiles.sheetLimit else { continue }
             let what = PictureFiles.caption(explanation, among: image.explanations)
             items.append(
@@ -183,12 +195,13 @@ package struct PictureFiles: Sendable {
                     bar: explanation.blank == nil
                         ? .init(map.colorMap, low: map.labels.low, high: map.labels.high) : nil))
         }
-        guard let name = sheet(stem, image) else { return }
+        guard let name = sheet(stem, image) else { return contact }
         let shown = ComparisonSheet.Item(
             picture: view, title: Paths.name(image.name),
             subtitle: image.predictions.first.map { PictureFiles.caption($0.label, $0.probability) })
         try write(
             PictureFiles.sheet(shown, image.explanations, items).render().pngData(fast: true), name)
+        return contact
     }
 
     /// The part of a map that is above the threshold, as it was asked for.

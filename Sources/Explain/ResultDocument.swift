@@ -131,6 +131,10 @@ package enum ResultDocument {
             // Whole numbers of JSON end before those of 64 bits do.
             ("seed", Int(exactly: options.seed).map(JSON.int) ?? .string("\(options.seed)")),
             ("incomplete", JSON(incomplete)),
+            (
+                "contact",
+                format?.parts.contains(.contact) ?? false ? .string(ContactSheet.name) : .null
+            ),
             ("pack", pack?.json ?? .null),
             ("shard", shard.map { JSON([$0.number, $0.count]) } ?? .null),
             ("list", JSON(list.map { String($0, radix: 16) })),
@@ -259,7 +263,7 @@ package enum ResultDocument {
             let document = try? JSON(reading: bytes), document[key: "whitebox"]?.asString != nil,
             case .array(let images)? = document[key: "images"]
         {
-            names = images.flatMap(files)
+            names = images.flatMap(files) + [document[key: "contact"]?.asString].compactMap { $0 }
         }
         if let journal = try? Journal(continuing: directory, isRead: true) {
             for line in journal.done { names += (try? journal.entry(at: line).files) ?? [] }

@@ -14,7 +14,8 @@ import Text
 /// - `STEM.METHOD.CLASS.png`: the heat map over the picture;
 /// - `STEM.METHOD.CLASS.heatmap.npy`: the heat map, binary32, [height, width] of the network's input, 0 … 1;
 /// - `STEM.METHOD.CLASS.map.npy`: the raw map, binary32, at the layer's resolution, in the method's own unit;
-/// - `STEM.compare.png`: the picture and all of its explanations side by side.
+/// - `STEM.compare.png`: the picture and all of its explanations side by side;
+/// - if asked for (`ResultPart`), masks, boxes and contours, and `contact.png`, one sheet for all pictures.
 ///
 /// Of a video the arrays have the frames in front, [frames, height, width], `STEM.METHOD.CLASS.png` has its frames in rows (of more than sixteen,
 /// sixteen), and `STEM.METHOD.CLASS.apng` is an animation of all of them.
@@ -98,6 +99,7 @@ public final class ResultWriter: Sendable {
         var spoiled: [Int: ExplainError] = [:]
         var times = Times()
         var failure: ExplainError?
+        var contact = ContactSheet()
 
         mutating func note(_ index: Int, _ line: Int) {
             lines.set(index, line)
@@ -304,6 +306,7 @@ public final class ResultWriter: Sendable {
         let isUnfinished = FileKind(Paths.join(directory, Journal.name)) != .missing
         let conflicts = (Folder.names(directory) ?? []).filter {
             $0 == ResultDocument.name || $0 == Journal.name || names.contain($0)
+                || format.parts.contains(.contact) && $0 == ContactSheet.name
         }
         .sorted { ($0 == Journal.name ? "~" : $0) < ($1 == Journal.name ? "~" : $1) }
         guard let first = conflicts.first else { return }
@@ -498,7 +501,7 @@ public final class ResultWriter: Sendable {
                     let (pack, rows) = self.state.withLock { ($0.pack, $0.rows) }
                     let bytes = try pack?.row(of: image)
                     if !self.format.parts.isEmpty { try journal.begins(stem) }
-                    let size = try self.writeFiles(stem, image)
+                    let size = try self.writeFiles(index, stem, image)
                     var entry = self.entry(stem, request, result, bytes: size)
                     if let bytes, let rows {
                         let (row, sum) = try rows.append(bytes)
@@ -615,7 +618,7 @@ public final class ResultWriter: Sendable {
     }
 
     /// - Returns: the bytes of all files together.
-    private func writeFiles(_ stem: String, _ image: ImageExplanation) throws -> Int {
+    private func writeFiles(_ index: Int, _ stem: String, _ image: ImageExplanation) throws -> Int {
         let directory = directory
         if stem.utf8.contains(UInt8(ascii: "/")), !format.parts.isEmpty {
             try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, stem)))
@@ -625,10 +628,11 @@ public final class ResultWriter: Sendable {
             existing == .replace
             || existing == .resume && state.withLock { $0.journal }?.hasBegun(stem) ?? false
         var all = 0
-        try format.write(image, stem: stem) { bytes, name in
+        let contact = try format.write(image, stem: stem) { bytes, name in
             all += bytes.count
             try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: mayReplace)
         }
+        if let contact { state.withLock { $0.contact.add(index, contact) } }
         return all
     }
 
@@ -674,6 +678,10 @@ public final class ResultWriter: Sendable {
             }
             // What a run that was ended has not come to is not forgotten.
             if existing == .resume, incomplete == nil { try removeForgotten(journal, lines.all, directory) }
+            if let sheet = state.withLock({ $0.contact.file }) {
+                try AtomicFile.write(
+                    sheet, to: Paths.join(directory, ContactSheet.name), overwrite: existing != .refuse)
+            }
             let (pack, shard, blocks) = state.withLock { ($0.pack, $0.shard, $0.written) }
             let head = try ResultDocument.head(
                 session, format, pack, shard: shard, isWhole: true, incomplete: incomplete,

@@ -57,7 +57,7 @@ struct ExplainCommand: FileWriter {
 
     @Option(
         help: ArgumentHelp(
-            "Which files are written of each picture: map, heatmap, overlay, sheet, and mask, box, contour of what is above the threshold, with commas between them; if left out, the first four.",
+            "Which files are written of each picture: map, heatmap, overlay, sheet, and mask, box, contour of what is above the threshold, contact (one sheet for all pictures), with commas between them; if left out, the first four.",
             valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
     var write: String?
 
@@ -146,6 +146,11 @@ struct ExplainCommand: FileWriter {
         guard !(resume && report != nil) else {
             throw ValidationError(
                 "--resume does not compute again what a report (--report) would show; make the report in a run of its own."
+            )
+        }
+        guard try !(parts().contains(.contact) && (resume || pictures.shard != nil)) else {
+            throw ValidationError(
+                "A sheet for all pictures (--write contact) is made by a run that explains all of them, without --resume and --shard."
             )
         }
         guard report == nil || videos.videos.isEmpty else {

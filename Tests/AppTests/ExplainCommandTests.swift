@@ -104,6 +104,21 @@ import Testing
         }
     }
 
+    @Test func oneSheetForAll() throws {
+        let place = try Place()
+        let arguments = ["--model", "small.onnx", "--device", "cpu", "--write", "contact", "--output", "out"]
+        #expect(try place.run(["one.png", "two.png", "three.png"] + arguments).code == 0)
+        #expect(place.list("out") == ["contact.png", "results.json"])
+        let sheet = try RGBImage.load(path: place.path + "/out/contact.png")
+        #expect(sheet.width == 2 * 24 + 3 * 160 + 2 * 20)
+        #expect(try place.run(["one.png"] + arguments).code == 10)
+        #expect(try place.run(["one.png"] + arguments + ["--resume"]).code == 64)
+        // The next run knows whose it was.
+        #expect(
+            try place.run(["one.png"] + arguments.dropLast(4) + ["--output", "out", "--force"]).code == 0)
+        #expect(!place.list("out").contains("contact.png"))
+    }
+
     @Test func explainIsTheDefault() throws {
         let place = try Place()
         let outcome = try place.run("--device", "cpu", "one.png", "--model", "small.onnx")
