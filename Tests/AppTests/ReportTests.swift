@@ -12,6 +12,12 @@ import Testing
         return try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
     }
 
+    /// The bytes of a text in base 64.
+    private func bytes(_ value: Any?) throws -> [UInt8] {
+        let text = try #require(value as? String)
+        return Array(try #require(Data(base64Encoded: text)))
+    }
+
     private func page(_ place: Place, _ name: String) throws -> String {
         try String(contentsOfFile: place.path + "/" + name, encoding: .utf8)
     }
@@ -42,19 +48,18 @@ import Testing
         #expect(panels.map { $0["method"] as? String } == ["gradcam", "gradcam", "saliency", "saliency"])
         // The numbers are those of the arrays.
         let first = panels[0]
-        let map = try place.array("out/two.gradcam.\(try #require(first["class"] as? Int)).map.npy")
-        let bytes = try #require(Data(base64Encoded: try #require(first["values"] as? String)))
-        #expect(first["bits"] as? Int == 16 && bytes.count == 2 * map.values.count)
+        let shown = try #require(first["class"] as? Int)
+        let map = try place.array("out/two.gradcam.\(shown).map.npy")
+        let values = try bytes(first["values"])
+        #expect(first["bits"] as? Int == 16 && values.count == 2 * map.values.count)
         let (low, high) = (
             try #require(first["low"] as? Double), try #require(first["high"] as? Double)
         )
         for (i, value) in map.values.enumerated() {
-            let level = Double(Int(bytes[2 * i]) | Int(bytes[2 * i + 1]) << 8)
+            let level = Double(Int(values[2 * i]) | Int(values[2 * i + 1]) << 8)
             #expect(abs(low + level / 65534 * (high - low) - Double(value)) <= (high - low) / 65534)
         }
-        let photo = try RGBImage(
-            decoding: Array(try #require(Data(base64Encoded: try #require(picture["photo"] as? String)))),
-            name: "photo")
+        let photo = try RGBImage(decoding: bytes(picture["photo"]), name: "photo")
         #expect((photo.width, photo.height) == (48, 40))
     }
 
@@ -73,8 +78,8 @@ import Testing
         #expect(outcome.code == 0, "\(outcome.err)")
         let picture = try block(try page(place, "r.html"), "picture-0")
         #expect(picture["width"] as? Int == 2000)
-        let file = try #require(Data(base64Encoded: try #require(picture["photo"] as? String)))
-        let photo = try RGBImage(decoding: Array(file), name: "photo")
+        let file = try bytes(picture["photo"])
+        let photo = try RGBImage(decoding: file, name: "photo")
         #expect((photo.width, photo.height) == (1024, 461) && file.count < 300_000)
     }
 
