@@ -60,10 +60,13 @@ package final class ReportWriter: Sendable {
     // MARK: During
 
     /// Takes the result of a picture; it is written while the caller goes on.
-    /// - Parameter index: the picture's place among all.
-    package func take(_ index: Int, _ picture: Picture, _ result: Result<ImageExplanation, ExplainError>)
-        throws
-    {
+    /// - Parameters:
+    ///   - index: the picture's place among all.
+    ///   - metrics, curves: what was measured of its maps.
+    package func take(
+        _ index: Int, _ picture: Picture, _ result: Result<ImageExplanation, ExplainError>,
+        metrics: [ReportDocument.Metric] = [], curves: [ReportDocument.Curve] = []
+    ) throws {
         let isFull = try state.withLock { state in
             if let failure = state.failure { throw failure }
             let isFull = state.entries.count >= ReportWriter.pictureLimit
@@ -87,7 +90,8 @@ package final class ReportWriter: Sendable {
                     self.waiting.signal()
                 }
                 do {
-                    let shown = try ReportWriter.picture(image)
+                    var shown = try ReportWriter.picture(image)
+                    (shown.metrics, shown.curves) = (metrics, curves)
                     try self.append(
                         index, shown.entry, ReportDocument.block(shown.json, id: "picture-\(index)"))
                 } catch {
@@ -179,13 +183,18 @@ package final class ReportWriter: Sendable {
     /// - Parameters:
     ///   - command: what makes the report again.
     ///   - incomplete: why not all pictures were explained.
+    ///   - metrics: of all pictures together.
     /// - Throws: `ExplainError` of kind `output`.
-    package func finish(_ session: ExplanationSession, command: String, incomplete: String? = nil) throws {
+    package func finish(
+        _ session: ExplanationSession, command: String, incomplete: String? = nil,
+        metrics: [ReportDocument.Metric] = []
+    ) throws {
         group.wait()
         try state.withLock { state in
             if let failure = state.failure { throw failure }
             guard !state.entries.isEmpty else { return }
             var document = try ReportDocument.of(session, command: command)
+            document.metrics = metrics
             let reasons = [
                 incomplete,
                 state.leftOut > 0
