@@ -62,7 +62,7 @@ import Testing
         func run(_ output: String, _ more: String...) throws -> Outcome {
             try place.run(
                 [
-                    "one.png", "--model", "small.onnx", "--method", "gradcam,occlusion", "--class", "cat,dog",
+                    "one.png", "--model", "small.onnx", "--method", "gradcam,occlusion", "--class", "top4",
                     "--device", "cpu", "--output", output,
                 ] + more)
         }
@@ -86,7 +86,7 @@ import Testing
         }
         let parts = try run("parts", "--write", "mask,box,contour", "--threshold", "0.7")
         #expect(parts.code == 0, "\(parts.err)")
-        #expect(place.list("parts").count == 4 * 3 + 1)
+        #expect(place.list("parts").count == 8 * 3 + 1)
         let heat = try place.array("plain/one.gradcam.2.heatmap.npy")
         let mask = try RGBImage.load(path: place.path + "/parts/one.gradcam.2.mask.png")
         #expect(
