@@ -89,6 +89,19 @@ test-example: models photos ## build the example package, which uses the library
 	grep -q '967 espresso' .build/example.txt || { cat .build/example.txt; echo "The example should say espresso."; exit 1; }
 	test -s .build/example-results/results.json
 
+.PHONY: test-report
+test-report: build models photos .venv-report/ready ## look at reports in a browser, as a person would: controls, keyboard, hostile names, axe-core
+ifneq ($(SETUP),no)
+	@Tools/setup.sh chromium fonts-noto-core fonts-noto-cjk
+endif
+	.venv-report/bin/python -m unittest Tools/tests/test_report.py
+
+.venv-report/ready: Tools/requirements-report.txt | setup
+	rm -rf .venv-report
+	$(SYSTEM_PYTHON) -m venv .venv-report
+	.venv-report/bin/python -m pip install --quiet --disable-pip-version-check --requirement Tools/requirements-report.txt
+	touch $@
+
 .PHONY: test-tools
 test-tools: .venv/lab ## test the tools in Python
 	$(python) -m unittest discover --start-directory Tools/tests

@@ -22,6 +22,7 @@ let package = Package(
         .target(name: "COpenCL"),
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
+        .target(name: "CReport", exclude: ["report.html", "report.css", "report.js"]),
         .target(name: "CTIFF"),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CGIF", providers: [.apt(["libgif-dev"])]),
@@ -44,7 +45,7 @@ let package = Package(
             name: "Imaging", dependencies: ["CDeflate", "CGIF", "CPNG", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
         .target(
             name: "Explain",
-            dependencies: ["Inference", "Imaging", "CMicrokernels", "Files", "Text"]),
+            dependencies: ["Inference", "Imaging", "CMicrokernels", "CReport", "Files", "Text"]),
         .executableTarget(
             name: "app",
             dependencies: [

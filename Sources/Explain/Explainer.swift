@@ -19,6 +19,8 @@ package protocol Explainer: Sendable {
     static var family: MethodFamily { get }
     /// One line: the formula.
     static var formula: String { get }
+    /// A sentence on how its map is read, and when it is not to be.
+    static var reading: String { get }
     /// Where it was published.
     static var source: String { get }
     /// What it does with the layers that are chosen.

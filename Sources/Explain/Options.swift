@@ -93,6 +93,8 @@ public struct Options: Sendable {
     /// for any characters of names. The maps of several layers are fused: each is scaled from its minimum … maximum to 0 … 1
     /// (maps that can speak against a class: from 0), enlarged bilinearly to the largest grid, and their mean is taken.
     public var layer = "auto"
+    /// Whether several layers have a map each, in place of one that is fused of all.
+    public var layersApart = false
     /// What is chosen of each method, by the names of the method and of the setting, as people type it (`app methods NAME`); the
     /// rest is as the method's paper has it. `settings["fem"] = ["k": "1"]`.
     public var settings: [String: [String: String]] = [:]

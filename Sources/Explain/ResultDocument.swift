@@ -114,8 +114,10 @@ package enum ResultDocument {
                     ("class", .string(options.ownClasses ?? options.classChoice.text)),
                     ("against", JSON(options.against)), ("negative", .bool(options.isNegative)),
                     ("score", JSON(options.scale?.rawValue)), ("layer", .string(options.layer)),
+                    ("eachLayer", .bool(options.layersApart)),
                     ("augment", JSON(options.augmentations.map(\.rawValue).sorted())),
                     ("overlay", .string((format?.background ?? .view).rawValue)),
+                    ("pictures", .object((format?.style ?? PictureStyle()).entries)),
                     (
                         "write",
                         JSON(
@@ -129,6 +131,10 @@ package enum ResultDocument {
             // Whole numbers of JSON end before those of 64 bits do.
             ("seed", Int(exactly: options.seed).map(JSON.int) ?? .string("\(options.seed)")),
             ("incomplete", JSON(incomplete)),
+            (
+                "contact",
+                format?.parts.contains(.contact) ?? false ? .string(ContactSheet.name) : .null
+            ),
             ("pack", pack?.json ?? .null),
             ("shard", shard.map { JSON([$0.number, $0.count]) } ?? .null),
             ("list", JSON(list.map { String($0, radix: 16) })),
@@ -229,7 +235,9 @@ package enum ResultDocument {
         var names: [String] = []
         if case .array(let explanations)? = record[key: "explanations"] {
             for explanation in explanations {
-                names += ["map", "heatmap", "overlay", "sampleError", "animation"].compactMap {
+                names += [
+                    "map", "heatmap", "overlay", "sampleError", "animation", "mask", "boxPicture", "contour",
+                ].compactMap {
                     explanation[key: $0]?.asString
                 }
             }
@@ -255,7 +263,7 @@ package enum ResultDocument {
             let document = try? JSON(reading: bytes), document[key: "whitebox"]?.asString != nil,
             case .array(let images)? = document[key: "images"]
         {
-            names = images.flatMap(files)
+            names = images.flatMap(files) + [document[key: "contact"]?.asString].compactMap { $0 }
         }
         if let journal = try? Journal(continuing: directory, isRead: true) {
             for line in journal.done { names += (try? journal.entry(at: line).files) ?? [] }
@@ -430,7 +438,16 @@ package enum ResultDocument {
                             ("map", JSON(names.map)),
                             ("heatmap", JSON(names.heatmap)), ("overlay", JSON(names.overlay)),
                             ("sampleError", JSON(names.sampleError)),
-                        ] + (names.animation.map { [("animation", .string($0))] } ?? []))
+                        ] + (names.animation.map { [("animation", .string($0))] } ?? [])
+                            + (names.mask.map { [("mask", .string($0))] } ?? [])
+                            + (names.contour.map { [("contour", .string($0))] } ?? [])
+                            + (names.box.map { name in
+                                let box = format.box(explanation, of: image)
+                                return [
+                                    ("boxPicture", .string(name)),
+                                    ("box", box.map { .array($0.map(JSON.double)) } ?? .null),
+                                ]
+                            } ?? []))
                 }
                 entries.append(("explanations", .array(explanations)))
                 entries.append(("comparison", JSON(format.sheet(stem, image))))

@@ -14,7 +14,8 @@ import Text
 /// - `STEM.METHOD.CLASS.png`: the heat map over the picture;
 /// - `STEM.METHOD.CLASS.heatmap.npy`: the heat map, binary32, [height, width] of the network's input, 0 … 1;
 /// - `STEM.METHOD.CLASS.map.npy`: the raw map, binary32, at the layer's resolution, in the method's own unit;
-/// - `STEM.compare.png`: the picture and all of its explanations side by side.
+/// - `STEM.compare.png`: the picture and all of its explanations side by side;
+/// - if asked for (`ResultPart`), masks, boxes and contours, and `contact.png`, one sheet for all pictures.
 ///
 /// Of a video the arrays have the frames in front, [frames, height, width], `STEM.METHOD.CLASS.png` has its frames in rows (of more than sixteen,
 /// sixteen), and `STEM.METHOD.CLASS.apng` is an animation of all of them.
@@ -98,6 +99,7 @@ public final class ResultWriter: Sendable {
         var spoiled: [Int: ExplainError] = [:]
         var times = Times()
         var failure: ExplainError?
+        var contact = ContactSheet()
 
         mutating func note(_ index: Int, _ line: Int) {
             lines.set(index, line)
@@ -116,6 +118,7 @@ public final class ResultWriter: Sendable {
     ///   - options: those of the session.
     ///   - background: what the heat maps are laid over.
     ///   - parts: which files are written of each picture.
+    ///   - style: how maps are drawn.
     ///   - overwrite: whether files that are there already are replaced. What an earlier results.json there lists is removed before
     ///     the first file is written, so that nothing stays that the new one does not know.
     ///   - claimsFresh: a directory of its own is made, `directory` or, where that is there, `directory-2`, `-3` …, even if several
@@ -123,11 +126,12 @@ public final class ResultWriter: Sendable {
     /// - Throws: `ExplainError` of kind `output`: the directory cannot be written to, or holds results of these names.
     public convenience init(
         directory: String, pictures: [Picture], options: Options, background: Background = .view,
-        parts: Set<ResultPart> = Set(ResultPart.allCases), overwrite: Bool = false, claimsFresh: Bool = false
+        parts: Set<ResultPart> = ResultPart.standard, style: PictureStyle = PictureStyle(),
+        overwrite: Bool = false, claimsFresh: Bool = false
     ) throws {
         try self.init(
             directory: directory, pictures: pictures, options: options, background: background, parts: parts,
-            pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
+            style: style, pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
     }
 
     /// What is asked for of packed maps.
@@ -143,12 +147,13 @@ public final class ResultWriter: Sendable {
     /// - Parameter pictures: nil if nobody knows them yet.
     package init(
         directory: String, pictures: [Picture]?, options: Options, background: Background,
-        parts: Set<ResultPart>, pack: PackRequest?, existing: Existing, claimsFresh: Bool
+        parts: Set<ResultPart>, style: PictureStyle = PictureStyle(), pack: PackRequest?, existing: Existing,
+        claimsFresh: Bool
     ) throws {
         state = Mutex(State(directory: directory))
         self.pack = pack
         self.pictures = pictures ?? []
-        format = PictureFiles(background: background, parts: parts)
+        format = PictureFiles(background: background, parts: parts, style: style)
         self.existing = existing
         self.claimsFresh = claimsFresh
         stems = Stems.of(self.pictures)
@@ -263,8 +268,11 @@ public final class ResultWriter: Sendable {
         /// - Parameter stem: says whether a name is a picture's.
         func contain(_ file: String) -> Bool {
             guard
-                let ending = [".heatmap.npy", ".map.npy", ".stderr.npy", ".png", ".apng"].first(
-                    where: file.hasSuffix)
+                let ending = [
+                    ".heatmap.npy", ".map.npy", ".stderr.npy", ".mask.png", ".box.png", ".contour.png",
+                    ".png",
+                    ".apng",
+                ].first(where: file.hasSuffix)
             else {
                 return false
             }
@@ -272,17 +280,24 @@ public final class ResultWriter: Sendable {
             if ending == ".png" && whole.hasSuffix(".compare") {
                 return stems.contains(String(whole.dropLast(8)))
             }
-            return methods.contains { method in
-                if whole.hasSuffix("." + method) {
-                    return stems.contains(String(whole.dropLast(method.count + 1)))
+            // STEM.METHOD, and the layer if it has a map of its own.
+            func isNamed(_ front: Substring, _ method: String) -> Bool {
+                var front = front
+                if let dot = front.lastIndex(of: "."), front[dot...].hasPrefix(".layer"),
+                    Int(front[dot...].dropFirst(6)) != nil
+                {
+                    front = front[..<dot]
                 }
+                return front.hasSuffix("." + method)
+                    && stems.contains(String(front.dropLast(method.count + 1)))
+            }
+            return methods.contains { method in
+                if isNamed(whole, method) { return true }
                 guard let dot = whole.lastIndex(of: "."),
                     let target = Target(fileName: whole[whole.index(after: dot)...]),
                     classes?.contains(target.classIndex) ?? true
                 else { return false }
-                let front = whole[..<dot]
-                return front.hasSuffix("." + method)
-                    && stems.contains(String(front.dropLast(method.count + 1)))
+                return isNamed(whole[..<dot], method)
             }
         }
     }
@@ -291,6 +306,7 @@ public final class ResultWriter: Sendable {
         let isUnfinished = FileKind(Paths.join(directory, Journal.name)) != .missing
         let conflicts = (Folder.names(directory) ?? []).filter {
             $0 == ResultDocument.name || $0 == Journal.name || names.contain($0)
+                || format.parts.contains(.contact) && $0 == ContactSheet.name
         }
         .sorted { ($0 == Journal.name ? "~" : $0) < ($1 == Journal.name ? "~" : $1) }
         guard let first = conflicts.first else { return }
@@ -485,7 +501,7 @@ public final class ResultWriter: Sendable {
                     let (pack, rows) = self.state.withLock { ($0.pack, $0.rows) }
                     let bytes = try pack?.row(of: image)
                     if !self.format.parts.isEmpty { try journal.begins(stem) }
-                    let size = try self.writeFiles(stem, image)
+                    let size = try self.writeFiles(index, stem, image)
                     var entry = self.entry(stem, request, result, bytes: size)
                     if let bytes, let rows {
                         let (row, sum) = try rows.append(bytes)
@@ -602,7 +618,7 @@ public final class ResultWriter: Sendable {
     }
 
     /// - Returns: the bytes of all files together.
-    private func writeFiles(_ stem: String, _ image: ImageExplanation) throws -> Int {
+    private func writeFiles(_ index: Int, _ stem: String, _ image: ImageExplanation) throws -> Int {
         let directory = directory
         if stem.utf8.contains(UInt8(ascii: "/")), !format.parts.isEmpty {
             try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, stem)))
@@ -612,10 +628,11 @@ public final class ResultWriter: Sendable {
             existing == .replace
             || existing == .resume && state.withLock { $0.journal }?.hasBegun(stem) ?? false
         var all = 0
-        try format.write(image, stem: stem) { bytes, name in
+        let contact = try format.write(image, stem: stem) { bytes, name in
             all += bytes.count
             try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: mayReplace)
         }
+        if let contact { state.withLock { $0.contact.add(index, contact) } }
         return all
     }
 
@@ -661,6 +678,10 @@ public final class ResultWriter: Sendable {
             }
             // What a run that was ended has not come to is not forgotten.
             if existing == .resume, incomplete == nil { try removeForgotten(journal, lines.all, directory) }
+            if let sheet = state.withLock({ $0.contact.file }) {
+                try AtomicFile.write(
+                    sheet, to: Paths.join(directory, ContactSheet.name), overwrite: existing != .refuse)
+            }
             let (pack, shard, blocks) = state.withLock { ($0.pack, $0.shard, $0.written) }
             let head = try ResultDocument.head(
                 session, format, pack, shard: shard, isWhole: true, incomplete: incomplete,

@@ -31,6 +31,10 @@ public struct Prediction: Sendable, Equatable {
     /// 0 … 1: the softmax of the logits over all classes, or the sigmoid of this one if that is how the
     /// network ends.
     public let probability: Float
+
+    package init(index: Int, label: String, logit: Float, probability: Float) {
+        (self.index, self.label, self.logit, self.probability) = (index, label, logit, probability)
+    }
 }
 
 /// One map of one picture.
@@ -51,6 +55,8 @@ public struct Explanation: Sendable {
     public let againstLabel: String?
     /// The layer's name, or those of several with commas between them, or “the input”.
     public let layer: String
+    /// Its index among the layers, where several have a map each (`Options.layersApart`); else nil.
+    public let layerIndex: Int?
     /// The method's own numbers, one for each cell of the layer or pixel of the input, not scaled for display: `app methods`
     /// has their formulas.
     public let map: Grid2D
@@ -89,6 +95,8 @@ public struct ImageExplanation: Sendable {
     public let explanations: [Explanation]
     /// Seconds for decoding and preparing this picture, and its share of the batch's computation.
     public let seconds: (prepare: Double, compute: Double)
+    /// Seconds of each method, by its name: its share of the batch, without the pass forward that all methods share.
+    package var methodSeconds: [String: Double] = [:]
     /// The part of the picture that the network saw; nil for a raw array.
     package let view: PreparedView?
     /// The frames of a video that the network saw, and the names of those; none of anything else.

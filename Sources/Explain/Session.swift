@@ -78,6 +78,12 @@ public final class ExplanationSession {
     /// [maps, height, width] of each picture, if all of its maps are of one size.
     /// - Throws: `ExplainError` of kind `settings` if they are not.
     func packShape() throws -> [Int] {
+        guard !methods.contains(where: \.isApart) else {
+            throw ExplainError(
+                .settings,
+                "Packed maps (--pack) are one array, and maps of several layers (--each-layer) are not of one size."
+            )
+        }
         let grids = methods.map(\.grid)
         guard let first = grids.first, first.frames == nil else {
             throw ExplainError(.settings, "Maps are packed (--pack) of pictures, and of videos they are not.")
@@ -93,7 +99,7 @@ public final class ExplanationSession {
     }
 
     private static func maps(_ method: MadeMethod, _ targets: [ClassTarget]) -> Int {
-        method.type.isClassSpecific ? targets.count : 1
+        (method.type.isClassSpecific ? targets.count : 1) * (method.isApart ? method.explainers.count : 1)
     }
 
     /// A method with what was chosen of it.
@@ -103,6 +109,8 @@ public final class ExplanationSession {
         let explainers: [any Explainer]
         /// The settings as they stand in results.
         let settings: [(String, JSON)]
+        /// Whether each of its layers has a map of its own.
+        let isApart: Bool
 
         var grid: Attribution.Grid { Attribution.fusedGrid(explainers.map(\.grid)) }
 
@@ -120,6 +128,7 @@ public final class ExplanationSession {
                         samplesAtATime: samplesAtATime, mostVariants: options.mostVariants))
             }
             (self.type, explainers, settings) = (type, made.map(\.method), made[0].settings)
+            isApart = options.layersApart && made.count > 1
         }
 
         /// Why a method cannot be applied; nil if it can.
@@ -480,10 +489,17 @@ public final class ExplanationSession {
                 isMemory: true)
         }
         defer { withExtendedLifetime(room) {} }
+        var methodSeconds: [String: Double] = [:]
         let maps = try versions.map { version in
             let batch = version.isPlain ? batch : try explained(feed(version, of: batch))
             return try methods.map { method in
                 let wanted = classes.map { targets(of: method.type, $0) }
+                let begin = DispatchTime.now().uptimeNanoseconds
+                defer {
+                    let end = DispatchTime.now().uptimeNanoseconds
+                    methodSeconds[method.type.name, default: 0] +=
+                        Double(end - begin) * 1e-9 / Double(pictures.count)
+                }
                 let maps = try method.explainers.map { explainer in
                     let maps = try explainer.explain(batch, wanted, engine)
                     done += 1
@@ -495,12 +511,18 @@ public final class ExplanationSession {
                         return (a.picture, place(a)) < (b.picture, place(b))
                     }
                 }
-                return Attribution.fused(maps, sign: method.type.sign).map(version.restored)
+                let made =
+                    method.isApart ? maps.flatMap { $0 } : Attribution.fused(maps, sign: method.type.sign)
+                return made.map(version.restored)
             }
         }
         // In the order in which the methods were asked for, and of the classes.
         let found = methods.indices.flatMap { m in
-            Attribution.mean(maps.map { $0[m] }).map { (methods[m].type, $0) }
+            let means = Attribution.mean(maps.map { $0[m] })
+            let ofEach = max(1, means.count / methods[m].explainers.count)
+            return means.enumerated().map { number, map in
+                (methods[m].type, map, methods[m].isApart ? layers[number / ofEach].index : nil)
+            }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 / Double(pictures.count)
         let inputs = keepsInput ? pictures.indices.map(batch.input) : []
@@ -510,6 +532,7 @@ public final class ExplanationSession {
         results.withUnsafeMutableBufferPointer { results in
             // Each picture writes its own result, and only reads the rest.
             nonisolated(unsafe) let (results, session) = (results, self)
+            let methodSeconds = methodSeconds
             DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
                 let ready: PreparedPicture
                 switch prepared[i] {
@@ -540,7 +563,7 @@ public final class ExplanationSession {
                     return
                 }
                 let explanations = found.filter { $0.1.picture == i }.map {
-                    session.explanation($0.1, by: $0.0, probabilities)
+                    session.explanation($0.1, by: $0.0, layer: $0.2, probabilities)
                 }
                 var result = ImageExplanation(
                     name: pictures[i].name, size: ready.size,
@@ -553,6 +576,7 @@ public final class ExplanationSession {
                     view: ready.view, photo: ready.photo, source: ready.source, memory: session.model.writing)
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
                 if session.keepsInput { result.input = inputs[i] }
+                result.methodSeconds = methodSeconds
                 results[i] = .success(result)
             }
         }
@@ -626,7 +650,7 @@ public final class ExplanationSession {
 
     /// What one method says about one picture.
     private func explanation(
-        _ found: Attribution, by method: any Explainer.Type, _ probabilities: [Float]
+        _ found: Attribution, by method: any Explainer.Type, layer: Int?, _ probabilities: [Float]
     ) -> Explanation {
         let (grid, frames, values) = (found.grid.size, found.grid.frames, found.values)
         let plane = Plane(width: grid.width, height: grid.height, values: values)
@@ -654,6 +678,7 @@ public final class ExplanationSession {
             label: found.target.map { model.label($0.classIndex) },
             probability: found.target.map { probabilities[$0.classIndex] }, target: found.target,
             againstLabel: found.target?.against.map(model.label), layer: found.grid.title,
+            layerIndex: layer,
             map: cells(values),
             isSigned: method.sign == .evidence,
             heatmap: Grid2D(

@@ -6,11 +6,23 @@ package struct ComparisonSheet: Sendable {
         package var picture: RGBImage
         package var title: String
         package var subtitle: String?
+        package var bar: Bar?
 
-        package init(picture: RGBImage, title: String, subtitle: String? = nil) {
+        package init(picture: RGBImage, title: String, subtitle: String? = nil, bar: Bar? = nil) {
             self.picture = picture
             self.title = title
             self.subtitle = subtitle
+            self.bar = bar
+        }
+    }
+
+    /// The colours of a picture, from left to right, and what their ends mean.
+    package struct Bar: Sendable {
+        package var colorMap: ColorMap
+        package var low: String, high: String
+
+        package init(_ colorMap: ColorMap, low: String, high: String) {
+            (self.colorMap, self.low, self.high) = (colorMap, low, high)
         }
     }
 
@@ -74,14 +86,17 @@ package struct ComparisonSheet: Sendable {
         let title = Lettering.Style(size: Double(13 * s), pen: 1.9 * Double(s), colour: (26, 28, 32))
         let second = Lettering.Style(size: Double(11 * s), pen: 1.3 * Double(s), colour: (96, 100, 108))
         let head = Lettering.Style(size: Double(17 * s), pen: 2.4 * Double(s), colour: (26, 28, 32))
-        let (titleDrop, secondDrop, groupDrop) = (27 * s, 49 * s, 44 * s)
+        let (titleDrop, secondDrop, barDrop, groupDrop) = (27 * s, 49 * s, 70 * s, 44 * s)
 
         let rows = rows
         let pictureHeights = rows.map { row in
             row.items.map { Self.height(of: $0.picture, width: cell) }.max()!
         }
         let captionHeights = rows.map { row in
-            (row.items.contains { $0.subtitle != nil } ? secondDrop : titleDrop) + 4 * s
+            let drop =
+                row.items.contains { $0.bar != nil }
+                ? barDrop : row.items.contains { $0.subtitle != nil } ? secondDrop : titleDrop
+            return drop + 4 * s
         }
         let top = margin + (heading == nil ? 0 : 40 * s)
         let width = 2 * margin + perRow * cell + (perRow - 1) * gap
@@ -116,10 +131,31 @@ package struct ComparisonSheet: Sendable {
                         Lettering.fitted(text, into: Double(cell), style: style), x: Double(x),
                         baseline: Double(bottom + drop), style: style, on: &sheet)
                 }
+                if let bar = item.bar {
+                    Self.draw(
+                        bar, x: x, width: cell, baseline: bottom + barDrop, style: second, s, on: &sheet)
+                }
             }
             y += heights[number] + gap
         }
         return sheet
+    }
+
+    /// A bar of colours between the numbers of its ends.
+    private static func draw(
+        _ bar: Bar, x: Int, width: Int, baseline: Int, style: Lettering.Style, _ s: Int,
+        on sheet: inout RGBImage
+    ) {
+        let ends = [bar.low, bar.high].map { Int(Lettering.width(of: $0, style: style).rounded(.up)) }
+        Lettering.draw(bar.low, x: Double(x), baseline: Double(baseline), style: style, on: &sheet)
+        Lettering.draw(
+            bar.high, x: Double(x + width - ends[1]), baseline: Double(baseline), style: style, on: &sheet)
+        let length = width - ends[0] - ends[1] - 16 * s
+        guard length > 1 else { return }
+        let ramp = Plane(
+            width: length, height: 9 * s,
+            values: (0..<9 * s * length).map { Float($0 % length) / Float(length - 1) })
+        sheet.paste(bar.colorMap.picture(ramp), left: x + ends[0] + 8 * s, top: baseline - 10 * s)
     }
 
     /// The height of a picture at the cell's width; very tall ones are squeezed to four cells.

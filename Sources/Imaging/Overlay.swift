@@ -1,12 +1,13 @@
 // A heat map laid over the picture that it explains.
 //
-// Each channel is (1 − a) · photo + a · colour in binary32, a half rounded up. The brightness is left alone: what
+// Each channel is (1 − a) · photo + a · colour in binary32, a half rounded up. Of colours for signs, a is multiplied by √|2 v − 1|, so that the
+// photograph stays where a map says nothing. The brightness is left alone: what
 // the network did not look at keeps the colour that the formula gives it, in every picture the same.
 
 package enum Overlay {
     /// The heat map (0…1, any size) over the picture that the network saw.
     package static func overlay(
-        photo: RGBImage, heat: Plane, colorMap: ColorMap = .jet, opacity: Float = 0.5
+        photo: RGBImage, heat: Plane, colorMap: ColorMap, opacity: Float = 0.5
     ) -> RGBImage {
         var result = photo
         let same = heat.width == photo.width && heat.height == photo.height
@@ -19,7 +20,7 @@ package enum Overlay {
     /// The heat map (0…1, any size) of a crop, put back on the whole photograph where it belongs. What lies
     /// outside `region`, and so was never shown to the network, is darkened to `outside` of its brightness.
     package static func overlayOnPhoto(
-        photo: RGBImage, heat: Plane, region: Region, colorMap: ColorMap = .jet, opacity: Float = 0.5,
+        photo: RGBImage, heat: Plane, region: Region, colorMap: ColorMap, opacity: Float = 0.5,
         outside: Float = 0.35
     ) -> RGBImage {
         // The pixels whose centres lie in the region.
@@ -59,7 +60,11 @@ package enum Overlay {
         _ heat: Plane, _ colorMap: ColorMap, _ opacity: Float, into picture: inout RGBImage,
         columns: Range<Int>, rows: Range<Int>
     ) {
-        let a = min(max(opacity, 0), 1)
+        let most = min(max(opacity, 0), 1)
+        // Of each of the 256 steps.
+        let alphas = (0..<256).map { step in
+            colorMap.isDiverging ? most * abs(2 * Float(step) / 255 - 1).squareRoot() : most
+        }
         let width = picture.width
         picture.pixels.withUnsafeMutableBufferPointer { pixels in
             heat.values.withUnsafeBufferPointer { heat in
@@ -68,7 +73,8 @@ package enum Overlay {
                     for y in rows {
                         var at = (y * width + columns.lowerBound) * 3
                         for _ in columns {
-                            let entry = 3 * colorMap.index(heat[cell])
+                            let step = colorMap.index(heat[cell])
+                            let (entry, a) = (3 * step, alphas[step])
                             for channel in 0..<3 {
                                 let mixed =
                                     (1 - a) * Float(pixels[at + channel]) + a * Float(table[entry + channel])

@@ -20,10 +20,15 @@ package struct SHA256: ~Copyable {
         return hash.digits()
     }
 
-    /// 64 hexadecimal digits.
-    package consuming func digits() -> String {
+    /// The 32 bytes.
+    package consuming func digest() -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_SIZE))
         nettle_sha256_digest(&state, digest.count, &digest)
-        return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return digest
+    }
+
+    /// 64 hexadecimal digits.
+    package consuming func digits() -> String {
+        digest().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }

@@ -5,6 +5,7 @@ import Explain
 import Files
 import Foundation
 import Imaging
+import Text
 
 /// A command whose results are files. Whoever closes stdout wants no report of them; of other commands it is all that there is.
 protocol FileWriter: ParsableCommand {}
@@ -39,8 +40,8 @@ struct App: ParsableCommand {
             """,
         version: "whitebox \(Whitebox.version)",
         subcommands: [
-            ExplainCommand.self, ClassifyCommand.self, EvaluateCommand.self, SummariseCommand.self,
-            MergeCommand.self,
+            ExplainCommand.self, CompareCommand.self, ClassifyCommand.self, EvaluateCommand.self,
+            SummariseCommand.self, MergeCommand.self,
             CheckCommand.self,
             LayersCommand.self,
             DevicesCommand.self,
@@ -63,10 +64,7 @@ struct App: ParsableCommand {
             return
         }
         do {
-            // The arguments as they came: Swift's own array repairs what is not UTF-8, and a file name may be that.
-            let arguments = (1..<max(1, Int(CommandLine.argc))).map {
-                FileName.text(CommandLine.unsafeArgv[$0]!)
-            }
+            let arguments = self.arguments
             try checkValues(arguments)
             try checkCommand(arguments)
             var command = try parseAsRoot(arguments)
@@ -97,6 +95,33 @@ struct App: ParsableCommand {
             // The parser's own errors; what follows the first line is its usage.
             fail(sentence(message(for: error)) + " See `app help`.", code: exitCode(for: error).rawValue)
         }
+    }
+
+    /// The arguments as they came: Swift's own array repairs what is not UTF-8, and a file name may be that.
+    private static var arguments: [String] {
+        (1..<max(1, Int(CommandLine.argc))).map { FileName.text(CommandLine.unsafeArgv[$0]!) }
+    }
+
+    /// What was typed, as one can give it to a shell again.
+    static var command: String {
+        (["app"] + arguments).map { word in
+            let isPlain =
+                !word.isEmpty
+                && word.utf8.allSatisfy {
+                    $0 < 128 && (isalnum(Int32($0)) != 0 || "-_./,=:+@%".utf8.contains($0))
+                }
+            if isPlain { return word }
+            if word.unicodeScalars.allSatisfy(\.isPrintable), !word.contains("\\") {
+                return "'" + word.replacing("'", with: "'\\''") + "'"
+            }
+            // Bash and Zsh know bytes by their numbers.
+            let bytes = FileName.bytes(word).map { byte in
+                byte < 32 || byte > 126 || byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\\")
+                    ? "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+                    : String(UnicodeScalar(byte))
+            }
+            return "$'" + bytes.joined() + "'"
+        }.joined(separator: " ")
     }
 
     /// Prints help, or the version.

@@ -1,4 +1,4 @@
-// `app explain` and `app classify`.
+// `app explain`, `app compare` and `app classify`.
 
 import ArgumentParser
 import Explain
@@ -57,9 +57,17 @@ struct ExplainCommand: FileWriter {
 
     @Option(
         help: ArgumentHelp(
-            "Which files are written of each picture: map, heatmap, overlay, sheet, with commas between them; if left out, all.",
+            "Which files are written of each picture: map, heatmap, overlay, sheet, and mask, box, contour of what is above the threshold, contact (one sheet for all pictures), with commas between them; if left out, the first four.",
             valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
     var write: String?
+
+    @OptionGroup var style: StyleOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Write a page of HTML too, with everything in it: maps to look at side by side, predictions, how it was made.",
+            valueName: "file"), completion: .file(extensions: ["html"]))
+    var report: String?
 
     @Flag(
         help:
@@ -101,7 +109,7 @@ struct ExplainCommand: FileWriter {
     private var background: ResultWriter.Background? { .init(rawValue: overlay.lowercased()) }
 
     private func parts() throws -> Set<ResultPart> {
-        guard let write else { return pack ? [] : Set(ResultPart.allCases) }
+        guard let write else { return pack ? [] : ResultPart.standard }
         return Set(
             try list(write.lowercased()).map { name in
                 guard let part = ResultPart(rawValue: name) else {
@@ -135,6 +143,19 @@ struct ExplainCommand: FileWriter {
         guard !(force && resume) else {
             throw ValidationError("--force begins anew, and --resume goes on; choose one.")
         }
+        guard !(resume && report != nil) else {
+            throw ValidationError(
+                "--resume does not compute again what a report (--report) would show; make the report in a run of its own."
+            )
+        }
+        guard try !(parts().contains(.contact) && (resume || pictures.shard != nil)) else {
+            throw ValidationError(
+                "A sheet for all pictures (--write contact) is made by a run that explains all of them, without --resume and --shard."
+            )
+        }
+        guard report == nil || videos.videos.isEmpty else {
+            throw ValidationError("A report (--report) shows pictures, not --video.")
+        }
         guard !(resume && output == nil) else {
             throw ValidationError("--resume goes on with the results in a folder; name it with --output.")
         }
@@ -151,13 +172,14 @@ struct ExplainCommand: FileWriter {
         options.batch = Pictures.batch(batch, of: queue.count)
         let writer = try ResultWriter(
             directory: output ?? "whitebox-results", pictures: queue.pictures, options: options,
-            background: background!, parts: parts(),
+            background: background!, parts: parts(), style: style.style,
             pack: pack
                 ? .init(element: PackFormat.Element(rawValue: packType.lowercased())!, block: packSize) : nil,
             existing: resume ? .resume : force ? .replace : .refuse,
             claimsFresh: output == nil && !force)
         let model = try model.load(inputs: inputs.input)
-        try model.checkTakesPictures(orVideos: true)
+        try model.checkTakesPictures(orVideos: report == nil)
+        let page = try report.map { try ReportWriter(path: $0, overwrite: force) }
         // results.json names it.
         model.beginDigests()
         let pool: SessionPool
@@ -178,7 +200,7 @@ struct ExplainCommand: FileWriter {
         Interruption.watch()
         let run = Run(queue, pool, isQuiet: json, limit: maxFailures, metrics: log.metrics)
         do {
-            try run.explain(writer) { image, item in tell(image, item, writer) }
+            try run.explain(writer, report: page) { image, item in tell(image, item, writer) }
             // The last files are still being written.
             writer.wait()
             run.report(writer) { image, item in tell(image, item, writer) }
@@ -191,6 +213,7 @@ struct ExplainCommand: FileWriter {
             let incomplete = run.seen == queue.count ? nil : sentence
             try run.writeMetrics()
             try writer.finish(session, incomplete: incomplete, list: queue.digest)
+            try page?.finish(session, command: App.command, incomplete: incomplete)
             if json { try writer.text(session, incomplete: incomplete, printBytes) }
             _ = Terminal.flush()
             if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
@@ -204,6 +227,7 @@ struct ExplainCommand: FileWriter {
         run.progress.hide()
         try run.writeMetrics()
         try writer.finish(session, list: queue.digest)
+        try page?.finish(session, command: App.command)
         if json {
             try writer.text(session, printBytes)
         } else if run.failed < run.seen {
@@ -212,7 +236,7 @@ struct ExplainCommand: FileWriter {
                 "\(done) of \(run.seen) image\(run.seen == 1 ? "" : "s") explained in "
                     + "\(Report.time(Benchmark.now() - start))"
                     + (run.kept > 0 ? ", \(run.kept) of them before" : "")
-                    + "; see \(Paths.join(writer.directory, "results.json"))"
+                    + "; see \(report ?? Paths.join(writer.directory, "results.json"))"
             )
         }
         if !json, !quiet, let summary = run.summary { print(summary) }
@@ -228,7 +252,8 @@ struct ExplainCommand: FileWriter {
             let what = Report.what(explanation)
             let files = writer.files(stem: item.stem, explanation)
             let file = files.overlay ?? files.heatmap ?? files.map
-            print("  \(explanation.title), \(what)" + (file.map { ": \(path($0))" } ?? ""))
+            let layer = explanation.layerIndex.map { " at layer \($0)" } ?? ""
+            print("  \(explanation.title)\(layer), \(what)" + (file.map { ": \(path($0))" } ?? ""))
             if let blank = explanation.blank { print("    This map is blank: \(blank).") }
             if let note = explanation.note { print("    Note: \(note).") }
             if let found = explanation.completeness { print("    \(Report.completeness(found))") }
@@ -237,6 +262,84 @@ struct ExplainCommand: FileWriter {
         print(
             "  Read in \(Report.time(image.seconds.prepare)), explained in \(Report.time(image.seconds.compute))"
         )
+    }
+}
+
+/// How maps become pictures.
+struct StyleOptions: ParsableArguments {
+    @Option(
+        name: .customLong("colormap"),
+        help: ArgumentHelp(
+            "Colours of maps in pictures: \(PictureStyle.colorMaps.joined(separator: ", ")); coolwarm shows both signs of maps that have them.",
+            valueName: "name"), completion: .list(PictureStyle.colorMaps))
+    var colorMap = PictureStyle().colorMap
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("How much of the picture a map covers, 0 to 100.", valueName: "%"))
+    var opacity: Float = 100 * PictureStyle().opacity
+
+    @Option(
+        help: ArgumentHelp(
+            "What the brightest colour means: common (the largest number of any class of a method) or own (of each map itself).",
+            valueName: "which"), completion: .list(PictureStyle.Scale.allCases.map(\.rawValue)))
+    var scale = PictureStyle.Scale.common.rawValue
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "From which part of its scale on a map is in its mask, box and contour, 0 to 1.",
+            valueName: "part"))
+    var threshold: Float = PictureStyle().threshold
+
+    func validate() throws {
+        guard PictureStyle.colorMaps.contains(colorMap.lowercased()) else {
+            throw ValidationError(
+                "--colormap must be one of \(PictureStyle.colorMaps.joined(separator: ", ")), and is “\(colorMap)”."
+            )
+        }
+        guard (0...100).contains(opacity) else {
+            throw ValidationError("--opacity must be between 0 and 100, and is \(opacity).")
+        }
+        guard PictureStyle.Scale(rawValue: scale.lowercased()) != nil else {
+            throw ValidationError("--scale must be common or own, and is “\(scale)”.")
+        }
+        guard threshold > 0, threshold <= 1 else {
+            throw ValidationError("--threshold must be above 0 and at most 1, and is \(threshold).")
+        }
+    }
+
+    var style: PictureStyle {
+        var style = PictureStyle()
+        style.colorMap = colorMap.lowercased()
+        style.opacity = opacity / 100
+        style.scale = PictureStyle.Scale(rawValue: scale.lowercased())!
+        style.threshold = threshold
+        return style
+    }
+}
+
+struct CompareCommand: FileWriter {
+    static let configuration = CommandConfiguration(
+        commandName: "compare",
+        abstract: "Explain photographs by many methods, and write a page that compares them.",
+        discussion: """
+            As `app explain`, with other things left out: without --method all methods that can explain the network are taken, without --report the
+            page is report.html, and without --write only the maps' numbers lie beside it.
+
+              app compare photo.jpg --methods white   methods that look inside the network
+              app compare photo.jpg --methods black   methods that only ask it
+              app compare photos --methods gradcam,fem,rise --class top2 --report page.html
+            """)
+
+    @OptionGroup var explain: ExplainCommand
+
+    func run() throws {
+        var command = explain
+        if command.method.method.isEmpty { command.method.method = ["all"] }
+        command.report = command.report ?? "report.html"
+        command.write = command.write ?? ResultPart.map.rawValue
+        try command.run()
     }
 }
 

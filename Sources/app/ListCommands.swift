@@ -203,6 +203,7 @@ struct MethodsCommand: ParsableCommand {
         .object([
             ("name", .string(method.name)), ("title", .string(method.title)),
             ("family", .string(method.family.rawValue)), ("formula", .string(method.formula)),
+            ("reading", .string(method.reading)),
             ("source", .string(method.source)), ("classSpecific", .bool(method.isClassSpecific)),
             ("signed", .bool(method.sign == .evidence)), ("score", .string(method.scale.rawValue)),
             ("passes", .string(method.cost)),
@@ -223,6 +224,7 @@ struct MethodsCommand: ParsableCommand {
     private func describe(_ method: any Explainer.Type) {
         print("\(method.name)  \(method.title), \(method.source)")
         print("  formula   \(method.formula)")
+        print("  reading   \(method.reading)")
         print(
             "  explains  "
                 + (method.isClassSpecific ? "a class, by its \(method.scale.rawValue)" : "whatever the class")

@@ -92,12 +92,15 @@ final class Run {
     }
 
     /// Explains what has not been explained before.
-    func explain(_ writer: ResultWriter, _ tell: (ImageExplanation, RunItem) -> Void) throws {
+    func explain(
+        _ writer: ResultWriter, report: ReportWriter? = nil, _ tell: (ImageExplanation, RunItem) -> Void
+    ) throws {
         self.writer = writer
         try go(
             keep: { item in try writer.keep(item.index, stem: item.stem, item.request) },
             take: { item, result in
                 try writer.write(item.index, stem: item.stem, item.request, result)
+                try report?.take(item.index, item.request.picture, result)
                 self.waiting.append((item, result))
                 self.report(writer, tell)
             })

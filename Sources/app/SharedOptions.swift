@@ -341,12 +341,12 @@ struct DeviceOptions: ParsableArguments {
 
 struct MethodOptions: ParsableArguments {
     @Option(
-        name: [.customLong("method"), .customLong("methods")],
+        name: [.long, .customLong("methods")],
         help: ArgumentHelp(
-            "Methods, separated by commas, or all: \(Options.methods.joined(separator: ", ")).",
+            "Methods, separated by commas, or all, white (those that look inside the network), black (those that only ask it); if left out, gradcam: \(Options.methods.joined(separator: ", ")).",
             valueName: "names"),
-        completion: .list(Options.methods))
-    var method = ["gradcam"]
+        completion: .list(groups.keys.sorted() + Options.methods))
+    var method: [String] = []
 
     @Option(
         name: .customLong("class"), parsing: .unconditionalSingleValue,
@@ -378,6 +378,9 @@ struct MethodOptions: ParsableArguments {
             valueName: "layer"))
     var layer = "auto"
 
+    @Flag(help: "Make a map of each of several layers, in place of one that is fused of all.")
+    var eachLayer = false
+
     @Option(
         name: .customLong("set"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
@@ -402,8 +405,16 @@ struct MethodOptions: ParsableArguments {
         }
     }
 
-    /// Whether a list with commas asks for all methods.
-    private static func isAll(_ text: String) -> Bool { list(text.lowercased()).contains("all") }
+    /// Words for many methods, of which those that cannot explain a network are left out.
+    private static let groups: [String: @Sendable (any Explainer.Type) -> Bool] = [
+        "all": { _ in true }, "white": { $0.family != .perturbation },
+        "black": { $0.family == .perturbation },
+    ]
+
+    /// Whether a list with commas asks for many methods at once.
+    private static func hasGroup(_ text: String) -> Bool {
+        list(text.lowercased()).contains { groups[$0] != nil }
+    }
 
     /// The methods of a list with commas.
     static func names(_ text: String) throws -> [String] {
@@ -412,7 +423,10 @@ struct MethodOptions: ParsableArguments {
             throw ExplainError(
                 .method, "--method names no method; there are \(Options.methods.joined(separator: ", ")).")
         }
-        return isAll(text) ? Options.methods : try names.map { try ExplainerList.named($0).name }
+        return try names.flatMap { name in
+            guard let group = groups[name] else { return [try ExplainerList.named(name).name] }
+            return ExplainerList.all.filter(group).map { $0.name }
+        }
     }
 
     /// Whether the class of a picture is the name of its folder.
@@ -421,15 +435,16 @@ struct MethodOptions: ParsableArguments {
     /// - Parameter takesFolders: whether `--class folder` means something here.
     func apply(to options: inout Options, takesFolders: Bool = false) throws {
         // Given twice, they add up.
-        let methods = method.joined(separator: ",")
+        let methods = method.isEmpty ? "gradcam" : method.joined(separator: ",")
         options.methods = try MethodOptions.names(methods)
-        options.leavesOutInapplicable = MethodOptions.isAll(methods)
+        options.leavesOutInapplicable = MethodOptions.hasGroup(methods)
         if takesFolders, isOfFolders {
             options.ownClasses = "folder"
         } else {
             options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         }
         options.layer = layer
+        options.layersApart = eachLayer
         options.against = against
         options.isNegative = negative
         options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }

@@ -29,6 +29,96 @@ import Testing
         }
     }
 
+    /// Of several layers a map each, with the bits that each has alone.
+    @Test func layersApart() throws {
+        let place = try Place()
+        let arguments = [
+            "one.png", "--model", "small.onnx", "--method", "gradcam,fem", "--class", "cat", "--device",
+            "cpu",
+        ]
+        let outcome = try place.run(
+            arguments + ["--layer", "relu1,relu2", "--each-layer", "--output", "out", "--report", "r.html"])
+        #expect(outcome.code == 0, "\(outcome.err)")
+        let maps = place.list("out").filter { $0.hasSuffix(".map.npy") }
+        #expect(maps.count == 4 && maps.allSatisfy { $0.contains(".layer") }, "\(maps)")
+        for layer in ["relu1", "relu2"] {
+            #expect(try place.run(arguments + ["--layer", layer, "--output", layer]).code == 0)
+        }
+        let cams = try maps.filter { $0.contains("gradcam") }.sorted().map { try place.array("out/" + $0) }
+        let alone = try ["relu1", "relu2"].map { try place.array("\($0)/one.gradcam.2.map.npy") }
+        #expect(cams.map(\.values) == alone.map(\.values))
+
+        // Names of files with layers are known for what they are.
+        let again = arguments + ["--layer", "relu1,relu2", "--each-layer", "--output", "out"]
+        try FileManager.default.removeItem(atPath: place.path + "/out/results.json")
+        #expect(try place.run(again).code == 10)
+        let packed = try place.run(again + ["--pack", "--force"])
+        #expect(packed.code != 0 && packed.err.contains("--each-layer"))
+    }
+
+    /// What pictures look like is chosen, and arrays stay what they are.
+    @Test func picturesAreDrawnAsAsked() throws {
+        let place = try Place()
+        func run(_ output: String, _ more: String...) throws -> Outcome {
+            try place.run(
+                [
+                    "one.png", "--model", "small.onnx", "--method", "gradcam,occlusion", "--class", "top4",
+                    "--device", "cpu", "--output", output,
+                ] + more)
+        }
+        func bytes(_ file: String) throws -> Data {
+            try Data(contentsOf: URL(fileURLWithPath: place.path + "/" + file))
+        }
+        #expect(try run("plain").code == 0)
+        for (output, more) in [
+            ("jet", ["--colormap", "Jet"]), ("faint", ["--opacity", "20"]),
+            ("signs", ["--colormap", "coolwarm"]),
+            ("own", ["--scale", "own"]),
+        ] {
+            #expect(try run(output, more[0], more[1]).code == 0)
+            var changed = 0
+            for file in place.list("plain") where file != "results.json" {
+                let isSame = try bytes("plain/\(file)") == bytes("\(output)/\(file)")
+                if file.hasSuffix(".npy") { #expect(isSame, "\(output)/\(file)") }
+                if !isSame { changed += 1 }
+            }
+            #expect(changed > 0, "\(output) changes nothing")
+        }
+        let parts = try run("parts", "--write", "mask,box,contour", "--threshold", "0.7")
+        #expect(parts.code == 0, "\(parts.err)")
+        #expect(place.list("parts").count == 8 * 3 + 1)
+        let heat = try place.array("plain/one.gradcam.2.heatmap.npy")
+        let mask = try RGBImage.load(path: place.path + "/parts/one.gradcam.2.mask.png")
+        #expect(
+            heat.values.map { $0 >= 0.7 ? 255 : 0 }
+                == stride(from: 0, to: mask.pixels.count, by: 3).map { mask.pixels[$0] })
+        let results = try String(contentsOfFile: place.path + "/parts/results.json", encoding: .utf8)
+        #expect(results.contains("\"box\": [") && results.contains("one.gradcam.2.contour.png"))
+        // What such a run wrote is removed by the next.
+        #expect(try run("parts", "--write", "map", "--force").code == 0)
+        #expect(place.list("parts").allSatisfy { $0.hasSuffix(".map.npy") || $0 == "results.json" })
+        for wrong in [
+            ["--colormap", "pink"], ["--opacity", "101"], ["--scale", "mine"], ["--threshold", "0"],
+        ] {
+            #expect(try run("wrong", wrong[0], wrong[1]).code == 64)
+        }
+    }
+
+    @Test func oneSheetForAll() throws {
+        let place = try Place()
+        let arguments = ["--model", "small.onnx", "--device", "cpu", "--write", "contact", "--output", "out"]
+        #expect(try place.run(["one.png", "two.png", "three.png"] + arguments).code == 0)
+        #expect(place.list("out") == ["contact.png", "results.json"])
+        let sheet = try RGBImage.load(path: place.path + "/out/contact.png")
+        #expect(sheet.width == 2 * 24 + 3 * 160 + 2 * 20)
+        #expect(try place.run(["one.png"] + arguments).code == 10)
+        #expect(try place.run(["one.png"] + arguments + ["--resume"]).code == 64)
+        // The next run knows whose it was.
+        #expect(
+            try place.run(["one.png"] + arguments.dropLast(4) + ["--output", "out", "--force"]).code == 0)
+        #expect(!place.list("out").contains("contact.png"))
+    }
+
     @Test func explainIsTheDefault() throws {
         let place = try Place()
         let outcome = try place.run("--device", "cpu", "one.png", "--model", "small.onnx")

@@ -44,7 +44,9 @@ import Testing
         "--video", "--recursive", "--list", "--targets", "--shard", "--log-json", "--metrics",
     ]
     static let method = [
-        "--method", "--class", "--against", "--negative", "--score", "--layer", "--set", "--augment",
+        "--method", "--methods", "--class", "--against", "--negative", "--score", "--layer", "--each-layer",
+        "--set",
+        "--augment",
         "--seed",
     ]
     static let options: [(command: String, options: [String])] = [
@@ -52,7 +54,17 @@ import Testing
             "explain",
             model + device + method + [
                 "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
-                "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json",
+                "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json", "--report",
+                "--colormap", "--opacity", "--scale", "--threshold",
+                "<image>",
+            ] + pictures
+        ),
+        (
+            "compare",
+            model + device + method + [
+                "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
+                "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json", "--report",
+                "--colormap", "--opacity", "--scale", "--threshold",
                 "<image>",
             ] + pictures
         ),
@@ -128,6 +140,8 @@ import Testing
         SUBCOMMANDS:
           explain (default)       Explain photographs: heat maps, overlays, and what
                                   the network says.
+          compare                 Explain photographs by many methods, and write a page
+                                  that compares them.
           classify                Print the five most probable classes of photographs.
           merge                   Join the results of runs that shared their pictures
                                   (explain --shard).

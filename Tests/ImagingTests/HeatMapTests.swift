@@ -1,5 +1,6 @@
 // Heat maps: enlarging, scaling, colours, overlays and the sheet.
 
+import Foundation
 import Imaging
 import Testing
 
@@ -71,7 +72,14 @@ import Testing
     }
 
     @Test func colours() {
-        #expect(ColorMap.all.map(\.name) == ["jet", "turbo", "hot", "grey"])
+        #expect(
+            ColorMap.all.map(\.name)
+                == ["inferno", "viridis", "cividis", "coolwarm", "jet", "turbo", "hot", "grey"])
+        #expect(ColorMap.all.filter(\.isDiverging) == [.coolwarm])
+        #expect(ColorMap.inferno.colour(0) == (0, 0, 4) && ColorMap.inferno.colour(1) == (252, 255, 164))
+        // Halfway is one of the published colours; between two of them lies their mean.
+        #expect(ColorMap.cividis.colour(0.5) == (124, 123, 120))
+        #expect(ColorMap.coolwarm.colour(0.5).green >= 220)
         #expect(ColorMap.jet.colour(0) == (0, 0, 128))
         #expect(ColorMap.jet.colour(1) == (128, 0, 0))
         let middle = ColorMap.jet.colour(0.5)
@@ -86,12 +94,32 @@ import Testing
         }
     }
 
+    /// Of the maps for numbers without a sign, those that say so grow lighter with each step.
+    @Test(arguments: [ColorMap.inferno, .viridis, .cividis, .grey]) func lightness(_ map: ColorMap) {
+        let light = (0..<256).map { step -> Double in
+            let (red, green, blue) = map.colour(Float(step) / 255)
+            func linear(_ byte: UInt8) -> Double { pow(Double(byte) / 255, 2.2) }
+            return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+        }
+        #expect(zip(light, light.dropFirst(8)).allSatisfy { $0 < $1 })
+    }
+
+    @Test func jpegFiles() throws {
+        var picture = RGBImage(width: 61, height: 33, colour: (200, 40, 90))
+        picture = picture.cropped(left: -3, top: 0, width: 64, height: 33, filling: (0, 90, 200))
+        let fine = try RGBImage(decoding: picture.jpegData(quality: 95), name: "fine")
+        #expect((fine.width, fine.height) == (64, 33))
+        let inner = 3 * (16 * 64 + 40)
+        #expect(zip(fine.pixels[inner..<inner + 3], [200, 40, 90]).allSatisfy { abs(Int($0) - $1) < 4 })
+        #expect(picture.jpegData(quality: 20).count < picture.jpegData(quality: 95).count)
+    }
+
     @Test func overlay() {
         let photo = RGBImage(width: 2, height: 1, pixels: [10, 20, 30, 255, 0, 101])
         let heat = Plane(width: 2, height: 1, values: [0, 1])
         // jet(0) = 0, 0, 128 and jet(1) = 128, 0, 0; halves go up.
-        #expect(Overlay.overlay(photo: photo, heat: heat).pixels == [5, 10, 79, 192, 0, 51])
-        #expect(Overlay.overlay(photo: photo, heat: heat, opacity: 0) == photo)
+        #expect(Overlay.overlay(photo: photo, heat: heat, colorMap: .jet).pixels == [5, 10, 79, 192, 0, 51])
+        #expect(Overlay.overlay(photo: photo, heat: heat, colorMap: .jet, opacity: 0) == photo)
         #expect(
             Overlay.overlay(photo: photo, heat: heat, colorMap: .grey, opacity: 1).pixels
                 == [0, 0, 0, 255, 255, 255])
@@ -100,6 +128,38 @@ import Testing
             photo: RGBImage(width: 4, height: 4), heat: Plane(width: 2, height: 2, values: [0, 1, 2, 3]),
             colorMap: .grey, opacity: 1)
         #expect(grown.pixels[3] == 64)
+    }
+
+    /// Of colours for signs the middle leaves the photograph alone.
+    @Test func overlayOfSigns() {
+        let photo = RGBImage(width: 3, height: 1, pixels: [10, 20, 30, 100, 100, 100, 255, 0, 101])
+        let heat = Plane(width: 3, height: 1, values: [0, 0.5, 1])
+        let full = Overlay.overlay(photo: photo, heat: heat, colorMap: .coolwarm, opacity: 1).pixels
+        #expect(Array(full[0..<3]) == [0x3b, 0x4c, 0xc0] && Array(full[6..<9]) == [0xb4, 0x04, 0x26])
+        #expect(full[3..<6].allSatisfy { abs(Int($0) - 100) < 9 })
+    }
+
+    @Test func regions() {
+        // Two pieces that touch at a corner, one of three places and one of two; and one place that is no number.
+        let plane = Plane(
+            width: 5, height: 3,
+            values: [
+                1, 1, 0, 0, .nan,  //
+                1, 0, 0, 0.5, 0,  //
+                0, 0, 0, 0.5, 0.4,
+            ])
+        let regions = MapRegions(plane, threshold: 0.5)
+        #expect(regions.isIn.count { $0 } == 5)
+        #expect(regions.box == MapRegions.Box(left: 0, top: 0, width: 2, height: 2))
+        #expect(regions.picture.pixels.count { $0 == 255 } == 15)
+        #expect(MapRegions(plane, threshold: 2).box == nil)
+        // The right column has no place of the piece beside it.
+        let grey = RGBImage(width: 5, height: 3, colour: (90, 90, 90))
+        let lines = stride(from: 0, to: 45, by: 3).map { regions.outlined(grey).pixels[$0] }
+        #expect(lines == [255, 255, 0, 0, 90, 255, 0, 0, 255, 0, 0, 90, 0, 255, 0])
+        let box = MapRegions.drawn(.init(left: 1, top: 0, width: 2, height: 3), on: grey)
+        #expect(
+            stride(from: 0, to: 15, by: 3).map { box.pixels[$0] } == [0, 255, 255, 0, 90])
     }
 
     @Test func overlayOnThePhotograph() {
@@ -114,11 +174,26 @@ import Testing
 
         // A padded crop reaches beyond the photograph; one beside it darkens everything.
         let padded = Overlay.overlayOnPhoto(
-            photo: photo, heat: heat, region: Region(x: -3, y: -4, width: 12, height: 12), opacity: 0)
+            photo: photo, heat: heat, region: Region(x: -3, y: -4, width: 12, height: 12), colorMap: .jet,
+            opacity: 0)
         #expect(padded == photo)
         let beside = Overlay.overlayOnPhoto(
-            photo: photo, heat: heat, region: Region(x: 50, y: 0, width: 4, height: 4), outside: 0)
+            photo: photo, heat: heat, region: Region(x: 50, y: 0, width: 4, height: 4), colorMap: .jet,
+            outside: 0)
         #expect(beside.pixels.allSatisfy { $0 == 0 })
+    }
+
+    @Test func barsOfTheSheet() {
+        let picture = RGBImage(width: 32, height: 32, colour: (200, 30, 30))
+        let item = ComparisonSheet.Item(
+            picture: picture, title: "A", subtitle: "B", bar: .init(.grey, low: "0", high: "1"))
+        let plain = ComparisonSheet(items: [.init(picture: picture, title: "A", subtitle: "B")]).render()
+        let sheet = ComparisonSheet(items: [item]).render()
+        #expect(sheet.width == plain.width && sheet.height == plain.height + 21)
+        // In the bar's row there are greys from dark to light.
+        let y = 24 + 320 + 70 - 5
+        let row = (0..<sheet.width).map { sheet.pixels[3 * (y * sheet.width + $0)] }
+        #expect(Set(row).count > 200)
     }
 
     @Test func sheet() {

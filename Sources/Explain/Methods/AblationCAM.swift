@@ -12,6 +12,8 @@ package struct AblationCAM: HostLayerMethod {
     package static let name = "ablationcam"
     package static let title = "Ablation-CAM"
     package static let formula = "ReLU(sum over channels of w A), w = (s - s without the channel) / |s|"
+    package static let reading =
+        "Strong where channels fire without which the score falls; do not conclude from a cold place that nothing there matters, because channels that stand in for each other all look idle."
     package static let source = "Ramaswamy et al. 2020, equations 2 and 3"
     package static let sign = MapSign.magnitude
     package static let asksManyTimes = true

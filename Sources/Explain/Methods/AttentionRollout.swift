@@ -87,6 +87,8 @@ package struct AttentionRollout: AttentionMethod {
     package static let title = "Attention rollout"
     package static let formula =
         "row of the class token of the product over blocks of (mean over heads of A + 1) / 2"
+    package static let reading =
+        "From which patches the class token's attention came, whatever the class; do not use it to ask why one class won, because attention says where was looked and not what was concluded."
     package static let source = "Abnar and Zuidema 2020"
     package static let isClassSpecific = false
     package static let cost = "1 forward"
@@ -127,6 +129,8 @@ package struct GradientRollout: AttentionMethod {
     package static let title = "Gradient-weighted rollout"
     package static let formula =
         "row of the class token of the product over blocks of 1 + mean over heads of (dA A)+"
+    package static let reading =
+        "Attention that the class's gradient weighs, so it is of a class; do not look for what speaks against the class, because only positive parts are kept."
     package static let source = "Chefer et al. 2021 (ICCV), equations 5 and 6"
     package static let cost = "1 forward, 1 back to the first block's attention"
     package let attentions: Attentions

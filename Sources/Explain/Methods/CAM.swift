@@ -13,6 +13,8 @@ package struct CAM: LayerMethod {
     package static let title = "CAM"
     package static let formula =
         "sum over channels of w A, w the class's weights in the linear layer after the global average"
+    package static let reading =
+        "Each cell's share of the class's score, exact for networks that end in a mean and one linear layer; do not look for detail smaller than a cell."
     package static let source = "Zhou et al. 2016, equation 2"
     package static let sign = MapSign.evidence
     package let layer: TargetLayer

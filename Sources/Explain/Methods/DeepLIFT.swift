@@ -14,6 +14,8 @@ package struct DeepLIFT: Explainer {
     package static let family = MethodFamily.propagation
     package static let formula =
         "sum over colours of (x - b) m, multipliers m as gradients, with dy/dx of differences from the baseline b for functions of one number"
+    package static let reading =
+        "What each pixel's difference from the baseline adds to the score or takes from it; do not read it where the object has the baseline's colour."
     package static let source = "Shrikumar et al. 2017, section 3.5.1"
     package static let sign = MapSign.evidence
     package static let cost = "2 forward (the picture and the baseline), 1 back to the pixels"

@@ -10,6 +10,8 @@ package struct EigenCAM: HostLayerMethod {
     package static let name = "eigencam"
     package static let title = "Eigen-CAM"
     package static let formula = "first principal component of A as cells x channels, up where A is larger"
+    package static let reading =
+        "The strongest pattern of the layer, whatever the class; do not use it to ask why one class won over another."
     package static let source = "Muhammad and Yeasin 2020"
     package static let isClassSpecific = false
     package static let sign = MapSign.evidence

@@ -10,6 +10,8 @@ package struct EigenGradCAM: HostLayerMethod {
     package static let title = "Eigen-Grad-CAM"
     package static let formula =
         "first principal component of dA A as cells x channels, up where it is larger"
+    package static let reading =
+        "The strongest pattern of what the class's gradient weighs; do not rely on it where two patterns are about as strong, because it shows one of them."
     package static let source = "pytorch-grad-cam, EigenGradCAM"
     package static let sign = MapSign.evidence
     package let readsGradient = true

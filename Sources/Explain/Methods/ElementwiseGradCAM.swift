@@ -10,6 +10,8 @@ package struct ElementwiseGradCAM: LayerMethod {
     package static let name = "elementwise-gradcam"
     package static let title = "Element-wise Grad-CAM"
     package static let formula = "sum over channels of ReLU(dA A)"
+    package static let reading =
+        "What speaks for the class, channel by channel; do not use it where evidence for and against lies in one place, because what is against is left out before it is added."
     package static let source = "pytorch-grad-cam, GradCAMElementWise"
     package let layer: TargetLayer
 

@@ -20,6 +20,8 @@ package struct ExpectedGradients: Explainer {
     package static let family = MethodFamily.gradient
     package static let formula =
         "sum over colours of the mean of (x - b) times the gradient at a random point between a random baseline b and x"
+    package static let reading =
+        "As integrated gradients, averaged over many baselines; do not trust faint parts of few samples, and know the baselines, because other ones give other maps."
     package static let source = "Erion et al. 2021, equation 3"
     package static let sign = MapSign.evidence
     package static let asksManyTimes = true

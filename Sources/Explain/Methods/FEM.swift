@@ -15,6 +15,8 @@ package struct FEM: LayerMethod {
     package static let name = "fem"
     package static let title = "FEM"
     package static let formula = "S / |max S|, S = sum over channels of mean(A) [A > mean(A) + k sd(A)]"
+    package static let reading =
+        "Strong where channels fire far above their usual, whatever the class; do not use it to ask why one class won over another."
     package static let source = "Fuad et al. 2020"
     package static let family = MethodFamily.features
     package static let isClassSpecific = false

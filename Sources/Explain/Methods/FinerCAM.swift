@@ -13,6 +13,8 @@ package struct FinerCAM: ClassActivationMap {
     package static let title = "Finer-CAM"
     package static let formula =
         "Grad-CAM of the class's logit - alpha (mean of the logits of the classes nearest to it)"
+    package static let reading =
+        "What tells the class from those most like it; do not use it to see all that the class needs, because what it shares with them is left out."
     package static let source = "Zhang et al. 2025"
 
     package struct Settings: MethodSettings {

@@ -17,6 +17,8 @@ package struct FullGrad: Explainer, PassAddition {
     package static let family = MethodFamily.gradient
     package static let formula =
         "sum over colours, and over the channels of layers with biases b, of psi(x dx) and psi(b dy), psi scales magnitudes to 0 ... 1"
+    package static let reading =
+        "The share of the pixels and of each layer's biases in the score, added up by place; do not read a sign into it, because only magnitudes are added."
     package static let source = "Srinivas and Fleuret 2019, equation 4"
     package static let sign = MapSign.magnitude
     package static let cost = "1 forward, 1 back to the pixels"

@@ -11,6 +11,8 @@ package struct GradCAM: ClassActivationMap {
     package static let name = "gradcam"
     package static let title = "Grad-CAM"
     package static let formula = "ReLU(sum over channels of mean(dA) A), dA the gradient of the class's logit"
+    package static let reading =
+        "Strong where channels fire that raise the class's score; do not look for detail in it, because a cell of the layer is the smallest thing that it can show, nor for every one of several objects."
     package static let source = "Selvaraju et al. 2017, equations 1 and 2"
     package static let zeroWeights =
         "the gradient of the class's logit with respect to the layer has a mean of zero in every channel"

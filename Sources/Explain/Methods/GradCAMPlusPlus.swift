@@ -13,6 +13,8 @@ package struct GradCAMPlusPlus: ClassActivationMap {
     package static let title = "Grad-CAM++"
     package static let formula =
         "ReLU(sum over channels of w A), w = sum of a max(dA, 0), a = dA^2 / (2 dA^2 + sum(A) dA^3)"
+    package static let reading =
+        "As Grad-CAM, with weights that let several objects of a class show; do not take its sizes for shares of the score, which they are not."
     package static let source = "Chattopadhyay et al. 2018, equations 10 and 19"
     package static let zeroWeights =
         "no cell of any channel has a gradient above zero, or only one so small that its powers vanish"

@@ -61,6 +61,8 @@ package struct GuidedBackpropagation: RuledMethod {
     package static let title = "Guided backpropagation"
     package static let formula =
         "sum over colours of the gradient, of which only what is above 0 passes a ReLU"
+    package static let reading =
+        "Edges that the network uses, sharply drawn; do not take it for evidence of a class, because it changes little with the class and even with the weights (Adebayo et al. 2018)."
     package static let source = "Springenberg et al. 2014, figure 1"
     package static let rule = ClipRule.guided
     package let input: PixelInput
@@ -74,6 +76,8 @@ package struct Deconvnet: RuledMethod {
     package static let title = "Deconvnet"
     package static let formula =
         "sum over colours of the gradient, with ReLU(g) on the way back through each ReLU"
+    package static let reading =
+        "Shapes that the upper layers ask for, drawn back to the pixels; do not take it for evidence of a class, because it depends little on the class."
     package static let source = "Zeiler and Fergus 2014, section 2.1"
     package static let rule = ClipRule.deconvolution
     package let input: PixelInput

@@ -12,6 +12,8 @@ package struct GuidedGradCAM: Explainer {
     package static let family = MethodFamily.gradient
     package static let layers = LayerUse.together
     package static let formula = "guided backpropagation times Grad-CAM enlarged to the pixels"
+    package static let reading =
+        "Fine edges within the places that Grad-CAM marks; do not trust the edges more than the places, because they come from guided backpropagation, which depends little on the class."
     package static let source = "Selvaraju et al. 2017, section 3.3"
     package static let sign = MapSign.evidence
     package static let cost = "2 forward, 1 back to the pixels, 1 to the layer"

@@ -12,6 +12,8 @@ package struct HiResCAM: LayerMethod {
     package static let name = "hirescam"
     package static let title = "HiResCAM"
     package static let formula = "ReLU(sum over channels of dA A), dA the gradient of the class's logit"
+    package static let reading =
+        "Each cell's own share of the score, exact where only a mean and one linear layer follow; do not take it for exact where more follows."
     package static let source = "Draelos and Carin 2020"
     package let layer: TargetLayer
 

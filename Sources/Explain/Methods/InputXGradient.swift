@@ -12,6 +12,8 @@ package struct InputXGradient: PixelMethod {
     package static let name = "input-x-gradient"
     package static let title = "Input × gradient"
     package static let formula = "sum over colours of x dx, dx the gradient with respect to the pixels"
+    package static let reading =
+        "What each pixel adds to the score or takes from it, to first order; do not read dark parts as unimportant, because where the network's input is near 0 it is near 0."
     package static let source = "Shrikumar et al. 2016"
     package static let sign = MapSign.evidence
     package static let blankReason =

@@ -15,6 +15,8 @@ package struct IntegratedGradients: Explainer {
     package static let family = MethodFamily.gradient
     package static let formula =
         "sum over colours of (x - b) times the mean of the gradient on the way from the baseline b to x"
+    package static let reading =
+        "How the score's rise from the baseline is shared out among the pixels; do not read it where the object has the baseline's colour, because that gets nothing."
     package static let source = "Sundararajan et al. 2017, equation 1"
     package static let sign = MapSign.evidence
     package static let asksManyTimes = true

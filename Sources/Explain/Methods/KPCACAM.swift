@@ -13,6 +13,8 @@ package struct KPCACAM: HostLayerMethod {
     package static let title = "KPCA-CAM"
     package static let formula =
         "first kernel principal component of A as cells x channels, up where A is larger"
+    package static let reading =
+        "As Eigen-CAM, with a curved pattern in place of a straight one, whatever the class; do not compare its numbers between pictures, each of which has its own pattern."
     package static let source = "Karmani et al. 2024"
     package static let isClassSpecific = false
     package static let sign = MapSign.evidence

@@ -15,6 +15,8 @@ package struct KernelSHAP: SegmentMethod {
     package static let title = "Kernel SHAP"
     package static let formula =
         "Shapley values of the segments, by a regression of the score that weighs coalitions by Shapley's kernel"
+    package static let reading =
+        "Each segment's fair share of the score's rise from the hidden picture; do not read within a segment, nor forget that what stands for hidden is a choice."
     package static let source = "Lundberg and Lee 2017, theorem 2"
     package static let cost = "1 forward, and 2048 (samples)"
 

@@ -16,6 +16,8 @@ package struct LIME: SegmentMethod {
     package static let title = "LIME"
     package static let formula =
         "coefficients of a weighted ridge regression of the score on which segments are shown"
+    package static let reading =
+        "How much each segment adds to the score, as far as a linear model can say; do not read within a segment, nor trust it where another seed gives another order."
     package static let source = "Ribeiro et al. 2016, equations 1 and 2"
     package static let cost = "1000 forward (samples)"
 

@@ -19,6 +19,8 @@ package struct LRP: Explainer {
     package static let family = MethodFamily.propagation
     package static let formula =
         "sum over colours of the relevance R of pixels, which layers share: R_i = sum over j of (a_i w_ij / z_j) R_j and variants of it"
+    package static let reading =
+        "How the score is shared out among the pixels, layer by layer, for (above 0) and against (below 0); do not compare maps of different rules, which share it out differently."
     package static let source = "Bach et al. 2015; rules: Montavon et al. 2019"
     package static let sign = MapSign.evidence
     package static let cost = "1 forward, 1 back to the pixels, each layer up to three times"

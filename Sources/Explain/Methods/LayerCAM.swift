@@ -10,6 +10,8 @@ package struct LayerCAM: LayerMethod {
     package static let name = "layercam"
     package static let title = "LayerCAM"
     package static let formula = "ReLU(sum over channels of max(dA, 0) A)"
+    package static let reading =
+        "Each cell weighed by its own gradient, so that early layers give fine maps; do not read edges in those as evidence of the class, because early layers fire at any edge."
     package static let source = "Jiang et al. 2021, equations 5 and 6"
     package let layer: TargetLayer
 

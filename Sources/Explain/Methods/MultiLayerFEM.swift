@@ -15,6 +15,8 @@ package struct MultiLayerFEM: Explainer {
     package static let layers = LayerUse.together
     package static let formula =
         "mean over layers of FEM, each scaled to 0 ... 1 and enlarged to the largest grid"
+    package static let reading =
+        "FEM of several layers in one map, whatever the class; do not read its fine parts as the class's, because they come from early layers."
     package static let source = "ours, after Bourroux et al. 2022"
     package static let isClassSpecific = false
     package static let sign = MapSign.magnitude

@@ -12,6 +12,8 @@ package struct Occlusion: Explainer {
     package static let family = MethodFamily.perturbation
     package static let formula =
         "mean of s(x) - s(x with a window covered) over the windows that cover the pixel"
+    package static let reading =
+        "How much the score falls when a window is covered there; do not read detail smaller than the window, nor trust it where two parts can stand in for each other."
     package static let source = "Zeiler and Fergus 2014, section 4.2"
     package static let sign = MapSign.evidence
     package static let scale = Target.Scale.probability

@@ -14,6 +14,8 @@ package struct RISE: Explainer {
     package static let title = "RISE"
     package static let family = MethodFamily.perturbation
     package static let formula = "sum of s(x M) M / (N p) over N random masks M"
+    package static let reading =
+        "The mean score when a place is visible among random masks; do not read faint texture, which is chance that its standard error tells, nor anything smaller than a mask's cell."
     package static let source = "Petsiuk et al. 2018, equation 6"
     package static let sign = MapSign.magnitude
     package static let scale = Target.Scale.probability

@@ -9,6 +9,8 @@ package struct RandomCAM: LayerMethod {
     package static let name = "randomcam"
     package static let title = "Random-CAM"
     package static let formula = "ReLU(sum over channels of w A), w uniform in -1 ... 1 (--seed)"
+    package static let reading =
+        "A control of random weights: a map that looks like this one shows the layer and not the class; never read it as an explanation."
     package static let source = "a control, as in pytorch-grad-cam"
     package static let isClassSpecific = false
     package let layer: TargetLayer

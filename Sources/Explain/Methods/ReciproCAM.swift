@@ -10,6 +10,8 @@ package struct ReciproCAM: HostLayerMethod {
     package static let name = "reciprocam"
     package static let title = "Recipro-CAM"
     package static let formula = "the score with one cell of A kept and all others 0"
+    package static let reading =
+        "Strong where one cell of the layer alone, all others being 0, says the class; do not use it for what matters only together with its surroundings."
     package static let source = "Byun and Lee 2024"
     package static let sign = MapSign.magnitude
     package static let scale = Target.Scale.probability

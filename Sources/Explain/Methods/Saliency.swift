@@ -12,6 +12,8 @@ package struct Saliency: PixelMethod {
     package static let name = "saliency"
     package static let title = "Saliency"
     package static let formula = "maximum over colours of |dx|, dx the gradient with respect to the pixels"
+    package static let reading =
+        "Strong where a small change of a pixel would change the score most, whichever way; do not read single pixels, which are noise, nor take it for what the score is made of."
     package static let source = "Simonyan et al. 2013, section 3.1"
     package static let sign = MapSign.magnitude
     package static let blankReason =

@@ -131,6 +131,8 @@ package struct ScoreCAM: ScoreCAMFamily {
     package static let title = "Score-CAM"
     package static let formula =
         "ReLU(sum over channels of w A), w = softmax of the scores of the picture masked by each channel"
+    package static let reading =
+        "Strong where channels fire through which the picture still says the class; do not trust it where a picture that is mostly black is a class of its own to the network."
     package static let source = "Wang et al. 2020, algorithm 1"
     package static let cost = "1 forward, and 1 for each channel"
     package let layer: TargetLayer, subject: ExplainedNetwork
@@ -148,6 +150,8 @@ package struct SSCAM: ScoreCAMFamily {
     package static let name = "sscam"
     package static let title = "SS-CAM"
     package static let formula = "Score-CAM, its scores averaged over masks with normal noise"
+    package static let reading =
+        "As Score-CAM, with noise on the masks so that the map is smoother; do not read faint parts of few samples, and what is said of Score-CAM's masks holds here too."
     package static let source = "Wang et al. 2020 (SS-CAM), algorithm 1"
     package static let cost = "1 forward, and `samples` for each channel"
 
@@ -190,6 +194,8 @@ package struct ISCAM: ScoreCAMFamily {
     package static let name = "iscam"
     package static let title = "IS-CAM"
     package static let formula = "Score-CAM, its scores averaged over 1/n, 2/n, ... 1 of each mask"
+    package static let reading =
+        "As Score-CAM, with each mask brought in by steps; do not trust it where a darkened picture means something else to the network."
     package static let source = "Naidu et al. 2020"
     package static let cost = "1 forward, and `samples` for each channel"
 

@@ -12,6 +12,8 @@ package struct ShapleyCAM: HostLayerMethod {
     package static let name = "shapleycam"
     package static let title = "Shapley-CAM"
     package static let formula = "ReLU(sum over channels of w A), w = mean(dA - (d2A A) / 2)"
+    package static let reading =
+        "As Grad-CAM, corrected by how the gradient itself changes; do not expect it to differ from Grad-CAM where the layers behind are linear."
     package static let source = "Cai 2025"
     package static let sign = MapSign.magnitude
     package let readsGradient = true

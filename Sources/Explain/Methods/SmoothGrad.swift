@@ -11,6 +11,8 @@ package struct SmoothGrad: NoiseMethod {
     package static let title = "SmoothGrad"
     package static let formula =
         "maximum over colours of |mean of the gradient at noisy copies of the picture|"
+    package static let reading =
+        "Saliency averaged over noisy copies of the picture, so that what stays is no accident; do not read its sizes as shares of the score."
     package static let source = "Smilkov et al. 2017, section 3"
     package let samples: NoisyGradients, input: PixelInput
 

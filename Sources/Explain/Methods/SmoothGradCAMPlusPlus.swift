@@ -13,6 +13,8 @@ package struct SmoothGradCAMPlusPlus: Explainer {
     package static let sign = MapSign.magnitude
     package static let formula =
         "Grad-CAM++ with dA, dA^2 and dA^3 averaged over noisy copies of the picture"
+    package static let reading =
+        "What stays of Grad-CAM++ when the picture is disturbed; do not trust faint parts of few samples, which may be chance."
     package static let source = "Omeiza et al. 2019, equations 6 to 9"
     package static let cost = "1 + 50 forward, 50 back to the layer (samples)"
     package static let asksManyTimes = true

@@ -11,6 +11,8 @@ package struct SmoothGradSquared: NoiseMethod {
     package static let title = "SmoothGrad-Squared"
     package static let formula =
         "maximum over colours of the mean square of the gradient at noisy copies of the picture"
+    package static let reading =
+        "As SmoothGrad with squares, which make strong parts stand out; do not compare faint parts, which squares make fainter."
     package static let source = "Hooker et al. 2019, section 3"
     package let samples: NoisyGradients, input: PixelInput
 

@@ -11,6 +11,8 @@ package struct VarGrad: NoiseMethod {
     package static let title = "VarGrad"
     package static let formula =
         "maximum over colours of the variance of the gradient at noisy copies of the picture"
+    package static let reading =
+        "Strong where the gradient changes most among noisy copies of the picture; do not take it for evidence, because it tells how unsteady the gradient is, not which way it points."
     package static let source = "Adebayo et al. 2018"
     package static let blankReason = "the gradient is the same at every noisy copy of the picture"
     package let samples: NoisyGradients, input: PixelInput

@@ -11,6 +11,8 @@ package struct XGradCAM: ClassActivationMap {
     package static let name = "xgradcam"
     package static let title = "XGrad-CAM"
     package static let formula = "ReLU(sum over channels of w A), w = sum(dA A) / sum(A)"
+    package static let reading =
+        "As Grad-CAM, with weights by which the map comes near to adding up to the score; do not rely on that sum where the layers behind are far from linear."
     package static let source = "Fu et al. 2020, equation 8"
     package static let zeroWeights = "the gradient times the activation sums to zero in every channel"
     package let layer: TargetLayer
