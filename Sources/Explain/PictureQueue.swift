@@ -37,6 +37,8 @@ package final class PictureQueue {
     /// The pictures, where there are so few that they are known at once.
     package let pictures: [Picture]?
     private var source: () throws -> Named?
+    /// Hands over the paths of all pictures that lie in files, and those of other shards.
+    private let eachFile: (_ take: (String) -> Void) throws -> Void
     private var stems = Stems()
     /// Of the pictures, each its own.
     package var classes = PictureClasses.none
@@ -51,6 +53,7 @@ package final class PictureQueue {
     package init(_ pictures: [Picture], shard: Shard? = nil) {
         self.pictures = shard == nil ? pictures : nil
         (all, self.shard) = (pictures.count, shard)
+        eachFile = { take in pictures.flatMap(\.files).forEach(take) }
         let names = Stems.of(pictures)
         var next = 0
         source = {
@@ -65,6 +68,9 @@ package final class PictureQueue {
         pictures = nil
         all = folders.reduce(0) { $0 + $1.paths.count }
         self.shard = shard
+        eachFile = { take in
+            for (folder, paths) in folders { for path in paths { take(Paths.join(folder, path)) } }
+        }
         var (folder, next) = (0, 0)
         source = {
             while folder < folders.count, next == folders[folder].paths.count {
@@ -95,6 +101,15 @@ package final class PictureQueue {
             guard count > 0 else { throw ExplainError(.input, "The list '\(path)' names no picture.") }
         }
         self.all = all
+        eachFile = { take in
+            // What comes through a pipe is waited for.
+            try lines.makeRewindable()
+            while let line = try lines.next() {
+                if PictureQueue.isBlank(line) { continue }
+                take(try PictureQueue.named(line, in: path, number: lines.number).picture.name)
+            }
+            lines.rewind()
+        }
         source = {
             while let line = try lines.next() {
                 if PictureQueue.isBlank(line) { continue }
@@ -115,6 +130,7 @@ package final class PictureQueue {
     /// - Parameter note: is told of each archive what was passed over.
     package init(archives: [String], shard: Shard? = nil, note: @escaping (String) -> Void) throws {
         (pictures, all, self.shard) = (nil, nil, shard)
+        eachFile = { _ in }
         // That the first is there is said before anything is computed.
         var open: Archive? = try Archive(archives[0])
         var number = 0
@@ -200,6 +216,28 @@ package final class PictureQueue {
             trueClass: found["true"])
     }
 
+    /// Which pictures lie in a folder that results are written into, as `Paths.identity`. To be asked before the first picture is; a list that comes
+    /// through a pipe is read to its end for it.
+    package func files(in folder: String) throws -> Set<[UInt8]> {
+        guard FileKind(folder) == .folder, let root = FileName.resolved(folder) else { return [] }
+        var found: Set<[UInt8]> = []
+        // Of a million pictures most lie beside each other, and elsewhere.
+        var (parent, isInside) = ("", false)
+        try eachFile { path in
+            if Paths.split(path).folder != parent {
+                parent = Paths.split(path).folder
+                isInside =
+                    FileName.resolved(parent).map { $0 == root || FileName.isBelow($0, folder: root) }
+                    ?? false
+            }
+            guard isInside || FileKind.isLink(path), let real = FileName.resolved(path),
+                FileName.isBelow(real, folder: root)
+            else { return }
+            found.insert(FileName.bytes(real))
+        }
+        return found
+    }
+
     /// The next picture; nil if there are no more.
     package func next() throws -> RunItem? {
         while let named = try source() {
@@ -258,12 +296,12 @@ package struct Shard: Hashable, Sendable {
 /// Lines of a text, with flat memory.
 final class TextLines {
     private let path: String
-    private let descriptor: Int32
+    private var descriptor: Int32
     private var window: [UInt8] = []
     private var start = 0
     private var offset = 0
     private var isAtEnd = false
-    let canRewind: Bool
+    private(set) var canRewind: Bool
     /// Of the line that was given last, from 1.
     private(set) var number = 0
 
@@ -282,6 +320,27 @@ final class TextLines {
     }
 
     deinit { close(descriptor) }
+
+    /// Reads all of what comes through a pipe into a file that nobody else sees, before its first line was asked for.
+    func makeRewindable() throws {
+        guard !canRewind else { return }
+        guard let file = tmpfile() else { throw ExplainError(FileError(.write, path, errno), .input) }
+        defer { fclose(file) }
+        var part = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = read(descriptor, &part, part.count)
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw ExplainError(FileError(.read, path, errno), .input) }
+            guard count > 0 else { break }
+            guard fwrite(part, 1, count, file) == count else {
+                throw ExplainError(FileError(.write, path, errno), .input)
+            }
+        }
+        guard fflush(file) == 0 else { throw ExplainError(FileError(.write, path, errno), .input) }
+        close(descriptor)
+        (descriptor, canRewind) = (fcntl(fileno(file), F_DUPFD_CLOEXEC, 0), true)
+        rewind()
+    }
 
     func rewind() {
         precondition(canRewind)

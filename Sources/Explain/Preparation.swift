@@ -44,6 +44,9 @@ struct Preparation: Sendable {
             return results.map { $0! }
         }
 
+        /// Whether any picture could be read; waits.
+        var hasPictures: Bool { wait().contains { if case .success = $0 { true } else { false } } }
+
         /// Whether `wait` would return at once.
         var isReady: Bool { done.wait(timeout: .now()) == .success }
 

@@ -83,6 +83,15 @@ public final class ExplanationSession {
                     + "of \(methods[other].type.title) \(grids[other].size.height)×\(grids[other].size.width). Run these methods one after the other."
             )
         }
+        let isRanked = (targets + [against].compactMap { $0 }).contains {
+            if case .rank = $0 { true } else { false }
+        }
+        guard against == nil || targets.count == 1 || !isRanked else {
+            throw ExplainError(
+                .settings,
+                "Packed maps (--pack) are as many of each picture; but of several classes (--class) the one that they are compared with (--against) is left out, if it is among them. Name all of them by their indices, or ask for one at a time."
+            )
+        }
         return [mapsOfEach, first.size.height, first.size.width]
     }
 
@@ -206,7 +215,7 @@ public final class ExplanationSession {
             }
             scoring = Scoring(
                 network: model.network, scores: ClassScores(scores: plan.logits.count / plan.spec.batch))
-            let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
+            let targets = try options.classChoice.targets(in: model, classes: scoring.classes).unique
             self.targets = targets
             let classes = scoring.classes
             against = try options.against.map { try ClassChoice($0).single(in: model, classes: classes) }
@@ -380,6 +389,13 @@ public final class ExplanationSession {
         defer { _ = coming?.wait() }
         while let ready = coming {
             let prepared = ready.wait()
+            // Where nothing could be read there is nothing to compute.
+            guard ready.hasPictures else {
+                coming = nil
+                coming = try begin()
+                try receive(prepared.map { result in result.flatMap { _ in preconditionFailure() } })
+                continue
+            }
             let computed: [Result<ImageExplanation, ExplainError>]
             do {
                 if start == nil { try launch(ready) }
@@ -398,7 +414,9 @@ public final class ExplanationSession {
                 func compute() throws -> [Result<ImageExplanation, ExplainError>] {
                     try finish(ready.requests, prepared, ready.slot.numbers, since: since, progress: told) {
                         // Where the device goes on by itself, what is left to do here is done meanwhile.
-                        guard pass.executor.runsBesideHost, let coming, coming.isReady else { return }
+                        guard pass.executor.runsBesideHost, let coming, coming.isReady,
+                            coming.hasPictures
+                        else { return }
                         try launch(coming)
                     }
                 }
@@ -529,6 +547,7 @@ public final class ExplanationSession {
                     seconds: (ready.seconds, seconds),
                     view: ready.view, photo: ready.photo, source: ready.source, memory: session.model.writing)
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
+                result.asked = classes[i].asked
                 results[i] = .success(result)
             }
         }
@@ -552,9 +571,9 @@ public final class ExplanationSession {
 
     /// What a method explains of a picture.
     /// - Parameter classes: of `explained`.
-    private func targets(of method: any Explainer.Type, _ classes: (explained: [Int], against: Int?))
-        -> [Target]
-    {
+    private func targets(
+        of method: any Explainer.Type, _ classes: (asked: [Int], explained: [Int], against: Int?)
+    ) -> [Target] {
         classes.explained.map {
             Target(
                 $0, against: classes.against, isNegative: options.isNegative,
@@ -567,7 +586,7 @@ public final class ExplanationSession {
         guard let choice = request.classChoice else { return targets }
         if let known = ownTargets[choice.text] { return known }
         do {
-            let own = try choice.targets(in: model, classes: scoring.classes)
+            let own = try choice.targets(in: model, classes: scoring.classes).unique
             let maps = methods.map { Self.maps($0, own) }.reduce(0, +)
             guard maps <= Self.mapLimit else {
                 throw ExplainError(
@@ -577,17 +596,21 @@ public final class ExplanationSession {
             return own
         } catch {
             let error = ExplainError(error, .classChoice)
-            throw ExplainError(error.kind, "\(request.picture.name): \(error.description)")
+            throw ExplainError(
+                error.kind, "\(shortenedPath(request.picture.name)): \(error.description)")
         }
     }
 
-    /// The classes that are explained of a picture, and the one that they are compared with: without that one, unless it is the
-    /// only one.
-    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> (explained: [Int], against: Int?) {
+    /// The classes that are asked for of a picture, the same each once, and the one that they are compared with: without that one, unless it is
+    /// the only one.
+    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> (
+        asked: [Int], explained: [Int], against: Int?
+    ) {
         let all = targets.classes(logits)
-        guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, nil) }
+        guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, all.unique, nil) }
         let others = all.filter { $0 != other }
-        return (others.isEmpty ? all : others, other)
+        let asked = others.isEmpty ? all : others
+        return (asked, asked.unique, other)
     }
 
     /// A network that overflows has nothing to say of a picture, and no map of it means anything.

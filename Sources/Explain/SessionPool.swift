@@ -147,7 +147,7 @@ package final class SessionPool {
             let ready = try shared.locked { () throws -> [Result<ImageExplanation, ExplainError>]? in
                 if let results = shared.results.removeValue(forKey: given) { return results }
                 if shared.able == 0 { throw shared.failure! }
-                shared.condition.wait(until: Date(timeIntervalSinceNow: 0.1))
+                _ = shared.condition.wait(until: Date(timeIntervalSinceNow: 0.1))
                 return shared.results.removeValue(forKey: given)
             }
             for sentence in shared.locked({

@@ -65,6 +65,8 @@ struct App: ParsableCommand {
             let arguments = (1..<max(1, Int(CommandLine.argc))).map {
                 FileName.text(CommandLine.unsafeArgv[$0]!)
             }
+            // What is wrong with the others is said in that form, too.
+            Terminal.isJSON = arguments.prefix { $0 != "--" }.contains("--log-json")
             try checkValues(arguments)
             try checkCommand(arguments)
             var command = try parseAsRoot(arguments)

@@ -155,7 +155,8 @@ struct ExplainCommand: FileWriter {
             pack: pack
                 ? .init(element: PackFormat.Element(rawValue: packType.lowercased())!, block: packSize) : nil,
             existing: resume ? .resume : force ? .replace : .refuse,
-            claimsFresh: output == nil && !force)
+            claimsFresh: output == nil && !force,
+            inputs: resume || force ? queue.files(in: output ?? "whitebox-results") : [])
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: true)
         // results.json names it.
