@@ -87,13 +87,8 @@ package struct ClassTable: Sendable {
             func failed(_ reason: String) -> ExplainError {
                 ExplainError(.settings, "The file of targets '\(path)', line \(lines.number): \(reason)")
             }
-            if lines.number == 1, first == UInt8(ascii: "["),
-                let next = line.first(where: { !" [\t".utf8.contains($0) }) ?? UInt8(ascii: "{") as UInt8?,
-                "{]\"".utf8.contains(next)
-            {
-                throw failed(
-                    "It begins as an array of JSON, and is read line by line; write each of its objects on a line of its own, without the brackets (jq -c '.[]' does so)."
-                )
+            guard lines.number > 1 || !TextLines.beginsArray(line) else {
+                throw failed(TextLines.arrayReason)
             }
             var cells: [String]
             if first == UInt8(ascii: "{") {

@@ -179,6 +179,9 @@ package final class PictureQueue {
     }
 
     private static func named(_ line: [UInt8], in list: String, number: Int) throws -> Named {
+        guard number > 1 || !TextLines.beginsArray(line) else {
+            throw ExplainError(.input, "The list '\(list)', line 1: \(TextLines.arrayReason)")
+        }
         guard line.first == UInt8(ascii: "{") else {
             let path = FileName.text(line)
             return Named(picture: .file(path), path: path)
@@ -380,6 +383,16 @@ final class TextLines {
             if part.isEmpty { isAtEnd = true } else { window += part }
         }
     }
+
+    /// Whether a first line is that of an array of JSON. (A picture may be called `[1].jpg`.)
+    static func beginsArray(_ line: [UInt8]) -> Bool {
+        let rest = line.drop { " \t".utf8.contains($0) }
+        guard rest.first == UInt8(ascii: "[") else { return false }
+        let next = rest.dropFirst().first { !" \t".utf8.contains($0) }
+        return next.map { "{[]\"".utf8.contains($0) } ?? true
+    }
+    static let arrayReason =
+        "It begins an array of JSON, and the file is read line by line; write each object on a line of its own, without brackets and commas around it (jq -c '.[]' does so)."
 
     private func line(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
         number += 1

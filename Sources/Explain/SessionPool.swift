@@ -33,7 +33,10 @@ package final class SessionPool {
         let options: Options
         private let count = Mutex(0)
         var pictures: Int { count.withLock { $0 } }
-        func add(_ pictures: Int) { count.withLock { $0 += pictures } }
+        func add(_ results: [Result<ImageExplanation, ExplainError>]) {
+            let computed = results.count { if case .success = $0 { true } else { false } }
+            count.withLock { $0 += computed }
+        }
         /// Of the device.
         let name: String
         init(_ session: ExplanationSession, _ options: Options) {
@@ -106,7 +109,7 @@ package final class SessionPool {
     ) throws {
         guard workers.count > 1 || fault != nil else {
             return try first.explain(progress: progress, next: next) { results in
-                workers[0].add(results.count)
+                workers[0].add(results)
                 try receive(results)
             }
         }
@@ -206,7 +209,7 @@ package final class SessionPool {
                     return requests
                 }
                 try worker.session.explain(next: next) { results in
-                    worker.add(results.count)
+                    worker.add(results)
                     open[0].results += results
                     guard open[0].results.count == open[0].task.requests.count else { return }
                     let done = open.removeFirst()
