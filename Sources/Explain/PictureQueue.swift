@@ -24,6 +24,8 @@ package final class PictureQueue {
         var picture: Picture
         /// Reads the bytes of a picture that lies in no file of its own.
         var content: (() throws -> [UInt8])?
+        /// What stands beside it in an archive of the class that it is of; to be asked after that.
+        var label: (() throws -> String?)?
         /// The path that its files are named after; nil where that is known otherwise.
         var path: String
         var stem: String?
@@ -136,18 +138,12 @@ package final class PictureQueue {
         var number = 0
         source = {
             while let archive = open {
-                while let entry = try archive.next() {
-                    guard !Paths.name(entry.path).hasPrefix("."),
-                        RGBImage.fileExtensions.contains(Paths.fileExtension(entry.path))
-                    else {
-                        archive.others += 1
-                        continue
-                    }
+                while let entry = try archive.nextPicture() {
                     let front =
                         Paths.name(archives[number]).split(separator: ".").first.map(String.init) ?? "archive"
                     return Named(
                         picture: .encoded([], name: Paths.join(archives[number], entry.path)),
-                        content: { try archive.content() },
+                        content: { try archive.content() }, label: { try archive.label(of: entry) },
                         path: archives.count > 1 ? Paths.join(front, entry.path) : entry.path)
                 }
                 if archive.others > 0 {
@@ -168,10 +164,66 @@ package final class PictureQueue {
         init(_ path: String) throws {
             do { reader = try TarReader(path: path) } catch { throw ExplainError(error, .input) }
         }
-        func next() throws -> TarReader.Entry? {
+        /// An entry that was looked at before its turn.
+        private var coming: TarReader.Entry?
+        /// What stood in front of the pictures of one sample, as WebDataset has them: `a/1.cls` is beside `a/1.jpg`.
+        private var given: (sample: String, label: String?) = ("", nil)
+
+        private func next() throws -> TarReader.Entry? {
+            if let coming {
+                self.coming = nil
+                return coming
+            }
             do { return try reader.next() } catch { throw ExplainError(error, .input) }
         }
+
+        func nextPicture() throws -> TarReader.Entry? {
+            while let entry = try next() {
+                if Archive.isPicture(entry) { return entry }
+                if try !readLabel(entry) { others += 1 }
+            }
+            return nil
+        }
+
+        /// Those of the picture that was given last.
         func content() throws -> [UInt8] { try reader.content() }
+
+        /// What stands in front of it or behind it.
+        func label(of picture: TarReader.Entry) throws -> String? {
+            let sample = Archive.sample(picture)
+            while given.sample != sample || given.label == nil, coming == nil, let entry = try next() {
+                guard !Archive.isPicture(entry), Archive.sample(entry) == sample else {
+                    coming = entry
+                    break
+                }
+                if try !readLabel(entry) { others += 1 }
+            }
+            return given.sample == sample ? given.label : nil
+        }
+
+        /// - Returns: whether it is one.
+        private func readLabel(_ entry: TarReader.Entry) throws -> Bool {
+            guard Paths.fileExtension(entry.path) == "cls", entry.size <= 1024 else { return false }
+            do {
+                let text = String(decoding: try reader.content(), as: UTF8.self)
+                    .trimmingCharacters(in: .whitespacesAndNewlines)
+                given = (Archive.sample(entry), text.isEmpty ? nil : text)
+                return true
+            } catch {
+                throw ExplainError(error, .input)
+            }
+        }
+
+        private static func isPicture(_ entry: TarReader.Entry) -> Bool {
+            !Paths.name(entry.path).hasPrefix(".")
+                && RGBImage.fileExtensions.contains(Paths.fileExtension(entry.path))
+        }
+
+        /// What files of one sample have in common: all before the first point of their names.
+        private static func sample(_ entry: TarReader.Entry) -> String {
+            let (folder, name) = Paths.split(entry.path)
+            return Paths.join(folder, String(name.prefix { $0 != "." }))
+        }
     }
 
     private static func isBlank(_ line: [UInt8]) -> Bool {
@@ -263,6 +315,8 @@ package final class PictureQueue {
                     throw ExplainError(error, .input)
                 }
             }
+            var named = named
+            if let label = named.label { named.trueClass = try label() }
             do throws(ExplainError) {
                 try classes.apply(to: &request, named)
             } catch {

@@ -603,6 +603,14 @@ public final class ResultWriter: Sendable {
             AtomicFile.sweep(state.directory)
             if existing == .replace { removeEarlier(state.directory) }
         }
+        if state.pack != nil, existing != .replace,
+            let other = (Folder.names(state.directory) ?? []).first(where: PackFormat.isOurs)
+        {
+            // Before there is a journal, for then the next run would take it for its own.
+            throw FileError(
+                .write, Paths.join(state.directory, other), EEXIST,
+                "it is there already, and is no file of this run; choose another --output, or remove it")
+        }
         // Of two runs into one directory the second ends here.
         state.journal = try Journal(beginning: state.directory, head: state.head)
         if let pack = state.pack { state.rows = try MapRows(state.directory, pack, isNew: true) }

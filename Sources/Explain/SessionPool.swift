@@ -222,7 +222,7 @@ package final class SessionPool {
                 let error = ExplainError(error, .device)
                 // What was not received is done again, here or elsewhere.
                 for i in open.indices { (open[i].results, open[i].begun) = ([], 0) }
-                if error.kind == .limit, worker.session.batch > 1 {
+                if error.kind == .limit || error.isOutOfMemory, worker.session.batch > 1 {
                     var options = worker.options
                     options.batch = worker.session.batch / 2
                     if let smaller = try? ExplanationSession(worker.session.model, options: options) {
@@ -241,7 +241,7 @@ package final class SessionPool {
                     shared.failure = shared.failure ?? error
                     if shared.able > 0 {
                         shared.notes.append(
-                            "\(worker.session.device) is left out from here on, and other devices do what it had taken: \(error.description)"
+                            "\(worker.name) is left out from here on, and other devices do what it had taken: \(error.description)"
                         )
                     }
                     shared.condition.broadcast()

@@ -170,7 +170,7 @@ struct ExplainCommand: FileWriter {
             throw Report.withBestClasses(error, model, options, queue.pictures?.first)
         }
         let session = pool.first
-        queue.classes = try pictures.classes(session, isOfFolders: method.isOfFolders)
+        queue.classes = try pictures.classes(session, images, isOfFolders: method.isOfFolders)
         queue.shard = try writer.begin(session, shard: queue.shard)
         Report.notes(session)
         if !json { Report.head(session) }
@@ -289,7 +289,7 @@ struct ClassifyCommand: ParsableCommand {
             NoteHandler.logger.warning("\($0)")
         }
         let session = pool.first
-        queue.classes = try pictures.classes(session, isOfFolders: false)
+        queue.classes = try pictures.classes(session, images, isOfFolders: false)
         Report.notes(session)
         Interruption.watch()
         var records: [JSON] = []

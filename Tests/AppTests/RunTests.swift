@@ -155,6 +155,32 @@ import Testing
         #expect(try place.run(["missing.tar"] + Self.options).code == 3)
     }
 
+    /// WebDataset's archives say the true class beside each picture, before or behind it.
+    @Test func archivesWithClasses() throws {
+        let (place, _) = try Self.place(6)
+        for (name, text) in [("a.cls", "2"), ("b.cls", " dog\n"), ("d.cls", ""), ("e.cls", "wolf")] {
+            try place.write("photos/" + name, Array(text.utf8))
+        }
+        let packing = try place.shell(
+            """
+            cd photos; for n in a b c d e; do cp cat/0.png $n.png; echo '{}' > $n.json; done; cp cat/0.png b.left.png
+            tar cf ../w.tar a.cls a.png b.left.png b.json b.png b.cls c.json c.png d.png d.cls e.json e.png e.cls
+            """)
+        #expect(packing.code == 0, "\(packing.err)")
+        let outcome = try place.run(["w.tar", "--output", "out", "--write", "map"] + Self.options)
+        #expect(outcome.code == 0 && outcome.err.contains("left out 3 files"), "\(outcome.err)")
+        let known = try Self.images(place, "out").map { $0["trueClass"] as? [String: Any] }
+        #expect(known.map { $0?["given"] as? String } == ["2", nil, "dog", nil, nil, "wolf"])
+        #expect(known.map { $0?["index"] as? Int } == [2, nil, 3, nil, nil, nil])
+        let again = try place.run(["w.tar", "--output", "out", "--write", "map", "--resume"] + Self.options)
+        #expect(again.out.contains("6 of them before"), "\(again.out)\(again.err)")
+        // Of a shard, too.
+        #expect(try place.run(["w.tar", "--shard", "2/2", "--output", "half"] + Self.options).code == 0)
+        #expect(
+            try Self.images(place, "half").map { ($0["trueClass"] as? [String: Any])?["given"] as? String }
+                == [nil, nil, "wolf"])
+    }
+
     @Test func classesOfTheirOwn() throws {
         let (place, names) = try Self.place(4)
         // The last lies in the folder cat.
@@ -356,14 +382,19 @@ import Testing
             }
         }
         for i in lines.indices where lines[i].starts(with: Array("{\"start\"".utf8)) {
-            lines[i] = summed("{\"start\":\"\(random.index(below: 1 << 30))\"")[...]
+            // As long as it was: other lines say where lines are.
+            let name =
+                String("\(random.index(below: 1 << 30))-".reversed()) + String(repeating: "0", count: 36)
+            lines[i] = summed("{\"start\":\"\(name.prefix(36))\"")[...]
         }
         var bytes = Array(lines.joined(separator: [UInt8(ascii: "\n")])) + [UInt8(ascii: "\n")]
         // Only what was written last is lost.
         switch random.index(below: 3) {
         case 0: bytes.removeLast(random.index(below: 20))
-        case 1 where synced < bytes.count:
-            bytes[synced + random.index(below: bytes.count - synced)] ^= 1 << UInt8(random.index(below: 8))
+        case 1:
+            let front = max(synced, lines[0].count + 1)
+            guard front < bytes.count else { break }
+            bytes[front + random.index(below: bytes.count - front)] ^= 1 << UInt8(random.index(below: 8))
         default: break
         }
         try Data(bytes).write(to: URL(fileURLWithPath: path))
@@ -389,7 +420,7 @@ import Testing
             try damaged.write(to: URL(fileURLWithPath: "\(place.path)/out/\(file)"))
         }
         let again = try place.run(arguments + ["--resume"])
-        #expect(again.code == 0 && !again.out.contains("before"), "\(again.out)\(again.err)")
+        #expect(again.code == 0 && !again.out.contains("of them before"), "\(again.out)\(again.err)")
         #expect(try Self.content(place, "out") == whole)
     }
 
@@ -413,6 +444,39 @@ import Testing
         try Self.expectSame(place, "whole", "out")
     }
 
+    /// After a power cut that counts which was said to be on the disk, and nothing else.
+    @Test(arguments: [[], ["--pack", "--pack-size", "2"]]) func powerCuts(_ how: [String]) throws {
+        let (place, names) = try Self.place(10)
+        try place.write("broken.png", [1])
+        func run(_ names: [String], _ more: String...) throws -> Outcome {
+            try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+            return try place.run(["--list", "list.txt", "--batch", "1"] + how + more + Self.options)
+        }
+        #expect(try run(names, "--output", "whole").code == 0)
+        let stop = ["--max-failures", "0"]
+        #expect(try run(Array(names[..<4]) + ["broken.png"], "--output", "out", stop[0], stop[1]).code == 2)
+        #expect(
+            try run(Array(names[..<8]) + ["broken.png"], "--output", "out", "--resume", stop[0], stop[1]).code
+                == 2)
+        let path = place.path + "/out/journal.jsonl"
+        var lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
+        let marks = lines.indices.filter { lines[$0].hasPrefix("{\"disk\"") }
+        #expect(marks.count == 2 && lines.filter { $0.hasPrefix("{\"start\"") }.count == 1)
+        for line in lines[marks[0]...] where line.hasPrefix("{\"done\"") {
+            let value = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+            for file in value?["files"] as? [String] ?? [] { try place.write("out/" + file, []) }
+        }
+        lines.remove(at: marks[1])
+        let start = try #require(lines.firstIndex { $0.hasPrefix("{\"start\"") })
+        // Of the same start of the machine all counts whose files are whole.
+        lines[start] = String(
+            decoding: Self.summed("{\"start\":\"\(String(repeating: "0", count: 36))\""), as: UTF8.self)
+        try (lines.joined(separator: "\n") + "\n").write(toFile: path, atomically: false, encoding: .utf8)
+        let on = try run(names, "--output", "out", "--resume")
+        #expect(on.code == 0 && on.out.contains("4 of them before"), "\(on.out)\(on.err)")
+        try Self.expectSame(place, "whole", "out")
+    }
+
     /// A run that has nothing to add leaves what there is.
     @Test(arguments: [[], ["--pack", "--pack-size", "2"]]) func nothingSucceeds(_ how: [String]) throws {
         let (place, names) = try Self.place(5)
@@ -427,9 +491,9 @@ import Testing
             #expect(images?.first?["error"] is String || !how.isEmpty)
         }
         // Nor is that forgotten which an ended run has done.
-        try place.write("broken.png", [1])
+        try place.write("photos/broken.png", [1])
         let ended = try place.run(
-            names + ["broken.png", "--force", "--max-failures", "0", "--batch", "1"] + arguments)
+            names + ["photos/broken.png", "--force", "--max-failures", "0", "--batch", "1"] + arguments)
         #expect(ended.code == 2)
         #expect(try place.run(["missing.png", "--resume"] + arguments).code == 3)
         let on = try place.run(names + ["--resume"] + arguments)
@@ -440,7 +504,8 @@ import Testing
     /// What is explained stays as it is, wherever it lies.
     @Test(arguments: ["list.txt", "-"]) func inputsStay(_ list: String) throws {
         let (place, names) = try Self.place(4)
-        #expect(try place.run(names + ["--output", "out"] + Self.options).code == 0)
+        try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+        #expect(try place.run(["--list", "list.txt", "--output", "out"] + Self.options).code == 0)
         let whole = try Self.content(place, "out")
         let own = try #require(whole.keys.sorted().first { $0.hasSuffix(".compare.png") })
         let other = try #require(whole.keys.sorted().last { $0.hasSuffix(".png") })
@@ -792,9 +857,8 @@ import Testing
             // Nor by the next.
             let again = try place.run(
                 ["one.png", "--class", "0", "--output", "out", "--resume"] + more + Self.options)
-            #expect(again.code == 10 || name.hasSuffix(".npy"), "\(name): \(again.err)")
-            #expect(
-                try Self.content(place, "out")[name] == Data(own) || name != "one.gradcam.0.png", "\(name)")
+            #expect(again.code == 10, "\(name): \(again.err)")
+            #expect(try Self.content(place, "out")[name] == Data(own), "\(name)")
             try FileManager.default.removeItem(atPath: place.path + "/out")
         }
         let before = try Data(contentsOf: URL(fileURLWithPath: place.path + "/one.png"))
@@ -881,7 +945,7 @@ import Testing
 
     /// A merge that fails or is killed leaves nothing in the way of the next, and one that is done may be done again.
     @Test(arguments: [[], ["--pack", "--pack-size", "2"]]) func mergedOnceMore(_ how: [String]) throws {
-        let (place, names) = try Self.place(9)
+        let (place, _) = try Self.place(9)
         for number in 1...3 {
             let outcome = try place.run(
                 ["photos", "--recursive", "--shard", "\(number)/3", "--output", "parts/\(number)"] + how
@@ -901,19 +965,16 @@ import Testing
         #expect(!place.list("").contains("joined"))
         try move("kept", "parts/3/" + last)
         // What a killed one placed, and somebody else's file.
-        try FileManager.default.createDirectory(
-            atPath: "\(place.path)/joined/all/dog", withIntermediateDirectories: true)
         let first = try #require(
             try Self.content(place, "parts/1").keys.sorted().first { $0 != "results.json" })
         let second = try #require(
             try Self.content(place, "parts/2").keys.sorted().first { $0 != "results.json" })
         let folder = "\(place.path)/joined/all"
-        try FileManager.default.createDirectory(
-            atPath: "\(folder)/\(second)/..", withIntermediateDirectories: true)
-        try FileManager.default.createDirectory(
-            atPath: URL(fileURLWithPath: "\(folder)/\(first)").deletingLastPathComponent().path,
-            withIntermediateDirectories: true)
-        try? FileManager.default.removeItem(atPath: "\(folder)/\(second)")
+        for file in [first, second] {
+            try FileManager.default.createDirectory(
+                atPath: URL(fileURLWithPath: "\(folder)/\(file)").deletingLastPathComponent().path,
+                withIntermediateDirectories: true)
+        }
         try FileManager.default.linkItem(
             atPath: "\(place.path)/parts/1/\(first)", toPath: "\(folder)/\(first)")
         try Data("mine".utf8).write(to: URL(fileURLWithPath: "\(folder)/\(second)"))
@@ -931,7 +992,6 @@ import Testing
         let fewer = try place.run(["merge", "parts/1", "parts/2", "--output", "joined/all"])
         #expect(fewer.code == 10 && fewer.err.contains("already holds results"), "\(fewer.err)")
         try Self.expectSame(place, "whole", "joined/all")
-        _ = names
     }
 
     // MARK: Devices

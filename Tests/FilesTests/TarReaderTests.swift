@@ -157,9 +157,10 @@ import Testing
         }
         let bytes = [UInt8](try Data(contentsOf: URL(filePath: scratch.path + "/b")))
         #expect(try reading(bytes) { try all(&$0) }.1 == Self.found.map(\.content))
-        #expect(
-            try reading(bytes + [UInt8](repeating: 0, count: 512)) { try all(&$0) }.1.count == 4
-                || !command.hasPrefix("gzip"))
+        if command.hasPrefix("gzip") {
+            // Zeros that fill a tape's block say nothing.
+            #expect(try reading(bytes + [UInt8](repeating: 0, count: 512)) { try all(&$0) }.1.count == 4)
+        }
         // The last bytes of bzip2 may be filled up, and the end of xz has lengths and marks of its own.
         for place in [bytes.count - 8, bytes.count - 5, bytes.count / 2] {
             var changed = bytes
