@@ -137,7 +137,7 @@ extension PackFormat {
         guard maps.count == shape[0], maps.allSatisfy({ $0.shape == [shape[1], shape[2]] }) else {
             throw ExplainError(
                 .settings,
-                "\(image.name): Its maps are not \(shape[0]) of \(shape[1])×\(shape[2]) as those of all other pictures, so they do not fit into the "
+                "\(shortenedPath(image.name)): Its maps are not \(shape[0]) of \(shape[1])×\(shape[2]) as those of all other pictures, so they do not fit into the "
                     + "array (--pack); ask for as many classes of each picture.")
         }
         var bytes: [UInt8] = []

@@ -371,9 +371,22 @@ public final class ExplanationSession {
         _ receive: ([Result<ImageExplanation, ExplainError>]) throws -> Void
     ) throws {
         var taken = 0
+        // What was taken and is in no batch yet; and how many were taken each time, with what is known of them.
+        var (waiting, isOver): (ArraySlice<PictureRequest>, Bool) = ([], false)
+        var groups: [Int] = []
+        var done: [Result<ImageExplanation, ExplainError>] = []
+        func take(_ most: Int) throws -> [PictureRequest] {
+            if waiting.isEmpty, !isOver {
+                waiting = try next()[...]
+                precondition(waiting.count <= batch)
+                isOver = waiting.isEmpty
+                if !isOver { groups.append(waiting.count) }
+            }
+            defer { waiting = waiting.dropFirst(most) }
+            return Array(waiting.prefix(most))
+        }
         func begin() throws -> Preparation.Batch? {
-            let requests = try next()
-            precondition(requests.count <= batch)
+            let requests = try take(batch)
             guard !requests.isEmpty else { return nil }
             defer { taken += 1 }
             return preparation.begin(requests, in: slots[taken % 2])
@@ -388,12 +401,38 @@ public final class ExplanationSession {
         // Nothing goes on after this call, whatever ends it.
         defer { _ = coming?.wait() }
         while let ready = coming {
+            // Pictures that could not be read give their places to those that come next, so that only what was read is computed.
+            var results = [Result<ImageExplanation, ExplainError>?](
+                repeating: nil, count: ready.requests.count)
+            var numbers = Array(results.indices)  // of results, by places
+            while case let failures = ready.failures, !failures.isEmpty, start == nil,
+                case let others = try take(failures.count), !others.isEmpty
+            {
+                let found = ready.wait()
+                for place in failures.prefix(others.count) {
+                    if case .failure(let error) = found[place] { results[numbers[place]] = .failure(error) }
+                    numbers[place] = results.count
+                    results.append(nil)
+                }
+                ready.replace(failures, by: others, preparation)
+            }
             let prepared = ready.wait()
-            // Where nothing could be read there is nothing to compute.
-            guard ready.hasPictures else {
+            /// Hands over what is known of all that was taken together.
+            func give(_ computed: [Result<ImageExplanation, ExplainError>]) throws {
+                for (number, result) in zip(numbers, computed) { results[number] = result }
+                done += results.map { $0! }
+                while let count = groups.first, done.count >= count {
+                    groups.removeFirst()
+                    let group = Array(done[..<count])
+                    done.removeFirst(count)
+                    try receive(group)
+                }
+            }
+            guard ready.failures.count < prepared.count else {
+                // There is nothing to compute.
                 coming = nil
                 coming = try begin()
-                try receive(prepared.map { result in result.flatMap { _ in preconditionFailure() } })
+                try give(prepared.map { $0.flatMap { _ in preconditionFailure() } })
                 continue
             }
             let computed: [Result<ImageExplanation, ExplainError>]
@@ -415,7 +454,7 @@ public final class ExplanationSession {
                     try finish(ready.requests, prepared, ready.slot.numbers, since: since, progress: told) {
                         // Where the device goes on by itself, what is left to do here is done meanwhile.
                         guard pass.executor.runsBesideHost, let coming, coming.isReady,
-                            coming.hasPictures
+                            coming.failures.isEmpty
                         else { return }
                         try launch(coming)
                     }
@@ -434,7 +473,7 @@ public final class ExplanationSession {
             } catch {
                 throw ExplainError(error, .device)
             }
-            try receive(computed)
+            try give(computed)
         }
     }
 
@@ -529,7 +568,7 @@ public final class ExplanationSession {
                     results[i] = .failure(
                         ExplainError(
                             .classChoice,
-                            "\(pictures[i].name): The class to explain is \(other) “\(shortened(session.model.label(other)))”, which is "
+                            "\(shortenedPath(pictures[i].name)): The class to explain is \(other) “\(shortened(session.model.label(other)))”, which is "
                                 + "the one that it is compared with (--against), so there is no difference to explain."
                         ))
                     return

@@ -454,9 +454,14 @@ import Testing
         }
         #expect(try run(names, "--output", "whole").code == 0)
         let stop = ["--max-failures", "0"]
-        #expect(try run(Array(names[..<4]) + ["broken.png"], "--output", "out", stop[0], stop[1]).code == 2)
         #expect(
-            try run(Array(names[..<8]) + ["broken.png"], "--output", "out", "--resume", stop[0], stop[1]).code
+            try run(Array(names[..<4]) + ["broken.png", "one.png"], "--output", "out", stop[0], stop[1]).code
+                == 2)
+        #expect(
+            try run(
+                Array(names[..<8]) + ["broken.png", "one.png"], "--output", "out", "--resume", stop[0],
+                stop[1]
+            ).code
                 == 2)
         let path = place.path + "/out/journal.jsonl"
         var lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
