@@ -18,12 +18,13 @@ let package = Package(
     ],
     targets: [
         // C: what Swift cannot say.
-        .target(name: "CArchive"),
+        .target(name: "CSystem"),
+        .target(name: "CArchive", dependencies: ["CSystem"]),
         .target(name: "COpenCL"),
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
         .target(name: "CReport", exclude: ["report.html", "report.css", "report.js"]),
-        .target(name: "CTIFF"),
+        .target(name: "CTIFF", dependencies: ["CSystem"]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CGIF", providers: [.apt(["libgif-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
@@ -34,7 +35,7 @@ let package = Package(
 
         // Swift, from the machine up to the user.
         .target(name: "Text", dependencies: ["CNettle"]),
-        .target(name: "Files", dependencies: ["CArchive", "Text"]),
+        .target(name: "Files", dependencies: ["CArchive", "CSystem", "Text"]),
         .target(name: "CLRuntime", dependencies: ["COpenCL", "Files"]),
         .target(name: "Kernels", dependencies: ["CLRuntime", "CKernelSources", "CMicrokernels"]),
         .target(

@@ -17,6 +17,7 @@ packages=(
     libwebp-dev
     nettle-dev # SHA-256
     pkg-config
+    zlib1g-dev # tar.gz
     python3-h5py # these three for the model tool
     python3-numpy
     python3-venv

@@ -1,6 +1,6 @@
 #include "CTIFF.h"
 
-#include <dlfcn.h>
+#include <CSystem.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,25 +41,12 @@ static char reason[512];
 FUNCTIONS(POINTER)
 #undef POINTER
 
+#define FUNCTION(name) {#name, (void **)&p_##name},
+static const wb_function functions[] = {FUNCTIONS(FUNCTION)};
+#undef FUNCTION
+
 static void open_library(void) {
-    void *handle = dlopen("libtiff.so.6", RTLD_NOW | RTLD_LOCAL);
-    const char *missing = NULL;
-    if (handle) {
-        is_open = true;
-#define LOAD(name)                                                                                                     \
-    if (!(*(void **)&p_##name = dlsym(handle, #name))) {                                                               \
-        is_open = false;                                                                                               \
-        missing = #name;                                                                                               \
-    }
-        FUNCTIONS(LOAD)
-#undef LOAD
-    }
-    if (missing) {
-        snprintf(reason, sizeof reason, "libtiff.so.6 lacks the function %s", missing);
-    } else if (!is_open) {
-        const char *why = dlerror();
-        snprintf(reason, sizeof reason, "%s", why ? why : "libtiff.so.6 cannot be opened");
-    }
+    is_open = wb_open_library("libtiff.so.6", functions, sizeof functions / sizeof *functions, reason, sizeof reason);
 }
 
 bool wb_tiff_available(const char **why) {

@@ -89,13 +89,17 @@ extension ClassChoice {
     }
 }
 
+extension Array where Element: Equatable {
+    /// Each once, where it is first.
+    var unique: [Element] { reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
+}
+
 extension [ClassTarget] {
-    /// The classes of a picture, each once.
+    /// The class of a picture that each stands for, of which several may be the same.
     /// - Parameter logits: of all classes.
     func classes(_ logits: [Float]) -> [Int] {
         let ranks = map { if case .rank(let rank) = $0 { rank + 1 } else { 0 } }.max() ?? 0
         let ranked = ranks == 0 ? [] : ExplanationSession.best(ranks, of: logits)
-        var seen: Set<Int> = []
         return map {
             if case .rank(let rank) = $0 {
                 ranked[rank]
@@ -105,7 +109,6 @@ extension [ClassTarget] {
                 0
             }
         }
-        .filter { seen.insert($0).inserted }
     }
 }
 

@@ -37,6 +37,9 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
     /// terminal would obey: those of a file's own words are written out, such as `\u{1B}`.
     public let description: String
 
+    /// Whether the device or the limit had not enough memory, so that less at a time may do.
+    package private(set) var isOutOfMemory = false
+
     /// The same in full, where the description leaves out names; nil if it leaves out nothing.
     package let details: String?
 
@@ -65,5 +68,6 @@ public struct ExplainError: Error, Sendable, CustomStringConvertible {
         case let error as CLError: self.init(.device, error.description, details: error.details)
         default: self.init(kind, "\(error)")
         }
+        if !(error is ExplainError) { isOutOfMemory = Kernels.isOutOfMemory(error) }
     }
 }

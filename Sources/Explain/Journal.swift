@@ -1,11 +1,16 @@
 // The journal of a run: what is done of it, so that another run can go on where this one was ended.
 //
 // Lines of JSON in the folder of results, which are only ever appended: first what the run is; then, for each picture, that its files are
-// begun, and that they are there, with what was read and what results.json will say. A killed program leaves all of its lines; where the machine
-// itself went down, a line may be torn, and all from there on counts as not said.
+// begun, and that they are there, with what was read and what results.json will say. Each line has a sum of its bytes; one that is damaged counts as
+// not said.
+//
+// A killed program leaves all of its lines, and what they say is there. Where the machine itself went down, files may be empty or zero that a line
+// calls done. So every few seconds, and at the end, all is written to the disk, and then a line says how far; of another start of the machine only what is
+// before that counts. (Syncing each file by itself would take longer than explaining a small picture.)
 
 import Files
 import Glibc
+import Imaging
 import Synchronization
 import Text
 
@@ -47,10 +52,23 @@ final class Journal: Sendable {
     let head: String
     private let descriptor: Int32
     private let path: String
-    /// Where the next line begins, and stems of which an earlier run began files that nobody has done since.
-    private let state: Mutex<(end: Int, unfinished: Set<String>)>
+    private struct State {
+        /// Where the next line begins.
+        var end = 0
+        /// Stems of which an earlier run began files that nobody has done since.
+        var unfinished: Set<String> = []
+        /// All before this is on the disk.
+        var synced = 0
+        var isSyncing = false
+        var lastSync = Benchmark.now()
+    }
+    private let state: Mutex<State>
+    /// Seconds after which what was done is written to the disk.
+    private static let patience = 5.0
     /// Blocks of packed maps that were there before, by number and sum.
-    private let blocks: Set<String>
+    private let blocks: [String: (line: Int, sizes: [Int])]
+    /// Whether lines are damaged, so that files may be an earlier run's of which nothing is known any more.
+    private let isDamaged: Bool
     /// Where lines on pictures that were done before begin, by their stems.
     private let known: [UInt64: Int]
     /// Stems of which files may be there without being done.
@@ -61,16 +79,19 @@ final class Journal: Sendable {
         path = Paths.join(directory, Journal.name)
         descriptor = FileName.withPath(path) { open($0, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
         guard descriptor >= 0 else { throw FileError(.write, path, errno) }
-        (self.head, known, blocks) = (head, [:], [])
-        state = Mutex((0, []))
-        try append(JSON.object([("journal", .int(1)), ("head", .string(head))]))
+        (self.head, known, blocks, isDamaged) = (head, [:], [:], false)
+        state = Mutex(State())
+        try append(JSON.object([("journal", .int(2)), ("head", .string(head))]))
+        try append(JSON.object([("start", .string(Journal.start))]))
     }
 
     /// Goes on with the one in a folder; nil if there is none.
     /// - Parameter isRead: whether it is only read, and perhaps another run's.
     init?(continuing directory: String, isRead: Bool = false) throws {
         let path = Paths.join(directory, Journal.name)
-        let file = FileName.withPath(path) { open($0, (isRead ? O_RDONLY : O_RDWR) | O_CLOEXEC) }
+        let file = FileName.withPath(path) {
+            open($0, (isRead ? O_RDONLY : O_RDWR | O_NOFOLLOW) | O_CLOEXEC)
+        }
         guard file >= 0 else {
             guard errno == ENOENT else { throw FileError(.read, path, errno) }
             return nil
@@ -79,29 +100,49 @@ final class Journal: Sendable {
         defer { if !isTaken { close(file) } }
         var known: [UInt64: Int] = [:]
         var begun: [UInt64: String] = [:]
-        var head: String?
-        var blocks: Set<String> = []
-        var isForeign = false
-        let whole = try Journal.lines(file, path) { line, offset in
+        var blocks: [String: (line: Int, sizes: [Int])] = [:]
+        var (head, start): (String?, String?)
+        var (synced, isForeign, isDamaged) = (0, false, false)
+        /// Of another start of the machine nothing counts that was not on the disk.
+        func began(_ now: String) throws {
+            if let start, start != now {
+                for (key, line) in known where line >= synced {
+                    known[key] = nil
+                    begun[key] = try Journal.entry(file, path, at: line).stem
+                }
+                blocks = blocks.filter { $0.value.line < synced }
+            }
+            start = now
+        }
+        let whole = try Journal.lines(file, path) { bytes, offset in
+            let line = Journal.content(bytes)
             if head == nil {
                 isForeign = true
-                guard let first = try? JSON(reading: Array(line)), first[key: "journal"]?.asInt == 1 else {
-                    return false
-                }
+                guard let line, let first = try? JSON(reading: Array(line) + [UInt8(ascii: "}")]),
+                    first[key: "journal"]?.asInt == 2
+                else { return false }
                 head = first[key: "head"]?.asString
                 return head != nil
             }
-            guard line.first == UInt8(ascii: "{"), line.last == UInt8(ascii: "}"),
-                let (kind, stem) = Journal.start(line)
-            else { return false }
-            let key = Journal.hash(stem)
+            guard let line, let (kind, text) = Journal.beginning(line) else {
+                isDamaged = true
+                return true
+            }
+            let key = Journal.hash(text)
             switch kind {
-            case "begins": begun[key] = stem
-            case "block": blocks.insert(stem)
+            case "begins": begun[key] = text
             case "done":
                 known[key] = offset
                 begun[key] = nil
-            default: return false
+            // Of one that failed nothing is there; what was there before stays.
+            case "fails": break
+            case "block":
+                let parts = text.split(separator: ":").map(String.init)
+                guard parts.count == 4 else { break }
+                blocks["\(parts[0]):\(parts[1])"] = (offset, parts[2...].compactMap { Int($0) })
+            case "start": try began(text)
+            case "disk": synced = Int(text) ?? synced
+            default: isDamaged = true
             }
             return true
         }
@@ -113,14 +154,32 @@ final class Journal: Sendable {
             }
             throw ExplainError(
                 .output,
-                "The journal '\(path)' is not one of this program's, or was torn in its first line; remove it, or choose another --output."
+                "The journal '\(path)' is not one of this version of the program, or is damaged in its first line; remove it, or choose another --output."
             )
         }
-        guard isRead || ftruncate(file, off_t(whole)) == 0 else { throw FileError(.write, path, errno) }
+        let last = start
+        if !isRead {
+            try began(Journal.start)
+            guard ftruncate(file, off_t(whole)) == 0 else { throw FileError(.write, path, errno) }
+        }
         (self.path, descriptor, self.head, self.known, self.blocks) = (path, file, head, known, blocks)
-        state = Mutex((whole, Set(begun.values)))
+        self.isDamaged = isDamaged
+        state = Mutex(State(end: whole, unfinished: Set(begun.values), synced: synced))
         isTaken = true
+        if !isRead, last != Journal.start {
+            try append(JSON.object([("start", .string(Journal.start))]))
+        }
     }
+
+    /// Tells one start of the machine from another; none is the same where nobody knows.
+    private static let start: String = {
+        var bytes: [UInt8] = []
+        if let file = try? InputFile("/proc/sys/kernel/random/boot_id") {
+            bytes = (try? file.read(from: 0, count: 36)) ?? []
+        }
+        return bytes.isEmpty
+            ? "unknown \(UInt64.random(in: .min ... .max))" : String(decoding: bytes, as: UTF8.self)
+    }()
 
     deinit { close(descriptor) }
 
@@ -132,12 +191,14 @@ final class Journal: Sendable {
     func begins(_ stem: String) throws { try append(JSON.object([("begins", .string(stem))])) }
 
     /// Says that a block of packed maps is there.
-    func made(block number: Int, _ sum: UInt64) throws {
-        try append(JSON.object([("block", .string("\(number):\(sum)"))]))
+    /// - Parameter sizes: of its files.
+    func made(block number: Int, _ sum: UInt64, _ sizes: (maps: Int, index: Int)) throws {
+        try append(
+            JSON.object([("block", .string("\(number):\(sum):\(sizes.maps):\(sizes.index)"))]))
     }
 
-    /// Whether such a block was there before.
-    func hasMade(block number: Int, _ sum: UInt64) -> Bool { blocks.contains("\(number):\(sum)") }
+    /// The sizes of such a block's files, if it was there before.
+    func sizes(ofBlock number: Int, _ sum: UInt64) -> [Int]? { blocks["\(number):\(sum)"]?.sizes }
 
     /// - Returns: where the line is.
     @discardableResult
@@ -145,11 +206,12 @@ final class Journal: Sendable {
         state.withLock { _ = $0.unfinished.remove(entry.stem) }
         return try append(
             JSON.object([
-                ("done", .string(entry.stem)), ("sha256", JSON(entry.source?.sha256)),
+                (entry.isFailure ? "fails" : "done", .string(entry.stem)),
+                ("sha256", JSON(entry.source?.sha256)),
                 ("size", JSON(entry.source?.stamp?.size)), ("modified", JSON(entry.source?.stamp?.modified)),
                 ("class", JSON(entry.classText)), ("true", JSON(entry.trueClass)),
                 ("bytes", .int(entry.bytes)), ("files", JSON(entry.files)),
-                ("failed", .bool(entry.isFailure)), ("row", JSON(entry.row)),
+                ("row", JSON(entry.row)),
                 ("rowSum", .int(Int(entry.rowSum))), ("image", .string(entry.image)),
                 ("record", .string(entry.record)), ("index", .string(entry.index)),
             ]))
@@ -157,7 +219,8 @@ final class Journal: Sendable {
 
     @discardableResult
     private func append(_ line: JSON) throws -> Int {
-        let bytes = Array((line.line + "\n").utf8)
+        let content = Array(line.line.utf8.dropLast())
+        let bytes = content + Journal.sum(content[...]) + [UInt8(ascii: "\n")]
         return try state.withLock { state in
             var done = 0
             while done < bytes.count {
@@ -173,8 +236,27 @@ final class Journal: Sendable {
         }
     }
 
+    /// Has all that was said so far, and the files of which it was said, written to the disk, and says so.
+    /// - Parameter isLate: only if that was not done for some seconds.
+    func sync(ifLate isLate: Bool) throws {
+        let end: Int? = state.withLock { state in
+            guard state.end > state.synced, !state.isSyncing,
+                !isLate || Benchmark.now() - state.lastSync > Journal.patience
+            else { return nil }
+            state.isSyncing = true
+            return state.end
+        }
+        guard let end else { return }
+        defer { state.withLock { ($0.isSyncing, $0.lastSync) = (false, Benchmark.now()) } }
+        guard try Folder.sync(fileSystemOf: descriptor, path) else { return }
+        try append(JSON.object([("disk", .string("\(end)"))]))
+        state.withLock { $0.synced = max($0.synced, end) }
+    }
+
     /// The line that begins at `offset`.
-    func entry(at offset: Int) throws -> Entry {
+    func entry(at offset: Int) throws -> Entry { try Journal.entry(descriptor, path, at: offset) }
+
+    private static func entry(_ descriptor: Int32, _ path: String, at offset: Int) throws -> Entry {
         var bytes: [UInt8] = []
         while true {
             let part = [UInt8](unsafeUninitializedCapacity: 16384) { buffer, count in
@@ -187,12 +269,11 @@ final class Journal: Sendable {
             guard !part.isEmpty else { throw FileError(.read, path, EIO) }
             bytes += part
         }
-        guard let value = try? JSON(reading: bytes), let stem = value[key: "done"]?.asString,
+        guard let value = try? JSON(reading: bytes),
+            let stem = (value[key: "done"] ?? value[key: "fails"])?.asString,
             let record = value[key: "record"]?.asString, let index = value[key: "index"]?.asString,
             let image = value[key: "image"]?.asString
         else { throw FileError(.read, path, EIO, "a line of it is damaged") }
-        var isFailure = false
-        if case .bool(let failed)? = value[key: "failed"] { isFailure = failed }
         var files: [String] = []
         if case .array(let names)? = value[key: "files"] { files = names.compactMap(\.asString) }
         var stamp: FileStamp?
@@ -203,7 +284,7 @@ final class Journal: Sendable {
             stem: stem,
             source: value[key: "sha256"]?.asString.map { PictureSource(sha256: $0, stamp: stamp) },
             classText: value[key: "class"]?.asString, trueClass: value[key: "true"]?.asString,
-            bytes: value[key: "bytes"]?.asInt ?? 0, files: files, isFailure: isFailure,
+            bytes: value[key: "bytes"]?.asInt ?? 0, files: files, isFailure: value[key: "done"] == nil,
             row: value[key: "row"]?.asInt,
             rowSum: UInt32(truncatingIfNeeded: value[key: "rowSum"]?.asInt ?? 0),
             image: image, record: record, index: index)
@@ -212,9 +293,9 @@ final class Journal: Sendable {
     /// Where the line is on a picture that was done before; nil if it was not.
     func offset(of stem: String) -> Int? { known[Journal.hash(stem)] }
 
-    /// Whether files of that name are this run's, from before.
+    /// Whether files of that name are this run's, from before, or may be.
     func hasBegun(_ stem: String) -> Bool {
-        known[Journal.hash(stem)] != nil || state.withLock { $0.unfinished.contains(stem) }
+        isDamaged || known[Journal.hash(stem)] != nil || state.withLock { $0.unfinished.contains(stem) }
     }
 
     /// All pictures that were done before.
@@ -227,8 +308,22 @@ final class Journal: Sendable {
         text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     }
 
+    /// What ends a line: a sum of what is before it.
+    private static func sum(_ content: ArraySlice<UInt8>) -> [UInt8] {
+        let digits = String(CRC32.of(content), radix: 16)
+        return Array(",\"sum\":\"\(String(repeating: "0", count: 8 - digits.count))\(digits)\"}".utf8)
+    }
+    private static let sumBytes = sum([]).count
+
+    /// A line without its sum; nil if that is another's.
+    private static func content(_ line: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        guard line.count > sumBytes, line.first == UInt8(ascii: "{") else { return nil }
+        let content = UnsafeRawBufferPointer(rebasing: line.dropLast(sumBytes))
+        return line.suffix(sumBytes).elementsEqual(sum(Array(content)[...])) ? content : nil
+    }
+
     /// The first key of a line, and its text.
-    private static func start(_ line: UnsafeRawBufferPointer) -> (kind: String, stem: String)? {
+    private static func beginning(_ line: UnsafeRawBufferPointer) -> (kind: String, stem: String)? {
         // {"done":"STEM",
         let quotes = UInt8(ascii: "\"")
         guard line.count > 4, line[1] == quotes, let end = line[2...].firstIndex(of: quotes),
@@ -243,7 +338,7 @@ final class Journal: Sendable {
     }
 
     /// Hands over the lines of a file, until one is refused.
-    /// - Returns: the bytes of all lines before that.
+    /// - Returns: the bytes of all lines before that, or before one that has no end.
     private static func lines(
         _ descriptor: Int32, _ path: String,
         _ take: (_ line: UnsafeRawBufferPointer, _ offset: Int) throws -> Bool

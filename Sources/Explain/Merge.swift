@@ -127,66 +127,158 @@ package struct ResultMerge {
             blocks: blocks)
     }
 
-    /// Writes the whole; files are linked where the file system can, else copied, and those that are read stay.
-    /// - Parameter directory: holds no results.
+    /// Writes the whole; files are linked where the file system can, else copied, and those that are read stay. What a merge of the same left that was
+    /// killed, or came to its end, is taken as it is; of one that fails nothing is left.
+    /// - Parameter directory: holds no other results.
     package mutating func write(to directory: String) throws {
         try ResultWriter.checkWritable(directory)
-        for name in [ResultDocument.name, Journal.name]
-        where FileKind(Paths.join(directory, name)) != .missing {
-            throw ExplainError(
-                .output,
-                "The directory '\(directory)' already holds results (\(name)); choose another --output.")
+        if FileKind(Paths.join(directory, Journal.name)) != .missing { throw ResultMerge.taken(directory) }
+        var missing: [String] = []
+        var path = directory
+        while FileKind(path) == .missing {
+            missing.append(path)
+            path = Paths.parent(path)
         }
-        try ResultWriter.makeDirectory(directory)
+        let joined = Joined(directory)
         do {
-            let blocks = try linkBlocks(to: directory)
-            let head = head(blocks)
-            let readers = try parts.map { try RecordReader(Paths.join($0.folder, ResultDocument.name)) }
-            var (place, done, ended) = (0, 0, Set<Int>())
-            var counts = parts.map { $0.blocks.reduce(0) { $0 + ($1[key: "pictures"]?.asInt ?? 0) } }
-            let isOfRecords = counts.allSatisfy { $0 == 0 }
-            var failure: (any Error)?
-            let records = AnySequence<Result<String, any Error>> {
-                [parts] () -> AnyIterator<Result<String, any Error>> in
-                AnyIterator {
-                    // One after the other, each from the shard whose turn it is.
-                    while ended.count < parts.count {
-                        defer { place += 1 }
-                        guard let i = parts.firstIndex(where: { $0.shard.has(place) }) else { continue }
-                        do {
-                            guard let record = try readers[i].next() else {
-                                ended.insert(i)
-                                continue
-                            }
-                            try ResultMerge.link(record, from: parts[i].folder, to: directory)
-                            done += 1
-                            if isOfRecords { counts[i] += 1 }
-                            return .success(record)
-                        } catch {
-                            failure = error
-                            return .failure(error)
-                        }
-                    }
-                    return nil
-                }
-            }
-            try AtomicFile.write(to: Paths.join(directory, ResultDocument.name), overwrite: false) { append in
-                // A second time, where files are made in another way.
-                if place > 0 { throw FileError(.write, Paths.join(directory, ResultDocument.name), EIO) }
-                try ResultDocument.write(head, records, append)
-                let all = counts.reduce(0, +)
-                for (part, count) in zip(parts, counts)
-                where missing.isEmpty && count != part.shard.count(of: all) {
-                    throw ExplainError(
-                        .output,
-                        "The folders are not of one list of pictures: '\(part.folder)' has \(count) pictures, and of \(all) those of shard \(part.shard.number) of \(part.shard.count) are \(part.shard.count(of: all))."
-                    )
-                }
-            }
-            if let failure { throw failure }
-            pictures = counts.reduce(0, +)
+            try ResultWriter.makeDirectory(directory)
+            let lock = try ResultWriter.lock(directory)
+            defer { if lock >= 0 { close(lock) } }
+            try write(joined)
+            if lock >= 0 { _ = try Folder.sync(fileSystemOf: lock, directory) }
         } catch {
+            undo(joined)
+            for path in missing { _ = FileName.withPath(path) { rmdir($0) } }
             throw ExplainError(error, .output)
+        }
+    }
+
+    private static func taken(_ directory: String) -> ExplainError {
+        ExplainError(
+            .output,
+            "The directory '\(directory)' already holds results, and not those of these folders together; remove them, or choose another --output."
+        )
+    }
+
+    private mutating func write(_ joined: Joined) throws {
+        let blocks = blocks
+        let head = head(blocks.map(\.block))
+        let path = Paths.join(joined.directory, ResultDocument.name)
+        let isThere = FileKind.isTaken(path)
+        let front = Array(head.utf8.dropLast("[]\n}\n".utf8.count))
+        guard try !isThere || InputFile(path).read(from: 0, count: front.count) == front else {
+            throw ResultMerge.taken(joined.directory)
+        }
+        for (name, folder) in blocks.flatMap({ [($0.maps, $0.folder), ($0.index, $0.folder)] }) {
+            try joined.place(name, from: folder)
+        }
+        var counts: [Int] = []
+        let parts = parts
+        func write(_ append: ([UInt8]) throws -> Void) throws {
+            // From the start once more, where files have to be made in another way.
+            joined.rewind(to: 2 * blocks.count)
+            counts = parts.map { $0.blocks.reduce(0) { $0 + ($1[key: "pictures"]?.asInt ?? 0) } }
+            let isOfRecords = counts.allSatisfy { $0 == 0 }
+            let records = try Records(parts)
+            let texts = AnySequence<Result<String, any Error>> {
+                AnyIterator {
+                    do {
+                        guard let (record, part) = try records.next() else { return nil }
+                        for name in try ResultMerge.files(of: record) {
+                            try joined.place(name, from: parts[part].folder)
+                        }
+                        if isOfRecords { counts[part] += 1 }
+                        return .success(record)
+                    } catch {
+                        return .failure(error)
+                    }
+                }
+            }
+            try ResultDocument.write(head, texts, append)
+            let all = counts.reduce(0, +)
+            for (part, count) in zip(parts, counts)
+            where missing.isEmpty && count != part.shard.count(of: all) {
+                throw ExplainError(
+                    .output,
+                    "The folders are not of one list of pictures: '\(part.folder)' has \(count) pictures, and of \(all) those of shard \(part.shard.number) of \(part.shard.count) are \(part.shard.count(of: all))."
+                )
+            }
+        }
+        if isThere {
+            let earlier = try InputFile(path)
+            var place = 0
+            try write { bytes in
+                guard try earlier.read(from: place, count: bytes.count) == bytes else {
+                    throw ResultMerge.taken(joined.directory)
+                }
+                place += bytes.count
+            }
+            guard place == earlier.size else { throw ResultMerge.taken(joined.directory) }
+        } else {
+            try AtomicFile.write(to: path, overwrite: false, write)
+        }
+        pictures = counts.reduce(0, +)
+    }
+
+    /// Removes what was placed, which is found again in the same order.
+    private func undo(_ joined: Joined) {
+        joined.rewind(to: 0)
+        for block in blocks { for name in [block.maps, block.index] { joined.remove(name) } }
+        guard let records = try? Records(parts) else { return }
+        while !joined.isEmpty, let (record, _) = try? records.next(),
+            let names = try? ResultMerge.files(of: record)
+        {
+            for name in names { joined.remove(name) }
+        }
+    }
+
+    /// The files of the whole, one after the other, and which of them were not there before: a million pictures have too many names to keep them.
+    private final class Joined {
+        let directory: String
+        private var isNew: [Bool] = []
+        private var next = 0
+        init(_ directory: String) { self.directory = directory }
+
+        var isEmpty: Bool { next >= isNew.count }
+        func rewind(to place: Int) { next = place }
+
+        func place(_ name: String, from folder: String) throws {
+            defer { next += 1 }
+            let isMade = try ResultMerge.place(name, from: folder, in: directory)
+            if next == isNew.count { isNew.append(isMade) }
+        }
+
+        func remove(_ name: String) {
+            guard !isEmpty else { return }
+            if isNew[next] { Folder.remove(name, in: directory) }
+            next += 1
+        }
+    }
+
+    /// The records of all, in the order of the pictures.
+    private final class Records {
+        private let parts: [Part]
+        private let readers: [RecordReader]
+        private var place = 0
+        private var ended: Set<Int> = []
+
+        init(_ parts: [Part]) throws {
+            self.parts = parts
+            readers = try parts.map { try RecordReader(Paths.join($0.folder, ResultDocument.name)) }
+        }
+
+        func next() throws -> (record: String, part: Int)? {
+            // One after the other, each from the shard whose turn it is.
+            while ended.count < parts.count {
+                defer { place += 1 }
+                guard let i = parts.firstIndex(where: { $0.shard.has(place) }) else { continue }
+                guard let record = try readers[i].next() else {
+                    ended.insert(i)
+                    continue
+                }
+                return (record, i)
+            }
+            return nil
         }
     }
 
@@ -220,36 +312,61 @@ package struct ResultMerge {
         return ResultMerge.text(lines)
     }
 
-    private func linkBlocks(to directory: String) throws -> [JSON] {
-        var found: [(maps: String, block: JSON)] = []
+    /// The blocks of packed maps, by their numbers.
+    private var blocks: [(maps: String, index: String, folder: String, block: JSON)] {
+        var found: [(maps: String, index: String, folder: String, block: JSON)] = []
         for part in parts {
             for block in part.blocks {
                 guard let maps = block[key: "maps"]?.asString, let index = block[key: "index"]?.asString,
                     PackFormat.isOurs(maps), PackFormat.isOurs(index)
                 else { continue }
-                for name in [maps, index] { try ResultMerge.link(name, part.folder, directory) }
-                found.append((maps, block))
+                found.append((maps, index, part.folder, block))
             }
         }
         // Numbers of more than five digits come behind.
-        return found.sorted { ($0.maps.count, $0.maps) < ($1.maps.count, $1.maps) }.map(\.block)
+        return found.sorted { ($0.maps.count, $0.maps) < ($1.maps.count, $1.maps) }
     }
 
-    private static func link(_ record: String, from folder: String, to directory: String) throws {
-        let value = try JSON(reading: Array(record.utf8))
-        for name in ResultDocument.files(of: value) where ResultDocument.isOurs(name) {
-            if name.contains("/") {
-                try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, name)))
-            }
-            try link(name, folder, directory)
-        }
+    private static func files(of record: String) throws -> [String] {
+        ResultDocument.files(of: try JSON(reading: Array(record.utf8))).filter(ResultDocument.isOurs)
     }
 
-    private static func link(_ name: String, _ folder: String, _ directory: String) throws {
+    /// - Returns: false where it is there already.
+    private static func place(_ name: String, from folder: String, in directory: String) throws -> Bool {
         let (old, new) = (Paths.join(folder, name), Paths.join(directory, name))
-        let isLinked = FileName.withPath(old) { old in FileName.withPath(new) { Glibc.link(old, $0) == 0 } }
-        if isLinked { return }
+        for root in [folder, directory] {
+            if let link = Folder.link(in: root, to: name) {
+                throw ExplainError(
+                    .output,
+                    "'\(shortenedPath(link))' is a symbolic link, and results do not lie behind links; remove it, or choose another --output."
+                )
+            }
+        }
+        if FileKind.isTaken(new) {
+            guard Paths.identity(old) != Paths.identity(new), try isSame(old, new) else {
+                throw ExplainError(
+                    .output,
+                    "'\(shortenedPath(new))' is there already, and is not what '\(shortenedPath(old))' is; remove it, or choose another --output."
+                )
+            }
+            return false
+        }
+        if name.contains("/") { try ResultWriter.makeDirectory(Paths.parent(new)) }
+        if FileName.withPath(old, { old in FileName.withPath(new) { Glibc.link(old, $0) == 0 } }) {
+            return true
+        }
         try AtomicFile.write(try InputFile.contents(old), to: new, overwrite: false)
+        return true
+    }
+
+    /// Whether two names are of one file, or of files with the same bytes.
+    private static func isSame(_ a: String, _ b: String) throws -> Bool {
+        var (one, other) = (stat(), stat())
+        guard FileName.withPath(a, { lstat($0, &one) }) == 0, FileName.withPath(b, { lstat($0, &other) }) == 0
+        else { return false }
+        if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) { return true }
+        guard one.st_size == other.st_size, other.st_mode & S_IFMT == S_IFREG else { return false }
+        return try InputFile.contents(a) == InputFile.contents(b)
     }
 }
 

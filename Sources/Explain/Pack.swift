@@ -73,7 +73,7 @@ final class MapRows: Sendable {
         path = Paths.join(directory, MapRows.name)
         self.format = format
         descriptor = FileName.withPath(path) {
-            open($0, O_RDWR | O_CREAT | O_CLOEXEC | (isNew ? O_EXCL : 0), 0o666)
+            open($0, O_RDWR | O_CREAT | O_CLOEXEC | (isNew ? O_EXCL : O_NOFOLLOW), 0o666)
         }
         guard descriptor >= 0 else { throw FileError(.write, path, errno) }
         let size = lseek(descriptor, 0, SEEK_END)
@@ -133,11 +133,11 @@ extension PackFormat {
     /// The maps of a picture as a row.
     /// - Throws: if they are not of the shape that all have.
     func row(of image: ImageExplanation) throws(ExplainError) -> [UInt8] {
-        let maps = image.explanations.map(\.map)
+        let maps = image.packed.map(\.map)
         guard maps.count == shape[0], maps.allSatisfy({ $0.shape == [shape[1], shape[2]] }) else {
             throw ExplainError(
                 .settings,
-                "\(image.name): Its maps are not \(shape[0]) of \(shape[1])×\(shape[2]) as those of all other pictures, so they do not fit into the "
+                "\(shortenedPath(image.name)): Its maps are not \(shape[0]) of \(shape[1])×\(shape[2]) as those of all other pictures, so they do not fit into the "
                     + "array (--pack); ask for as many classes of each picture.")
         }
         var bytes: [UInt8] = []
@@ -159,10 +159,10 @@ extension PackFormat {
     /// - Parameters:
     ///   - number: of the block, among those of all hosts.
     ///   - entries: of its pictures, in their order.
-    /// - Returns: what the document of results says of it.
+    /// - Returns: the sizes of both files.
     func write(
         block number: Int, _ entries: [Journal.Entry], _ rows: MapRows, to directory: String, overwrite: Bool
-    ) throws {
+    ) throws -> (maps: Int, index: Int) {
         let found = entries.filter { $0.row != nil }
         let header = NPYArray.header([found.count] + shape, element.description)
         try AtomicFile.write(to: Paths.join(directory, PackFormat.maps(number)), overwrite: overwrite) {
@@ -176,21 +176,25 @@ extension PackFormat {
             }
             try append(part)
         }
+        var (row, indexBytes) = (0, 0)
         try AtomicFile.write(to: Paths.join(directory, PackFormat.index(number)), overwrite: overwrite) {
             append in
             var part: [UInt8] = []
-            var row = 0
+            (row, indexBytes) = (0, 0)
             for entry in entries {
                 part += "{\"row\":\(entry.row == nil ? "null" : "\(row)"),".utf8
                 part += entry.index.utf8.dropFirst()
                 part.append(UInt8(ascii: "\n"))
                 row += entry.row == nil ? 0 : 1
                 guard part.count > 1 << 20 else { continue }
+                indexBytes += part.count
                 try append(part)
                 part = []
             }
+            indexBytes += part.count
             try append(part)
         }
+        return (header.count + found.count * rowBytes, indexBytes)
     }
 
     /// A number that tells whether a block is made of the same.

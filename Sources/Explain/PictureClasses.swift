@@ -50,7 +50,7 @@ package enum PictureClasses: Sendable {
             guard !["", ".", "..", "/"].contains(folder) else {
                 throw ExplainError(
                     .classChoice,
-                    "\(named.picture.name): It lies in no folder whose name could be its class (--class folder); name the folder above it."
+                    "\(shortenedPath(named.picture.name)): It lies in no folder whose name could be its class (--class folder); name the folder above it."
                 )
             }
             asked = asked ?? folder
@@ -59,7 +59,8 @@ package enum PictureClasses: Sendable {
             resolver = given
             guard let row = table.row(for: named) else {
                 throw ExplainError(
-                    .classChoice, "\(named.picture.name): The file of targets does not name it.")
+                    .classChoice,
+                    "\(shortenedPath(named.picture.name)): The file of targets does not name it.")
             }
             asked = row.asked
             known = row.known ?? known
@@ -85,6 +86,9 @@ package struct ClassTable: Sendable {
             guard let first = line.first(where: { $0 != UInt8(ascii: " ") }) else { continue }
             func failed(_ reason: String) -> ExplainError {
                 ExplainError(.settings, "The file of targets '\(path)', line \(lines.number): \(reason)")
+            }
+            guard lines.number > 1 || !TextLines.beginsArray(line) else {
+                throw failed(TextLines.arrayReason)
             }
             var cells: [String]
             if first == UInt8(ascii: "{") {
@@ -126,7 +130,7 @@ package struct ClassTable: Sendable {
             let key = "\(cells[1])\u{0}\(known ?? "")"
             let number = numbers[key] ?? Int32(rows.count)
             if numbers.updateValue(number, forKey: key) == nil { rows.append((cells[1], known)) }
-            if let before = places.updateValue(number, forKey: Journal.hash(cells[0])), before != number {
+            if let before = places.updateValue(number, forKey: ClassTable.key(cells[0])), before != number {
                 throw failed(
                     "The picture “\(shortened(cells[0]))” is named a second time, with another class.")
             }
@@ -178,10 +182,17 @@ package struct ClassTable: Sendable {
         }
     }
 
+    /// The same for all spellings of a path that differ in what leads nowhere: `./a//b` is `a/b`.
+    private static func key(_ path: String) -> UInt64 {
+        guard path.utf8.contains(UInt8(ascii: "/")) else { return Journal.hash(path) }
+        let parts = path.unicodeScalars.split(separator: "/").map { String($0) }.filter { $0 != "." }
+        return Journal.hash((path.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/"))
+    }
+
     /// What the file says of a picture: by its path as it was named, by that within its folder, or by its name alone.
     func row(for named: PictureQueue.Named) -> (asked: String, known: String?)? {
         for key in [named.picture.name, named.path, Paths.name(named.picture.name)] {
-            if let place = places[Journal.hash(key)] { return rows[Int(place)] }
+            if let place = places[ClassTable.key(key)] { return rows[Int(place)] }
         }
         return nil
     }

@@ -90,6 +90,9 @@ package struct PictureFiles: Sendable {
         parts.contains(.sheet) && !image.explanations.isEmpty ? stem + ".compare.png" : nil
     }
 
+    /// With what a result of that name begins.
+    static func firstByte(of name: String) -> UInt8 { name.hasSuffix(".npy") ? 0x93 : 0x89 }
+
     /// Bytes that a result takes until it is written.
     func memory(_ image: ImageExplanation) -> Int {
         guard let heat = image.explanations.first?.heatmap else { return 0 }

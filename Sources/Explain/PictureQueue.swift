@@ -24,6 +24,8 @@ package final class PictureQueue {
         var picture: Picture
         /// Reads the bytes of a picture that lies in no file of its own.
         var content: (() throws -> [UInt8])?
+        /// What stands beside it in an archive of the class that it is of; to be asked after that.
+        var label: (() throws -> String?)?
         /// The path that its files are named after; nil where that is known otherwise.
         var path: String
         var stem: String?
@@ -37,6 +39,8 @@ package final class PictureQueue {
     /// The pictures, where there are so few that they are known at once.
     package let pictures: [Picture]?
     private var source: () throws -> Named?
+    /// Hands over the paths of all pictures that lie in files, and those of other shards.
+    private let eachFile: (_ take: (String) -> Void) throws -> Void
     private var stems = Stems()
     /// Of the pictures, each its own.
     package var classes = PictureClasses.none
@@ -51,6 +55,7 @@ package final class PictureQueue {
     package init(_ pictures: [Picture], shard: Shard? = nil) {
         self.pictures = shard == nil ? pictures : nil
         (all, self.shard) = (pictures.count, shard)
+        eachFile = { take in pictures.flatMap(\.files).forEach(take) }
         let names = Stems.of(pictures)
         var next = 0
         source = {
@@ -65,6 +70,9 @@ package final class PictureQueue {
         pictures = nil
         all = folders.reduce(0) { $0 + $1.paths.count }
         self.shard = shard
+        eachFile = { take in
+            for (folder, paths) in folders { for path in paths { take(Paths.join(folder, path)) } }
+        }
         var (folder, next) = (0, 0)
         source = {
             while folder < folders.count, next == folders[folder].paths.count {
@@ -95,6 +103,15 @@ package final class PictureQueue {
             guard count > 0 else { throw ExplainError(.input, "The list '\(path)' names no picture.") }
         }
         self.all = all
+        eachFile = { take in
+            // What comes through a pipe is waited for.
+            try lines.makeRewindable()
+            while let line = try lines.next() {
+                if PictureQueue.isBlank(line) { continue }
+                take(try PictureQueue.named(line, in: path, number: lines.number).picture.name)
+            }
+            lines.rewind()
+        }
         source = {
             while let line = try lines.next() {
                 if PictureQueue.isBlank(line) { continue }
@@ -115,23 +132,18 @@ package final class PictureQueue {
     /// - Parameter note: is told of each archive what was passed over.
     package init(archives: [String], shard: Shard? = nil, note: @escaping (String) -> Void) throws {
         (pictures, all, self.shard) = (nil, nil, shard)
+        eachFile = { _ in }
         // That the first is there is said before anything is computed.
         var open: Archive? = try Archive(archives[0])
         var number = 0
         source = {
             while let archive = open {
-                while let entry = try archive.next() {
-                    guard !Paths.name(entry.path).hasPrefix("."),
-                        RGBImage.fileExtensions.contains(Paths.fileExtension(entry.path))
-                    else {
-                        archive.others += 1
-                        continue
-                    }
+                while let entry = try archive.nextPicture() {
                     let front =
                         Paths.name(archives[number]).split(separator: ".").first.map(String.init) ?? "archive"
                     return Named(
                         picture: .encoded([], name: Paths.join(archives[number], entry.path)),
-                        content: { try archive.content() },
+                        content: { try archive.content() }, label: { try archive.label(of: entry) },
                         path: archives.count > 1 ? Paths.join(front, entry.path) : entry.path)
                 }
                 if archive.others > 0 {
@@ -152,10 +164,66 @@ package final class PictureQueue {
         init(_ path: String) throws {
             do { reader = try TarReader(path: path) } catch { throw ExplainError(error, .input) }
         }
-        func next() throws -> TarReader.Entry? {
+        /// An entry that was looked at before its turn.
+        private var coming: TarReader.Entry?
+        /// What stood in front of the pictures of one sample, as WebDataset has them: `a/1.cls` is beside `a/1.jpg`.
+        private var given: (sample: String, label: String?) = ("", nil)
+
+        private func next() throws -> TarReader.Entry? {
+            if let coming {
+                self.coming = nil
+                return coming
+            }
             do { return try reader.next() } catch { throw ExplainError(error, .input) }
         }
+
+        func nextPicture() throws -> TarReader.Entry? {
+            while let entry = try next() {
+                if Archive.isPicture(entry) { return entry }
+                if try !readLabel(entry) { others += 1 }
+            }
+            return nil
+        }
+
+        /// Those of the picture that was given last.
         func content() throws -> [UInt8] { try reader.content() }
+
+        /// What stands in front of it or behind it.
+        func label(of picture: TarReader.Entry) throws -> String? {
+            let sample = Archive.sample(picture)
+            while given.sample != sample || given.label == nil, coming == nil, let entry = try next() {
+                guard !Archive.isPicture(entry), Archive.sample(entry) == sample else {
+                    coming = entry
+                    break
+                }
+                if try !readLabel(entry) { others += 1 }
+            }
+            return given.sample == sample ? given.label : nil
+        }
+
+        /// - Returns: whether it is one.
+        private func readLabel(_ entry: TarReader.Entry) throws -> Bool {
+            guard Paths.fileExtension(entry.path) == "cls", entry.size <= 1024 else { return false }
+            do {
+                let text = String(decoding: try reader.content(), as: UTF8.self)
+                    .trimmingCharacters(in: .whitespacesAndNewlines)
+                given = (Archive.sample(entry), text.isEmpty ? nil : text)
+                return true
+            } catch {
+                throw ExplainError(error, .input)
+            }
+        }
+
+        private static func isPicture(_ entry: TarReader.Entry) -> Bool {
+            !Paths.name(entry.path).hasPrefix(".")
+                && RGBImage.fileExtensions.contains(Paths.fileExtension(entry.path))
+        }
+
+        /// What files of one sample have in common: all before the first point of their names.
+        private static func sample(_ entry: TarReader.Entry) -> String {
+            let (folder, name) = Paths.split(entry.path)
+            return Paths.join(folder, String(name.prefix { $0 != "." }))
+        }
     }
 
     private static func isBlank(_ line: [UInt8]) -> Bool {
@@ -163,6 +231,9 @@ package final class PictureQueue {
     }
 
     private static func named(_ line: [UInt8], in list: String, number: Int) throws -> Named {
+        guard number > 1 || !TextLines.beginsArray(line) else {
+            throw ExplainError(.input, "The list '\(list)', line 1: \(TextLines.arrayReason)")
+        }
         guard line.first == UInt8(ascii: "{") else {
             let path = FileName.text(line)
             return Named(picture: .file(path), path: path)
@@ -200,6 +271,28 @@ package final class PictureQueue {
             trueClass: found["true"])
     }
 
+    /// Which pictures lie in a folder that results are written into, as `Paths.identity`. To be asked before the first picture is; a list that comes
+    /// through a pipe is read to its end for it.
+    package func files(in folder: String) throws -> Set<[UInt8]> {
+        guard FileKind(folder) == .folder, let root = FileName.resolved(folder) else { return [] }
+        var found: Set<[UInt8]> = []
+        // Of a million pictures most lie beside each other, and elsewhere.
+        var (parent, isInside) = ("", false)
+        try eachFile { path in
+            if Paths.split(path).folder != parent {
+                parent = Paths.split(path).folder
+                isInside =
+                    FileName.resolved(parent).map { $0 == root || FileName.isBelow($0, folder: root) }
+                    ?? false
+            }
+            guard isInside || FileKind.isLink(path), let real = FileName.resolved(path),
+                FileName.isBelow(real, folder: root)
+            else { return }
+            found.insert(FileName.bytes(real))
+        }
+        return found
+    }
+
     /// The next picture; nil if there are no more.
     package func next() throws -> RunItem? {
         while let named = try source() {
@@ -222,6 +315,8 @@ package final class PictureQueue {
                     throw ExplainError(error, .input)
                 }
             }
+            var named = named
+            if let label = named.label { named.trueClass = try label() }
             do throws(ExplainError) {
                 try classes.apply(to: &request, named)
             } catch {
@@ -258,12 +353,12 @@ package struct Shard: Hashable, Sendable {
 /// Lines of a text, with flat memory.
 final class TextLines {
     private let path: String
-    private let descriptor: Int32
+    private var descriptor: Int32
     private var window: [UInt8] = []
     private var start = 0
     private var offset = 0
     private var isAtEnd = false
-    let canRewind: Bool
+    private(set) var canRewind: Bool
     /// Of the line that was given last, from 1.
     private(set) var number = 0
 
@@ -282,6 +377,27 @@ final class TextLines {
     }
 
     deinit { close(descriptor) }
+
+    /// Reads all of what comes through a pipe into a file that nobody else sees, before its first line was asked for.
+    func makeRewindable() throws {
+        guard !canRewind else { return }
+        guard let file = tmpfile() else { throw ExplainError(FileError(.write, path, errno), .input) }
+        defer { fclose(file) }
+        var part = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = read(descriptor, &part, part.count)
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw ExplainError(FileError(.read, path, errno), .input) }
+            guard count > 0 else { break }
+            guard fwrite(part, 1, count, file) == count else {
+                throw ExplainError(FileError(.write, path, errno), .input)
+            }
+        }
+        guard fflush(file) == 0 else { throw ExplainError(FileError(.write, path, errno), .input) }
+        close(descriptor)
+        (descriptor, canRewind) = (fcntl(fileno(file), F_DUPFD_CLOEXEC, 0), true)
+        rewind()
+    }
 
     func rewind() {
         precondition(canRewind)
@@ -321,6 +437,16 @@ final class TextLines {
             if part.isEmpty { isAtEnd = true } else { window += part }
         }
     }
+
+    /// Whether a first line is that of an array of JSON. (A picture may be called `[1].jpg`.)
+    static func beginsArray(_ line: [UInt8]) -> Bool {
+        let rest = line.drop { " \t".utf8.contains($0) }
+        guard rest.first == UInt8(ascii: "[") else { return false }
+        let next = rest.dropFirst().first { !" \t".utf8.contains($0) }
+        return next.map { "{[]\"".utf8.contains($0) } ?? true
+    }
+    static let arrayReason =
+        "It begins an array of JSON, and the file is read line by line; write each object on a line of its own, without brackets and commas around it (jq -c '.[]' does so)."
 
     private func line(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
         number += 1

@@ -56,10 +56,7 @@ package struct Stems {
     /// A name of its own for a path: with its folders, but without what would lead out of a folder of results.
     package mutating func stem(ofPath path: String) -> String {
         let folders = Paths.split(path).folder.split(separator: "/").filter { $0 != "." && $0 != ".." }
-        let front = folders.map {
-            Stems.shortened(ResultWriter.fileName(String($0), fallback: "folder"), 240) + "/"
-        }
-        return free(front.joined() + Stems.base(Paths.stem(path)))
+        return free(Stems.front(folders) + Stems.base(Paths.stem(path)))
     }
 
     private mutating func free(_ stem: String) -> String {
@@ -71,15 +68,31 @@ package struct Stems {
         return name
     }
 
+    /// Folders' names, each with a slash behind it. None is one that a file of results may have; and where they are so long that the path of a file
+    /// could be longer than a path may be, a number stands in their place.
+    private static func front(_ folders: [Substring]) -> String {
+        let front = folders.map { folder in
+            let name = shortened(ResultWriter.fileName(String(folder), fallback: "folder"), 240)
+            let isLikeOurs = ["png", "apng", "npy", "json", "jsonl", "rows"].contains {
+                Paths.fileExtension(name) == $0
+            }
+            return name + (isLikeOurs ? "_/" : "/")
+        }.joined()
+        return front.utf8.count <= 1024 ? front : "long-\(String(Journal.hash(front), radix: 16))/"
+    }
+
     private static func base(_ name: String) -> String {
         // File systems allow 255 bytes, and something follows.
         shortened(ResultWriter.fileName(name, fallback: "image"), 180)
     }
 
     private static func shortened(_ name: String, _ bytes: Int) -> String {
-        var name = name
-        while name.utf8.count > bytes { name.removeLast() }
-        return name
+        guard name.utf8.count > bytes else { return name }
+        // By scalars: a single character may be as long as it likes.
+        var scalars = name.unicodeScalars
+        var count = name.utf8.count
+        while count > bytes, let last = scalars.popLast() { count -= UTF8.width(last) }
+        return String(scalars)
     }
 
     /// The names of some pictures: those of their files, and if pictures of several folders have the same one, with their folders, as far as these
@@ -103,9 +116,7 @@ package struct Stems {
         for folder in folders { shared = min(shared, zip(folder, folders[0]).prefix { $0 == $1 }.count) }
         return zip(plain, folders).map { name, folder in
             let front = folder.dropFirst(shared).filter { !$0.isEmpty && $0 != ".." }
-            return stems.free(
-                front.map { shortened(ResultWriter.fileName(String($0), fallback: "folder"), 240) + "/" }
-                    .joined() + name)
+            return stems.free(Stems.front(Array(front)) + name)
         }
     }
 }

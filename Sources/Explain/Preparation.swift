@@ -31,7 +31,8 @@ struct Preparation: Sendable {
 
     /// A batch on its way.
     final class Batch: Sendable {
-        let requests: [PictureRequest]
+        // Changed by `replace` alone, when nothing is on its way.
+        private(set) nonisolated(unsafe) var requests: [PictureRequest]
         /// The network's input; zeros where a picture failed.
         let slot: any InputSlot
         // Written by `done`'s group, read after it.
@@ -44,36 +45,49 @@ struct Preparation: Sendable {
             return results.map { $0! }
         }
 
+        /// The places of pictures that could not be read; waits.
+        var failures: [Int] { wait().indices.filter { results[$0].isFailure } }
+
         /// Whether `wait` would return at once.
         var isReady: Bool { done.wait(timeout: .now()) == .success }
 
         fileprivate init(_ requests: [PictureRequest], _ preparation: Preparation, _ slot: any InputSlot) {
             (self.requests, self.slot) = (requests, slot)
-            let pictures = requests.map(\.picture)
-            results = Array(repeating: nil, count: pictures.count)
-            DispatchQueue.global().async(group: done) { self.prepare(pictures, preparation) }
+            results = Array(repeating: nil, count: requests.count)
+            let pictures = Array(requests.map(\.picture).enumerated())
+            DispatchQueue.global().async(group: done) {
+                self.prepare(pictures, preparation)
+                // If this fails, so does taking the slot. With places that others may get, it is sent when it is taken.
+                if !self.results.contains(where: \.isFailure) { try? slot.send() }
+            }
         }
 
-        private func prepare(_ pictures: [Picture], _ preparation: Preparation) {
+        /// Gives places of the batch to other pictures, and waits until these are prepared.
+        func replace(_ places: [Int], by others: [PictureRequest], _ preparation: Preparation) {
+            for (place, request) in zip(places, others) { requests[place] = request }
+            prepare(zip(places, others.map(\.picture)).map { (offset: $0, element: $1) }, preparation)
+        }
+
+        /// - Parameter pictures: with their places.
+        private func prepare(_ pictures: [(offset: Int, element: Picture)], _ preparation: Preparation) {
             let size = preparation.shape.count / preparation.shape.dims[0]
             results.withUnsafeMutableBufferPointer { results in
                 // Each picture writes its own part of both.
                 nonisolated(unsafe) let results = results
-                DispatchQueue.concurrentPerform(iterations: pictures.count) { i in
+                DispatchQueue.concurrentPerform(iterations: pictures.count) { number in
+                    let (i, picture) = pictures[number]
                     let room = UnsafeMutableBufferPointer(start: slot.numbers.pointer + i * size, count: size)
                     let start = DispatchTime.now().uptimeNanoseconds
                     do {
-                        var picture = try preparation.prepare(pictures[i], into: room)
-                        picture.seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
-                        results[i] = .success(picture)
+                        var ready = try preparation.prepare(picture, into: room)
+                        ready.seconds = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+                        results[i] = .success(ready)
                     } catch {
                         room.update(repeating: 0)
                         results[i] = .failure(ExplainError(error, .input))
                     }
                 }
             }
-            // If this fails, so does taking the slot.
-            try? slot.send()
         }
     }
 
@@ -161,6 +175,10 @@ struct Preparation: Sendable {
         }
         return (view, seen)
     }
+}
+
+extension Result<PreparedPicture, ExplainError>? {
+    fileprivate var isFailure: Bool { if case .failure? = self { true } else { false } }
 }
 
 extension Model {

@@ -178,8 +178,8 @@ package enum ResultDocument {
         try append(part)
     }
 
-    /// What stands before the pictures in a document that is there, without what does not make it another run; and where they begin.
-    private static func parts(of path: String) throws -> (head: String, bytes: [UInt8], images: Int) {
+    /// A document that is there, without its pictures; its bytes, and where the pictures begin in them.
+    private static func parts(of path: String) throws -> (document: JSON, bytes: [UInt8], images: Int) {
         let bytes: [UInt8]
         do { bytes = try InputFile.contents(path) } catch { throw ExplainError(error, .output) }
         let marker = Array("\n  \"images\": ".utf8)
@@ -193,11 +193,11 @@ package enum ResultDocument {
                 "'\(path)' is not as this program wrote it, so nothing can be added to it; choose another --output, or replace it with --force."
             )
         }
-        return (stripped(document).text, bytes, start + marker.count)
+        return (document, bytes, start + marker.count)
     }
 
     /// What a run was, whose document is there.
-    static func head(in path: String) throws -> String { try parts(of: path).head }
+    static func head(in path: String) throws -> String { stripped(try parts(of: path).document).text }
 
     /// Hands over what is done by a document that is there.
     static func entries(in path: String, _ take: (Journal.Entry) throws -> Void) throws {
@@ -221,7 +221,9 @@ package enum ResultDocument {
                     source: value[key: "sha256"]?.asString.map { PictureSource(sha256: $0, stamp: nil) },
                     classText: value[key: "asked"]?.asString,
                     trueClass: value[key: "trueClass"]?[key: "given"]?.asString,
-                    bytes: files.reduce(0) { $0 + (FileStamp(Paths.join(folder, $1))?.size ?? 0) },
+                    // Of a version that did not say it, what there is.
+                    bytes: value[key: "bytes"]?.asInt
+                        ?? files.reduce(0) { $0 + (FileStamp(Paths.join(folder, $1))?.size ?? 0) },
                     files: files,
                     isFailure: value[key: "error"]?.asString != nil, row: nil, rowSum: 0,
                     image: value[key: "image"]?.asString ?? "",
@@ -304,7 +306,7 @@ package enum ResultDocument {
             ).line
         }
         let best = image.predictions.first
-        let maps = image.explanations.map { explanation in
+        let maps = image.packed.map { explanation in
             JSON.object(
                 [
                     ("method", .string(explanation.method)), ("class", JSON(explanation.classIndex)),
@@ -322,42 +324,50 @@ package enum ResultDocument {
         ).line
     }
 
-    /// Hands over what is done by blocks of packed maps that are there, and their rows.
+    /// Hands over what is done by blocks of packed maps that a document lists, and their rows. Of a block that is not what was written nothing is
+    /// done.
     static func entries(
         ofBlocksIn directory: String, _ pack: PackFormat, _ take: (Journal.Entry, [UInt8]) throws -> Void
     ) throws {
-        for name in Folder.names(directory) ?? [] where PackFormat.isOurs(name) && name.hasPrefix("index-") {
-            let beside = "maps-\(name.dropFirst(6).dropLast(6)).npy"
-            let lines = try InputFile.contents(Paths.join(directory, name)).split(
-                separator: UInt8(ascii: "\n"))
-            // Without its array, all of a block is done again.
-            guard FileKind(Paths.join(directory, beside)) == .file else { continue }
-            let maps = try InputFile(Paths.join(directory, beside))
-            let count = lines.count { !$0.starts(with: "{\"row\":null".utf8) }
-            let header = NPYArray.header([count] + pack.shape, pack.element.description)
-            guard maps.size == header.count + count * pack.rowBytes,
-                try maps.read(from: 0, count: header.count) == header
-            else {
-                throw ExplainError(
-                    .output,
-                    "'\(Paths.join(directory, beside))' does not hold what '\(name)' beside it says, so nothing can be added to these results; choose another --output, or replace them with --force."
-                )
+        let document = try parts(of: Paths.join(directory, name)).document
+        guard case .array(let blocks)? = document[key: "blocks"] else { return }
+        for block in blocks {
+            guard let index = block[key: "index"]?.asString, let maps = block[key: "maps"]?.asString,
+                let sum = block[key: "sum"]?.asString.flatMap({ UInt64($0, radix: 16) }),
+                PackFormat.isOurs(index), PackFormat.isOurs(maps),
+                let lines = try? InputFile.contents(Paths.join(directory, index)).split(
+                    separator: UInt8(ascii: "\n")),
+                FileKind(Paths.join(directory, maps)) == .file
+            else { continue }
+            let file = try InputFile(Paths.join(directory, maps))
+            let headerBytes =
+                file.size - lines.count { !$0.starts(with: "{\"row\":null".utf8) } * pack.rowBytes
+            guard headerBytes > 0 else { continue }
+            func bytes(_ row: Int) throws -> [UInt8] {
+                try file.read(from: headerBytes + row * pack.rowBytes, count: pack.rowBytes)
             }
+            // Once to see whether all is as it was, and once more to take it, so that only a row is held.
+            var entries: [Journal.Entry] = []
+            var row = 0
             for line in lines {
-                guard let value = try? JSON(reading: Array(line)), let row = value[key: "row"]?.asInt,
-                    let stem = value[key: "stem"]?.asString, let image = value[key: "image"]?.asString,
+                guard let value = try? JSON(reading: Array(line)), let stem = value[key: "stem"]?.asString,
+                    let image = value[key: "image"]?.asString,
                     let comma = line.firstIndex(of: UInt8(ascii: ","))
-                else { continue }
-                let bytes = try maps.read(from: header.count + row * pack.rowBytes, count: pack.rowBytes)
-                try take(
+                else { break }
+                let isThere = value[key: "row"]?.asInt == row
+                entries.append(
                     Journal.Entry(
                         stem: stem,
                         source: value[key: "sha256"]?.asString.map { PictureSource(sha256: $0, stamp: nil) },
                         classText: value[key: "asked"]?.asString,
                         trueClass: value[key: "trueClass"]?[key: "given"]?.asString, bytes: 0, files: [],
-                        isFailure: false, row: 0, rowSum: 0, image: image, record: "",
-                        index: "{" + String(decoding: line[(comma + 1)...], as: UTF8.self)), bytes)
+                        isFailure: !isThere, row: isThere ? row : nil,
+                        rowSum: isThere ? CRC32.of(try bytes(row)[...]) : 0, image: image, record: "",
+                        index: "{" + String(decoding: line[(comma + 1)...], as: UTF8.self)))
+                row += isThere ? 1 : 0
             }
+            guard PackFormat.sum(entries) == sum else { continue }
+            for entry in entries { if let row = entry.row { try take(entry, try bytes(row)) } }
         }
     }
 
@@ -380,10 +390,11 @@ package enum ResultDocument {
     /// - Parameters:
     ///   - format: what is written of it; nil for nothing.
     ///   - stem: of its files.
+    ///   - bytes: of its files together.
     package static func image(
         _ request: PictureRequest, _ result: Result<ImageExplanation, ExplainError>,
         _ format: PictureFiles? = nil,
-        stem: String = ""
+        stem: String = "", bytes: Int = 0
     ) -> JSON {
         var entries: [(String, JSON)] = [("image", .string(request.picture.name))]
         if format != nil { entries.append(("stem", .string(stem))) }
@@ -451,6 +462,7 @@ package enum ResultDocument {
                 }
                 entries.append(("explanations", .array(explanations)))
                 entries.append(("comparison", JSON(format.sheet(stem, image))))
+                entries.append(("bytes", .int(bytes)))
             }
             return .object(entries)
         }

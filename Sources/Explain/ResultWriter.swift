@@ -74,6 +74,8 @@ public final class ResultWriter: Sendable {
     private let existing: Existing
     private let claimsFresh: Bool
     private let names: Names
+    /// Files that are explained and lie in the directory, as `Paths.identity`: none of them is replaced or removed.
+    private let inputs: Set<[UInt8]>
 
     private struct State {
         var directory: String
@@ -82,8 +84,8 @@ public final class ResultWriter: Sendable {
         /// What the run is, as the document of results has it.
         var head = ""
         var journal: Journal?
-        /// Whether that is of an earlier run.
-        var isContinued = false
+        /// Whether that is of an earlier run; and whether it was made of that run's document.
+        var isContinued = false, isOfDocument = false
         var pack: PackFormat?
         /// Of several programs, the one that this is.
         var shard: Shard?
@@ -91,11 +93,15 @@ public final class ResultWriter: Sendable {
         /// How many pictures of each block are done, but for blocks that are written.
         var blocks: [Int: Int] = [:]
         /// Blocks that are there, and how many pictures and rows each has.
-        var written: [Int: (pictures: Int, rows: Int)] = [:]
+        var written: [Int: (pictures: Int, rows: Int, sum: UInt64)] = [:]
         /// Where the journal's lines are on the pictures.
         var lines = JournalLines()
-        /// What was said before there was a journal: of pictures that failed before any was explained.
+        /// Whether any picture was explained, now or before.
+        var hasSuccess = false
+        /// What is only said if any was: of pictures that failed before.
         var early: [Int: Journal.Entry] = [:]
+        /// Whether the document of results is this run's.
+        var isWritten = false
         var spoiled: [Int: ExplainError] = [:]
         var times = Times()
         var failure: ExplainError?
@@ -131,7 +137,8 @@ public final class ResultWriter: Sendable {
     ) throws {
         try self.init(
             directory: directory, pictures: pictures, options: options, background: background, parts: parts,
-            style: style, pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh)
+            style: style, pack: nil, existing: overwrite ? .replace : .refuse, claimsFresh: claimsFresh,
+            inputs: PictureQueue(pictures).files(in: directory))
     }
 
     /// What is asked for of packed maps.
@@ -144,13 +151,16 @@ public final class ResultWriter: Sendable {
         }
     }
 
-    /// - Parameter pictures: nil if nobody knows them yet.
+    /// - Parameters:
+    ///   - pictures: nil if nobody knows them yet.
+    ///   - inputs: `PictureQueue.files` in the directory.
     package init(
         directory: String, pictures: [Picture]?, options: Options, background: Background,
         parts: Set<ResultPart>, style: PictureStyle = PictureStyle(), pack: PackRequest?, existing: Existing,
-        claimsFresh: Bool
+        claimsFresh: Bool, inputs: Set<[UInt8]>
     ) throws {
         state = Mutex(State(directory: directory))
+        self.inputs = inputs
         self.pack = pack
         self.pictures = pictures ?? []
         format = PictureFiles(background: background, parts: parts, style: style)
@@ -184,7 +194,7 @@ public final class ResultWriter: Sendable {
     }
 
     /// Locks a directory against other runs until the descriptor is closed.
-    private static func lock(_ directory: String) throws -> Int32 {
+    static func lock(_ directory: String) throws -> Int32 {
         let descriptor = FileName.open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         // Some file systems know no locks.
         if descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
@@ -248,15 +258,22 @@ public final class ResultWriter: Sendable {
     }
 
     /// Removes what an earlier run in the directory says that it wrote, but for what is explained now, and its own files.
-    private static func removeEarlier(_ directory: String, but pictures: [Picture]) {
+    private func removeEarlier(_ directory: String) {
         let listed = ResultDocument.files(in: directory)
-        let kept = Set(pictures.flatMap { $0.files + [$0.name] }.map(Paths.identity))
-        for name in listed {
-            let path = Paths.join(directory, name)
-            if FileKind(path) == .file, !kept.contains(Paths.identity(path)) { FileName.remove(path) }
+        for name in listed where FileKind(Paths.join(directory, name)) == .file {
+            remove(name, in: directory)
         }
         if !listed.isEmpty { FileName.remove(Paths.join(directory, ResultDocument.name)) }
         FileName.remove(Paths.join(directory, Journal.name))
+    }
+
+    /// Removes a result, unless it is explained now, and folders that are empty without it.
+    private func remove(_ name: String, in directory: String) {
+        if !isInput(Paths.join(directory, name)) { Folder.remove(name, in: directory) }
+    }
+
+    private func isInput(_ path: String) -> Bool {
+        !inputs.isEmpty && inputs.contains(Paths.identity(path))
     }
 
     /// The names that files of a run have.
@@ -386,7 +403,9 @@ public final class ResultWriter: Sendable {
                     state.rows?.remove()
                     throw ExplainError(error, .output)
                 }
+                try journal.sync(ifLate: false)
                 (state.journal, state.isContinued) = (try Journal(continuing: state.directory), true)
+                state.isOfDocument = true
                 return
             }
             state.isContinued = true
@@ -413,6 +432,7 @@ public final class ResultWriter: Sendable {
             entry.trueClass == request.trueClass?.given, let source = entry.source,
             entry.image == request.picture.name, isThere(entry), request.picture.isStill(source)
         else { return false }
+        do { try state.withLock { try succeed(&$0) } } catch { throw ExplainError(error, .output) }
         try note(index, line)
         return true
     }
@@ -421,9 +441,13 @@ public final class ResultWriter: Sendable {
     private func isThere(_ entry: Journal.Entry) -> Bool {
         let directory = directory
         var bytes = 0
-        for file in entry.files {
-            guard let stamp = FileStamp(Paths.join(directory, file)) else { return false }
-            bytes += stamp.size
+        for name in entry.files {
+            guard Folder.link(in: directory, to: name) == nil,
+                let file = try? InputFile(Paths.join(directory, name)),
+                // Of what did not reach the disk before a power cut only zeros may be left.
+                (try? file.read(from: 0, count: 1)) == [PictureFiles.firstByte(of: name)]
+            else { return false }
+            bytes += file.size
         }
         guard bytes == entry.bytes else { return false }
         guard let rows = state.withLock({ $0.rows }) else { return true }
@@ -464,12 +488,12 @@ public final class ResultWriter: Sendable {
         let journal: Journal? = try state.withLock { state in
             precondition(!state.head.isEmpty, "Nobody said by `begin` what the run is.")
             if let failure = state.failure { throw failure }
-            if case .failure = result, state.journal == nil {
+            if case .failure = result, !state.hasSuccess {
                 state.early[index] = entry
                 return nil
             }
             do {
-                if state.journal == nil { try open(&state) }
+                try succeed(&state)
                 if case .failure = result { line = try state.journal!.append(entry) }
             } catch {
                 throw ExplainError(error, .output)
@@ -500,14 +524,14 @@ public final class ResultWriter: Sendable {
                 do {
                     let (pack, rows) = self.state.withLock { ($0.pack, $0.rows) }
                     let bytes = try pack?.row(of: image)
-                    if !self.format.parts.isEmpty { try journal.begins(stem) }
-                    let size = try self.writeFiles(index, stem, image)
+                    let size = try self.writeFiles(index, stem, image, entry.files, journal)
                     var entry = self.entry(stem, request, result, bytes: size)
                     if let bytes, let rows {
                         let (row, sum) = try rows.append(bytes)
                         entry = entry.with(row: row, sum: sum)
                     }
                     try self.note(index, journal.append(entry))
+                    try journal.sync(ifLate: true)
                 } catch let spoiled as PictureFiles.Spoiled {
                     try self.spoil(index, stem, request, spoiled.reason, journal)
                 } catch let error as ExplainError where error.kind == .settings {
@@ -553,23 +577,33 @@ public final class ResultWriter: Sendable {
         let sum = PackFormat.sum(entries)
         let place = shard?.place(of: block * pack.block) ?? block * pack.block
         let name = place / pack.block
+        let files = [PackFormat.maps(name), PackFormat.index(name)].map { Paths.join(directory, $0) }
         let isThere =
-            journal.hasMade(block: name, sum)
-            && [PackFormat.maps(name), PackFormat.index(name)].allSatisfy {
-                FileKind(Paths.join(directory, $0)) == .file
-            }
+            journal.sizes(ofBlock: name, sum).map { $0 == files.compactMap { FileStamp($0)?.size } } ?? false
         if !isThere {
             let mayReplace = existing == .replace || state.withLock { $0.isContinued }
-            try pack.write(block: name, entries, rows, to: directory, overwrite: mayReplace)
-            try journal.made(block: name, sum)
+            let sizes = try pack.write(block: name, entries, rows, to: directory, overwrite: mayReplace)
+            try journal.made(block: name, sum, sizes)
         }
         state.withLock { state in
-            state.written[name] = (entries.count, entries.count { $0.row != nil })
+            state.written[name] = (entries.count, entries.count { $0.row != nil }, sum)
             // Nobody asks for them again, and of a million pictures they are many.
             if format.parts.isEmpty, existing != .resume {
                 state.lines.forget(block * pack.block..<(block + 1) * pack.block)
             }
         }
+    }
+
+    /// A picture was explained, so there are results: their directory and journal are there from now on, and say what failed before.
+    private func succeed(_ state: inout State) throws {
+        guard !state.hasSuccess else { return }
+        if state.journal == nil { try open(&state) }
+        state.hasSuccess = true
+        for (index, entry) in state.early.sorted(by: { $0.key < $1.key }) {
+            state.note(index, try state.journal!.append(entry))
+            if let pack = state.pack { state.blocks[index / pack.block, default: 0] += 1 }
+        }
+        state.early = [:]
     }
 
     /// Makes the directory and begins the journal.
@@ -582,17 +616,19 @@ public final class ResultWriter: Sendable {
         if state.lock < 0 { state.lock = try ResultWriter.lock(state.directory) }
         if !claimsFresh {
             AtomicFile.sweep(state.directory)
-            if existing == .replace { ResultWriter.removeEarlier(state.directory, but: pictures) }
+            if existing == .replace { removeEarlier(state.directory) }
+        }
+        if state.pack != nil, existing != .replace,
+            let other = (Folder.names(state.directory) ?? []).first(where: PackFormat.isOurs)
+        {
+            // Before there is a journal, for then the next run would take it for its own.
+            throw FileError(
+                .write, Paths.join(state.directory, other), EEXIST,
+                "it is there already, and is no file of this run; choose another --output, or remove it")
         }
         // Of two runs into one directory the second ends here.
-        let journal = try Journal(beginning: state.directory, head: state.head)
-        state.journal = journal
+        state.journal = try Journal(beginning: state.directory, head: state.head)
         if let pack = state.pack { state.rows = try MapRows(state.directory, pack, isNew: true) }
-        for (index, entry) in state.early.sorted(by: { $0.key < $1.key }) {
-            state.note(index, try journal.append(entry))
-            if let pack = state.pack { state.blocks[index / pack.block, default: 0] += 1 }
-        }
-        state.early = [:]
     }
 
     private func entry(
@@ -607,7 +643,9 @@ public final class ResultWriter: Sendable {
             files = image.explanations.flatMap { format.files(stem, $0).all }
             if let sheet = format.sheet(stem, image) { files.append(sheet) }
         }
-        let record = format.parts.isEmpty ? nil : ResultDocument.image(request, result, format, stem: stem)
+        let record =
+            format.parts.isEmpty
+            ? nil : ResultDocument.image(request, result, format, stem: stem, bytes: bytes)
         return Journal.Entry(
             stem: stem, source: source, classText: request.classChoice?.text,
             trueClass: request.trueClass?.given,
@@ -617,22 +655,64 @@ public final class ResultWriter: Sendable {
             index: pack == nil ? "" : ResultDocument.indexLine(request, result, stem: stem))
     }
 
+    /// What the file system may refuse of a name, but not of others.
+    private static let refusals: Set<Int32> = [ENAMETOOLONG, EISDIR, ENOTDIR, EILSEQ, ELOOP]
+
+    /// - Parameter files: their names.
     /// - Returns: the bytes of all files together.
-    private func writeFiles(_ index: Int, _ stem: String, _ image: ImageExplanation) throws -> Int {
+    /// - Throws: `PictureFiles.Spoiled` where other pictures may be written all the same; then nothing of this one is left.
+    private func writeFiles(
+        _ index: Int, _ stem: String, _ image: ImageExplanation, _ files: [String], _ journal: Journal
+    ) throws -> Int {
         let directory = directory
-        if stem.utf8.contains(UInt8(ascii: "/")), !format.parts.isEmpty {
-            try ResultWriter.makeDirectory(Paths.parent(Paths.join(directory, stem)))
+        guard let first = files.first else { return 0 }
+        if let link = Folder.link(in: directory, to: first) {
+            throw ExplainError(
+                .output,
+                "'\(shortenedPath(link))' is a symbolic link, and results are not written through links; remove it, or choose another --output."
+            )
+        }
+        if !inputs.isEmpty, let input = files.first(where: { isInput(Paths.join(directory, $0)) }) {
+            throw PictureFiles.Spoiled(
+                reason: ExplainError(
+                    .output,
+                    "\(shortenedPath(image.name)): A result of it would have the name of the picture '\(shortenedPath(Paths.join(directory, input)))', which is explained as well and stays as it is; choose another --output."
+                ))
         }
         // Of a run that goes on only its own files are replaced.
-        let mayReplace =
-            existing == .replace
-            || existing == .resume && state.withLock { $0.journal }?.hasBegun(stem) ?? false
-        var all = 0
-        let contact = try format.write(image, stem: stem) { bytes, name in
-            all += bytes.count
-            try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: mayReplace)
+        let mayReplace = existing == .replace || existing == .resume && journal.hasBegun(stem)
+        if !mayReplace, let other = files.first(where: { FileKind.isTaken(Paths.join(directory, $0)) }) {
+            // Before it is said that they are ours, for then the next run would remove them.
+            throw FileError(
+                .write, Paths.join(directory, other), EEXIST,
+                "it is there already, and is no file of this run; choose another --output, or remove it")
         }
-        if let contact { state.withLock { $0.contact.add(index, contact) } }
+        try journal.begins(stem)
+        var all = 0
+        var written: [String] = []
+        do {
+            if stem.utf8.contains(UInt8(ascii: "/")) {
+                try Folder.make(Paths.parent(Paths.join(directory, stem)))
+            }
+            let contact = try format.write(image, stem: stem) { bytes, name in
+                all += bytes.count
+                try AtomicFile.write(bytes, to: Paths.join(directory, name), overwrite: mayReplace)
+                written.append(name)
+            }
+            if let contact { state.withLock { $0.contact.add(index, contact) } }
+        } catch {
+            func undo() {
+                for name in written { FileName.remove(Paths.join(directory, name)) }
+                Folder.removeEmpty(above: first, in: directory)
+            }
+            if error is PictureFiles.Spoiled { undo() }
+            guard let error = error as? FileError, ResultWriter.refusals.contains(error.code) else {
+                throw error
+            }
+            undo()
+            throw PictureFiles.Spoiled(
+                reason: ExplainError(.output, "\(shortenedPath(image.name)): \(error.description)"))
+        }
         return all
     }
 
@@ -661,15 +741,24 @@ public final class ResultWriter: Sendable {
     package func finish(_ session: ExplanationSession, incomplete: String? = nil, list: UInt64?) throws {
         group.wait()
         defer { unlock() }
-        let (journal, lines) = try state.withLock { state in
+        let found: (journal: Journal, lines: JournalLines)? = try state.withLock { state in
             if let failure = state.failure { throw failure }
-            // One of several programs says what it did even if that is nothing.
-            if state.journal == nil, state.shard != nil {
-                do { try open(&state) } catch { throw ExplainError(error, .output) }
+            if !state.hasSuccess {
+                // What there was before stays, and is another run's.
+                if let journal = state.journal, !journal.done.isEmpty || state.shard == nil {
+                    if state.isOfDocument {
+                        journal.remove()
+                        state.rows?.remove()
+                    }
+                    return nil
+                }
+                // One of several programs says what it did even if that is nothing.
+                guard state.shard != nil else { return nil }
+                do { try succeed(&state) } catch { throw ExplainError(error, .output) }
             }
-            return (state.journal, state.lines)
+            return (state.journal!, state.lines)
         }
-        guard let journal else { return }
+        guard let (journal, lines) = found else { return }
         let directory = directory
         do {
             // Of a run that goes on another time, blocks wait for their pictures.
@@ -691,6 +780,7 @@ public final class ResultWriter: Sendable {
                         ("maps", .string(PackFormat.maps(number))),
                         ("index", .string(PackFormat.index(number))),
                         ("pictures", .int(count.pictures)), ("rows", .int(count.rows)),
+                        ("sum", .string(String(count.sum, radix: 16))),
                     ])
                 })
             try AtomicFile.write(
@@ -702,6 +792,8 @@ public final class ResultWriter: Sendable {
                         Result { try journal.entry(at: line).record }
                     }, append)
             }
+            state.withLock { $0.isWritten = true }
+            try journal.sync(ifLate: false)
         } catch {
             throw ExplainError(error, .output)
         }
@@ -714,8 +806,8 @@ public final class ResultWriter: Sendable {
     package func text(
         _ session: ExplanationSession, incomplete: String? = nil, _ take: ([UInt8]) throws -> Void
     ) throws {
-        let (journal, early) = state.withLock { ($0.journal, $0.early) }
-        guard journal == nil else {
+        let (isWritten, early) = state.withLock { ($0.isWritten, $0.early) }
+        guard !isWritten else {
             let file = try InputFile(Paths.join(directory, ResultDocument.name))
             // Parts end with lines, so that each is text.
             var rest: [UInt8] = []
@@ -745,15 +837,13 @@ public final class ResultWriter: Sendable {
         if !files.isEmpty {
             for line in lines { files.subtract(try journal.entry(at: line).files) }
         }
-        for file in files where ResultDocument.isOurs(file) {
-            FileName.remove(Paths.join(directory, file))
-        }
+        for file in files where ResultDocument.isOurs(file) { remove(file, in: directory) }
         let blocks = state.withLock { state in
             Set(state.written.keys.flatMap { [PackFormat.maps($0), PackFormat.index($0), MapRows.name] })
         }
         for name in Folder.names(directory) ?? []
         where PackFormat.isOurs(name) && !blocks.contains(name) && name != MapRows.name {
-            FileName.remove(Paths.join(directory, name))
+            remove(name, in: directory)
         }
         removeBegun(journal, directory)
     }
@@ -762,10 +852,12 @@ public final class ResultWriter: Sendable {
     private func removeBegun(_ journal: Journal, _ directory: String) {
         for stem in journal.unfinished {
             let begun = Names(stems: [Paths.name(stem)], methods: names.methods, classes: nil)
-            let folder = Paths.parent(Paths.join(directory, stem))
-            for name in Folder.names(folder) ?? [] where begun.contain(name) {
-                FileName.remove(Paths.join(folder, name))
+            let folder = Paths.split(stem).folder
+            let all = Folder.names(Paths.parent(Paths.join(directory, stem))) ?? []
+            for name in all where begun.contain(name) {
+                remove(folder == "." ? name : Paths.join(folder, name), in: directory)
             }
+            Folder.removeEmpty(above: stem, in: directory)
         }
     }
 

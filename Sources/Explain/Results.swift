@@ -103,6 +103,9 @@ public struct ImageExplanation: Sendable {
     package var frames: [RGBImage] = [], frameNames: [String] = []
     /// What the network was fed, [C, H, W] row by row, if the session keeps it.
     package var input: [Float]?
+    /// The classes that were asked for, one for each map that a method that knows classes has where maps are packed: one that was asked for in two
+    /// ways, such as by its name and as the best, is there twice.
+    package var asked: [Int] = []
     /// Reads the whole picture again, which would take much memory if it were kept, and makes sure that it is still the one that was
     /// explained; nil for a raw array.
     package let photo: (@Sendable () throws -> RGBImage)?
@@ -110,6 +113,19 @@ public struct ImageExplanation: Sendable {
     package let source: PictureSource?
     /// Where it is counted while it waits to be written.
     package let memory: PictureMemory
+
+    /// The explanations as packed maps have them: as many of each picture.
+    var packed: [Explanation] {
+        var methods: [String] = []
+        for explanation in explanations where methods.last != explanation.method {
+            methods.append(explanation.method)
+        }
+        return methods.flatMap { method in
+            let own = explanations.filter { $0.method == method }
+            guard own.first?.classIndex != nil else { return own }
+            return asked.compactMap { index in own.first { $0.classIndex == index } }
+        }
+    }
 }
 
 /// What is explained.

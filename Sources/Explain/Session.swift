@@ -95,6 +95,15 @@ public final class ExplanationSession {
                     + "of \(methods[other].type.title) \(grids[other].size.height)×\(grids[other].size.width). Run these methods one after the other."
             )
         }
+        let isRanked = (targets + [against].compactMap { $0 }).contains {
+            if case .rank = $0 { true } else { false }
+        }
+        guard against == nil || targets.count == 1 || !isRanked else {
+            throw ExplainError(
+                .settings,
+                "Packed maps (--pack) are as many of each picture; but of several classes (--class) the one that they are compared with (--against) is left out, if it is among them. Name all of them by their indices, or ask for one at a time."
+            )
+        }
         return [mapsOfEach, first.size.height, first.size.width]
     }
 
@@ -223,7 +232,7 @@ public final class ExplanationSession {
             }
             scoring = Scoring(
                 network: model.network, scores: ClassScores(scores: plan.logits.count / plan.spec.batch))
-            let targets = try options.classChoice.targets(in: model, classes: scoring.classes)
+            let targets = try options.classChoice.targets(in: model, classes: scoring.classes).unique
             self.targets = targets
             let classes = scoring.classes
             against = try options.against.map { try ClassChoice($0).single(in: model, classes: classes) }
@@ -391,9 +400,22 @@ public final class ExplanationSession {
         _ receive: ([Result<ImageExplanation, ExplainError>]) throws -> Void
     ) throws {
         var taken = 0
+        // What was taken and is in no batch yet; and how many were taken each time, with what is known of them.
+        var (waiting, isOver): (ArraySlice<PictureRequest>, Bool) = ([], false)
+        var groups: [Int] = []
+        var done: [Result<ImageExplanation, ExplainError>] = []
+        func take(_ most: Int) throws -> [PictureRequest] {
+            if waiting.isEmpty, !isOver {
+                waiting = try next()[...]
+                precondition(waiting.count <= batch)
+                isOver = waiting.isEmpty
+                if !isOver { groups.append(waiting.count) }
+            }
+            defer { waiting = waiting.dropFirst(most) }
+            return Array(waiting.prefix(most))
+        }
         func begin() throws -> Preparation.Batch? {
-            let requests = try next()
-            precondition(requests.count <= batch)
+            let requests = try take(batch)
             guard !requests.isEmpty else { return nil }
             defer { taken += 1 }
             return preparation.begin(requests, in: slots[taken % 2])
@@ -408,7 +430,40 @@ public final class ExplanationSession {
         // Nothing goes on after this call, whatever ends it.
         defer { _ = coming?.wait() }
         while let ready = coming {
+            // Pictures that could not be read give their places to those that come next, so that only what was read is computed.
+            var results = [Result<ImageExplanation, ExplainError>?](
+                repeating: nil, count: ready.requests.count)
+            var numbers = Array(results.indices)  // of results, by places
+            while case let failures = ready.failures, !failures.isEmpty, start == nil,
+                case let others = try take(failures.count), !others.isEmpty
+            {
+                let found = ready.wait()
+                for place in failures.prefix(others.count) {
+                    if case .failure(let error) = found[place] { results[numbers[place]] = .failure(error) }
+                    numbers[place] = results.count
+                    results.append(nil)
+                }
+                ready.replace(failures, by: others, preparation)
+            }
             let prepared = ready.wait()
+            /// Hands over what is known of all that was taken together.
+            func give(_ computed: [Result<ImageExplanation, ExplainError>]) throws {
+                for (number, result) in zip(numbers, computed) { results[number] = result }
+                done += results.map { $0! }
+                while let count = groups.first, done.count >= count {
+                    groups.removeFirst()
+                    let group = Array(done[..<count])
+                    done.removeFirst(count)
+                    try receive(group)
+                }
+            }
+            guard ready.failures.count < prepared.count else {
+                // There is nothing to compute.
+                coming = nil
+                coming = try begin()
+                try give(prepared.map { $0.flatMap { _ in preconditionFailure() } })
+                continue
+            }
             let computed: [Result<ImageExplanation, ExplainError>]
             do {
                 if start == nil { try launch(ready) }
@@ -427,7 +482,9 @@ public final class ExplanationSession {
                 func compute() throws -> [Result<ImageExplanation, ExplainError>] {
                     try finish(ready.requests, prepared, ready.slot.numbers, since: since, progress: told) {
                         // Where the device goes on by itself, what is left to do here is done meanwhile.
-                        guard pass.executor.runsBesideHost, let coming, coming.isReady else { return }
+                        guard pass.executor.runsBesideHost, let coming, coming.isReady,
+                            coming.failures.isEmpty
+                        else { return }
                         try launch(coming)
                     }
                 }
@@ -445,7 +502,7 @@ public final class ExplanationSession {
             } catch {
                 throw ExplainError(error, .device)
             }
-            try receive(computed)
+            try give(computed)
         }
     }
 
@@ -557,7 +614,7 @@ public final class ExplanationSession {
                     results[i] = .failure(
                         ExplainError(
                             .classChoice,
-                            "\(pictures[i].name): The class to explain is \(other) “\(shortened(session.model.label(other)))”, which is "
+                            "\(shortenedPath(pictures[i].name)): The class to explain is \(other) “\(shortened(session.model.label(other)))”, which is "
                                 + "the one that it is compared with (--against), so there is no difference to explain."
                         ))
                     return
@@ -577,6 +634,7 @@ public final class ExplanationSession {
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
                 if session.keepsInput { result.input = inputs[i] }
                 result.methodSeconds = methodSeconds
+                result.asked = classes[i].asked
                 results[i] = .success(result)
             }
         }
@@ -600,9 +658,9 @@ public final class ExplanationSession {
 
     /// What a method explains of a picture.
     /// - Parameter classes: of `explained`.
-    private func targets(of method: any Explainer.Type, _ classes: (explained: [Int], against: Int?))
-        -> [Target]
-    {
+    private func targets(
+        of method: any Explainer.Type, _ classes: (asked: [Int], explained: [Int], against: Int?)
+    ) -> [Target] {
         classes.explained.map {
             Target(
                 $0, against: classes.against, isNegative: options.isNegative,
@@ -615,7 +673,7 @@ public final class ExplanationSession {
         guard let choice = request.classChoice else { return targets }
         if let known = ownTargets[choice.text] { return known }
         do {
-            let own = try choice.targets(in: model, classes: scoring.classes)
+            let own = try choice.targets(in: model, classes: scoring.classes).unique
             let maps = methods.map { Self.maps($0, own) }.reduce(0, +)
             guard maps <= Self.mapLimit else {
                 throw ExplainError(
@@ -625,17 +683,21 @@ public final class ExplanationSession {
             return own
         } catch {
             let error = ExplainError(error, .classChoice)
-            throw ExplainError(error.kind, "\(request.picture.name): \(error.description)")
+            throw ExplainError(
+                error.kind, "\(shortenedPath(request.picture.name)): \(error.description)")
         }
     }
 
-    /// The classes that are explained of a picture, and the one that they are compared with: without that one, unless it is the
-    /// only one.
-    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> (explained: [Int], against: Int?) {
+    /// The classes that are asked for of a picture, the same each once, and the one that they are compared with: without that one, unless it is
+    /// the only one.
+    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> (
+        asked: [Int], explained: [Int], against: Int?
+    ) {
         let all = targets.classes(logits)
-        guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, nil) }
+        guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, all.unique, nil) }
         let others = all.filter { $0 != other }
-        return (others.isEmpty ? all : others, other)
+        let asked = others.isEmpty ? all : others
+        return (asked, asked.unique, other)
     }
 
     /// A network that overflows has nothing to say of a picture, and no map of it means anything.

@@ -33,7 +33,10 @@ package final class SessionPool {
         let options: Options
         private let count = Mutex(0)
         var pictures: Int { count.withLock { $0 } }
-        func add(_ pictures: Int) { count.withLock { $0 += pictures } }
+        func add(_ results: [Result<ImageExplanation, ExplainError>]) {
+            let computed = results.count { if case .success = $0 { true } else { false } }
+            count.withLock { $0 += computed }
+        }
         /// Of the device.
         let name: String
         init(_ session: ExplanationSession, _ options: Options) {
@@ -106,7 +109,7 @@ package final class SessionPool {
     ) throws {
         guard workers.count > 1 || fault != nil else {
             return try first.explain(progress: progress, next: next) { results in
-                workers[0].add(results.count)
+                workers[0].add(results)
                 try receive(results)
             }
         }
@@ -147,7 +150,7 @@ package final class SessionPool {
             let ready = try shared.locked { () throws -> [Result<ImageExplanation, ExplainError>]? in
                 if let results = shared.results.removeValue(forKey: given) { return results }
                 if shared.able == 0 { throw shared.failure! }
-                shared.condition.wait(until: Date(timeIntervalSinceNow: 0.1))
+                _ = shared.condition.wait(until: Date(timeIntervalSinceNow: 0.1))
                 return shared.results.removeValue(forKey: given)
             }
             for sentence in shared.locked({
@@ -206,7 +209,7 @@ package final class SessionPool {
                     return requests
                 }
                 try worker.session.explain(next: next) { results in
-                    worker.add(results.count)
+                    worker.add(results)
                     open[0].results += results
                     guard open[0].results.count == open[0].task.requests.count else { return }
                     let done = open.removeFirst()
@@ -219,7 +222,7 @@ package final class SessionPool {
                 let error = ExplainError(error, .device)
                 // What was not received is done again, here or elsewhere.
                 for i in open.indices { (open[i].results, open[i].begun) = ([], 0) }
-                if error.kind == .limit, worker.session.batch > 1 {
+                if error.kind == .limit || error.isOutOfMemory, worker.session.batch > 1 {
                     var options = worker.options
                     options.batch = worker.session.batch / 2
                     if let smaller = try? ExplanationSession(worker.session.model, options: options) {
@@ -238,7 +241,7 @@ package final class SessionPool {
                     shared.failure = shared.failure ?? error
                     if shared.able > 0 {
                         shared.notes.append(
-                            "\(worker.session.device) is left out from here on, and other devices do what it had taken: \(error.description)"
+                            "\(worker.name) is left out from here on, and other devices do what it had taken: \(error.description)"
                         )
                     }
                     shared.condition.broadcast()

@@ -153,6 +153,17 @@ extension Picture {
         }
     }
 
+    /// Why its one file cannot be read, where nothing of it needs to be read to know; else nil.
+    package var whyUnreadable: ExplainError? {
+        guard case .file(let path) = self else { return nil }
+        do throws(FileError) {
+            _ = try InputFile(path, isBounded: true)
+            return nil
+        } catch {
+            return ExplainError(ImageError.file(error), .input)
+        }
+    }
+
     /// The bytes of its one file.
     func content() throws(ImageError) -> [UInt8] {
         switch self {

@@ -20,7 +20,9 @@ package struct FileError: Error, Equatable, CustomStringConvertible {
         self.reason = reason ?? FileError.words(code)
     }
 
-    package var description: String { printable("Cannot \(attempt.rawValue) '\(path)': \(reason).") }
+    package var description: String {
+        printable("Cannot \(attempt.rawValue) '\(shortenedPath(path))': \(reason).")
+    }
 
     /// What the C library calls the reason.
     package var systemMessage: String { String(cString: strerror(code)) }

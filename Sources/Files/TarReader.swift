@@ -4,7 +4,8 @@
 import CArchive
 import Glibc
 
-/// Reads the regular files of a tar archive in their order; compressed ones (gzip, bzip2, xz, zstd) too, which their content tells.
+/// Reads the regular files of a tar archive in their order; compressed ones (gzip, bzip2, xz, zstd) too, which their content tells,
+/// and whose sums are checked when their end has been read.
 ///
 /// Every error is a `FileError` that names the archive, with the code `EILSEQ` where the archive is damaged, cut off or none; after one nothing
 /// more is read.
@@ -64,7 +65,7 @@ package struct TarReader: ~Copyable {
             let why = reason.map { String(cString: $0) } ?? "unknown"
             throw FileError(
                 .read, name, ENOSYS,
-                "tar archives need the library libarchive (Debian's package libarchive13), and that cannot be opened: \(why)"
+                "tar archives need the libraries libarchive and zlib (Debian's packages libarchive13 and zlib1g), and one cannot be opened: \(why)"
             )
         }
         var result = WB_TAR_OK
@@ -86,7 +87,9 @@ package struct TarReader: ~Copyable {
         }
         return FileError(
             .read, name, EILSEQ,
-            "the tar archive is damaged or cut off\(words.map { ": its reader says \"\($0)\"" } ?? "")")
+            "the tar archive is damaged or cut off\(words.map { ": its reader says \"\($0)\"" } ?? "")"
+                // The sums of what is compressed come last.
+                + (wb_tar_is_compressed(archive) ? "; what was read of it before may be wrong too" : ""))
     }
 
     private mutating func failed() -> FileError {

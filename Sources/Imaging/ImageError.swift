@@ -30,20 +30,20 @@ package enum ImageError: Error, Equatable, CustomStringConvertible {
         case .file(let error):
             error.description
         case .notAnImage(let file, let reason):
-            "'\(file)' is not an image that can be read: \(reason)."
+            "'\(shortenedPath(file))' is not an image that can be read: \(reason)."
         case .damaged(let file, let reason):
-            "The image '\(file)' is damaged: \(reason)."
+            "The image '\(shortenedPath(file))' is damaged: \(reason)."
         case .unsupported(let file, let reason):
-            "The image '\(file)' is of an unsupported kind: \(reason)."
+            "The image '\(shortenedPath(file))' is of an unsupported kind: \(reason)."
         case .tooLarge(let file, let width, let height):
-            "The image '\(file)' is too large: \(width) × \(height) pixels, "
+            "The image '\(shortenedPath(file))' is too large: \(width) × \(height) pixels, "
                 + "but at most \(RGBImage.pixelLimit / 1_000_000) million pixels are accepted; scale it down first."
         case .overLimit(let file, let reason):
-            "The image '\(file)' \(reason)."
+            "The image '\(shortenedPath(file))' \(reason)."
         case .badArray(let file, let reason):
-            "The array '\(file)' cannot be read: \(reason)."
+            "The array '\(shortenedPath(file))' cannot be read: \(reason)."
         case .badPreprocessing(let file, let reason):
-            "The preprocessing '\(file)' is not valid: \(reason)."
+            "The preprocessing '\(shortenedPath(file))' is not valid: \(reason)."
         }
     }
 }

@@ -58,3 +58,10 @@ package func shortened(_ name: String) -> String {
     else { return printable(name) }
     return printable(String(scalars[..<end])) + "…"
 }
+
+/// A path for a sentence: of a very long one the start, and the end, where its name is.
+package func shortenedPath(_ path: String) -> String {
+    let scalars = path.unicodeScalars
+    guard path.utf8.count > 400, scalars.count > 400 else { return path }
+    return String(scalars.prefix(100)) + "…" + String(scalars.suffix(280))
+}

@@ -65,6 +65,8 @@ struct App: ParsableCommand {
         }
         do {
             let arguments = self.arguments
+            // What is wrong with the others is said in that form, too.
+            Terminal.isJSON = arguments.prefix { $0 != "--" }.contains("--log-json")
             try checkValues(arguments)
             try checkCommand(arguments)
             var command = try parseAsRoot(arguments)

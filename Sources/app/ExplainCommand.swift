@@ -176,7 +176,8 @@ struct ExplainCommand: FileWriter {
             pack: pack
                 ? .init(element: PackFormat.Element(rawValue: packType.lowercased())!, block: packSize) : nil,
             existing: resume ? .resume : force ? .replace : .refuse,
-            claimsFresh: output == nil && !force)
+            claimsFresh: output == nil && !force,
+            inputs: resume || force ? queue.files(in: output ?? "whitebox-results") : [])
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: report == nil)
         let page = try report.map { try ReportWriter(path: $0, overwrite: force) }
@@ -191,7 +192,7 @@ struct ExplainCommand: FileWriter {
             throw Report.withBestClasses(error, model, options, queue.pictures?.first)
         }
         let session = pool.first
-        queue.classes = try pictures.classes(session, isOfFolders: method.isOfFolders)
+        queue.classes = try pictures.classes(session, images, isOfFolders: method.isOfFolders)
         queue.shard = try writer.begin(session, shard: queue.shard)
         Report.notes(session)
         if !json { Report.head(session) }
@@ -391,7 +392,7 @@ struct ClassifyCommand: ParsableCommand {
             NoteHandler.logger.warning("\($0)")
         }
         let session = pool.first
-        queue.classes = try pictures.classes(session, isOfFolders: false)
+        queue.classes = try pictures.classes(session, images, isOfFolders: false)
         Report.notes(session)
         Interruption.watch()
         var records: [JSON] = []

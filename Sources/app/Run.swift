@@ -141,6 +141,9 @@ final class Run {
                     kept += 1
                     if kept % 256 == 0 { try Interruption.check() }
                     progress.show(seen)
+                } else if let failure = item.request.picture.whyUnreadable {
+                    // It takes no picture's place in a batch.
+                    try done(item, .failure(failure))
                 } else {
                     items.append(item)
                 }

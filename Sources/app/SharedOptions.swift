@@ -216,7 +216,10 @@ struct PictureOptions: ParsableArguments {
     }
 
     /// The classes of pictures that have some of their own.
-    func classes(_ session: ExplanationSession, isOfFolders: Bool) throws -> PictureClasses {
+    /// - Parameter images: that were named.
+    func classes(_ session: ExplanationSession, _ images: [String], isOfFolders: Bool) throws
+        -> PictureClasses
+    {
         let resolver = PictureClasses.Resolver(session)
         if let targets {
             guard !isOfFolders else {
@@ -225,7 +228,9 @@ struct PictureOptions: ParsableArguments {
             }
             return .table(try ClassTable(path: targets), resolver)
         }
-        return isOfFolders ? .folders(resolver) : listFile != nil ? .listed(resolver) : .none
+        // Archives may say what is true, too.
+        let saysMore = listFile != nil || images.contains(where: PictureQueue.isArchive)
+        return isOfFolders ? .folders(resolver) : saysMore ? .listed(resolver) : .none
     }
 }
 

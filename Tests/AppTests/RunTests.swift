@@ -106,7 +106,8 @@ import Testing
         for (text, reason) in [
             ("", "names no picture"), ("{\"image\": 1}", "must be a text"),
             ("{\"picture\": \"one.png\"}", "picture"),
-            ("{\"image\": \"one.png\"", "line 1"), ("{\"class\": 1}", "names no image"),
+            ("{\"image\": \"one.png\"", "line 1"), ("[{\"image\": \"one.png\"}]", "array of JSON"),
+            ("{\"class\": 1}", "names no image"),
         ] {
             try place.write("list.txt", Array(text.utf8))
             let outcome = try place.run(["--list", "list.txt", "--output", "out"] + Self.options)
@@ -154,6 +155,32 @@ import Testing
         #expect(try place.run(["missing.tar"] + Self.options).code == 3)
     }
 
+    /// WebDataset's archives say the true class beside each picture, before or behind it.
+    @Test func archivesWithClasses() throws {
+        let (place, _) = try Self.place(6)
+        for (name, text) in [("a.cls", "2"), ("b.cls", " dog\n"), ("d.cls", ""), ("e.cls", "wolf")] {
+            try place.write("photos/" + name, Array(text.utf8))
+        }
+        let packing = try place.shell(
+            """
+            cd photos; for n in a b c d e; do cp cat/0.png $n.png; echo '{}' > $n.json; done; cp cat/0.png b.left.png
+            tar cf ../w.tar a.cls a.png b.left.png b.json b.png b.cls c.json c.png d.png d.cls e.json e.png e.cls
+            """)
+        #expect(packing.code == 0, "\(packing.err)")
+        let outcome = try place.run(["w.tar", "--output", "out", "--write", "map"] + Self.options)
+        #expect(outcome.code == 0 && outcome.err.contains("left out 3 files"), "\(outcome.err)")
+        let known = try Self.images(place, "out").map { $0["trueClass"] as? [String: Any] }
+        #expect(known.map { $0?["given"] as? String } == ["2", nil, "dog", nil, nil, "wolf"])
+        #expect(known.map { $0?["index"] as? Int } == [2, nil, 3, nil, nil, nil])
+        let again = try place.run(["w.tar", "--output", "out", "--write", "map", "--resume"] + Self.options)
+        #expect(again.out.contains("6 of them before"), "\(again.out)\(again.err)")
+        // Of a shard, too.
+        #expect(try place.run(["w.tar", "--shard", "2/2", "--output", "half"] + Self.options).code == 0)
+        #expect(
+            try Self.images(place, "half").map { ($0["trueClass"] as? [String: Any])?["given"] as? String }
+                == [nil, nil, "wolf"])
+    }
+
     @Test func classesOfTheirOwn() throws {
         let (place, names) = try Self.place(4)
         // The last lies in the folder cat.
@@ -176,7 +203,16 @@ import Testing
         let found = try Self.images(place, "table")
         #expect(found.map { $0["asked"] as? String } == ["dog", "0", "ant", nil])
         #expect((found[1]["trueClass"] as? [String: Any])?["label"] as? String == "bee")
+        // However a path is spelled.
+        try place.write(
+            "targets.csv",
+            Array(names.map { "./photos//./\($0.dropFirst(7)),0" }.joined(separator: "\n").utf8))
+        #expect(
+            try place.run(
+                ["./photos", "--recursive", "--targets", "targets.csv", "--output", "spelled"] + Self.options
+            ).code == 0)
         for text in [
+            "[\n{\"image\": \"a.png\", \"class\": 1}\n]", "[{\"image\": \"a.png\", \"class\": 1}]", "[]",
             "a.png", "a.png,\"b", "a.png,1\na.png,2", "", "picture,true,class\na.png,1,2",
             "class,picture\n1,a.png",
         ] {
@@ -209,6 +245,18 @@ import Testing
         }
         #expect(try place.run(["one.png", "--write", "maps"] + Self.options).code == 64)
         #expect(try place.run(["one.png", "--write", ","] + Self.options).code == 64)
+    }
+
+    @Test func errorsOfTheCommandLineAreLoggedToo() throws {
+        let place = try Place()
+        for arguments in [
+            ["one.png", "--log-json", "--nonsense"], ["one.png", "--log-json", "--batch", "x"],
+            ["--log-json", "--class="],
+        ] {
+            let outcome = try place.run(arguments)
+            let line = try? JSONSerialization.jsonObject(with: Data(outcome.err.utf8)) as? [String: Any]
+            #expect(outcome.code == 64 && line?["level"] as? String == "error", "\(outcome.err)")
+        }
     }
 
     @Test func tooManyFailures() throws {
@@ -257,7 +305,7 @@ import Testing
         ] { #expect(metrics.split(separator: "\n").contains(Substring(line)), "\(line)") }
         #expect(
             metrics.contains("whitebox_device_pictures_total{number=\"0\",device=\"cpu (")
-                && metrics.contains("} 3.0"))
+                && metrics.contains("} 2.0"))
         #expect(
             try place.run(["one.png", "--metrics", "nowhere/run.prom", "--output", "out2"] + Self.options)
                 .code == 10)
@@ -290,9 +338,7 @@ import Testing
             let journal =
                 (try? String(contentsOfFile: place.path + "/out/journal.jsonl", encoding: .utf8)) ?? ""
             let now = Set(
-                journal.split(separator: "\n").filter {
-                    $0.hasPrefix("{\"done\"") && $0.contains("\"failed\":false")
-                }.map { $0.prefix(40) }
+                journal.split(separator: "\n").filter { $0.hasPrefix("{\"done\"") }.map { $0.prefix(40) }
             ).count
             if place.list("out").contains("journal.jsonl") {
                 #expect(now >= done, "what was done is not known any more")
@@ -303,13 +349,8 @@ import Testing
                 list = Array(list.dropFirst(3).reversed()) + [names[1]]
                 try place.write("list.txt", Array(list.joined(separator: "\n").utf8))
             }
-            if round == 4, place.list("out").contains("journal.jsonl") {
-                // The machine goes down: the last line is torn.
-                let handle = try FileHandle(
-                    forWritingTo: URL(fileURLWithPath: place.path + "/out/journal.jsonl"))
-                let size = try handle.seekToEnd()
-                try handle.truncate(atOffset: size - UInt64(random.index(below: 20)))
-                try handle.close()
+            if round >= 3, place.list("out").contains("journal.jsonl") {
+                try Self.loseWhatMayBeLost(place, "out", &random)
                 done = 0
             }
         }
@@ -317,6 +358,294 @@ import Testing
         #expect(last.code == 2, "\(last.err)")
         if number % 2 == 1 { #expect(try place.run(arguments + ["--output", "whole", "--force"]).code == 2) }
         try Self.expectSame(place, "whole", "out")
+    }
+
+    /// The machine goes down: its next start has another name, files of which the journal does not yet say that they are on the disk are empty or zero,
+    /// and the journal is torn, or a byte of it is another.
+    static func loseWhatMayBeLost(_ place: Place, _ folder: String, _ random: inout SeededRandom) throws {
+        let path = "\(place.path)/\(folder)/journal.jsonl"
+        var lines = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path))).split(
+            separator: UInt8(ascii: "\n"))
+        var (offset, synced) = (0, 0)
+        var done: [(offset: Int, files: [String])] = []
+        for line in lines {
+            let value = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any]
+            if let end = (value?["disk"] as? String).flatMap({ Int($0) }) { synced = end }
+            if value?["done"] != nil { done.append((offset, value?["files"] as? [String] ?? [])) }
+            offset += line.count + 1
+        }
+        for (offset, files) in done where offset >= synced {
+            for file in files where random.index(below: 3) == 0 {
+                let file = "\(place.path)/\(folder)/\(file)"
+                guard let size = (try? Data(contentsOf: URL(fileURLWithPath: file)))?.count else { continue }
+                try Data(count: random.index(below: 2) * size).write(to: URL(fileURLWithPath: file))
+            }
+        }
+        for i in lines.indices where lines[i].starts(with: Array("{\"start\"".utf8)) {
+            // As long as it was: other lines say where lines are.
+            let name =
+                String("\(random.index(below: 1 << 30))-".reversed()) + String(repeating: "0", count: 36)
+            lines[i] = summed("{\"start\":\"\(name.prefix(36))\"")[...]
+        }
+        var bytes = Array(lines.joined(separator: [UInt8(ascii: "\n")])) + [UInt8(ascii: "\n")]
+        // Only what was written last is lost.
+        switch random.index(below: 3) {
+        case 0: bytes.removeLast(random.index(below: 20))
+        case 1:
+            let front = max(synced, lines[0].count + 1)
+            guard front < bytes.count else { break }
+            bytes[front + random.index(below: bytes.count - front)] ^= 1 << UInt8(random.index(below: 8))
+        default: break
+        }
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
+    }
+
+    /// A line of a journal with its sum.
+    static func summed(_ content: String) -> [UInt8] {
+        let digits = String(CRC32.of(Array(content.utf8)[...]), radix: 16)
+        return Array(
+            (content + ",\"sum\":\"" + String(repeating: "0", count: 8 - digits.count) + digits + "\"}").utf8)
+    }
+
+    /// What became empty, short or zero since it was written is done again, of a run that came to its end, too.
+    @Test func damagedFilesAreDoneAgain() throws {
+        let (place, _) = try Self.place(6)
+        let arguments = ["photos", "--recursive", "--output", "out"] + Self.options
+        #expect(try place.run(arguments).code == 0)
+        let whole = try Self.content(place, "out")
+        let files = whole.keys.sorted().filter { $0 != "results.json" }
+        for (i, file) in files.enumerated() where i % 4 == 0 {
+            let data = try #require(whole[file])
+            let damaged = [Data(), Data(count: data.count), data.dropLast(), data + [0]][i / 4 % 4]
+            try damaged.write(to: URL(fileURLWithPath: "\(place.path)/out/\(file)"))
+        }
+        let again = try place.run(arguments + ["--resume"])
+        #expect(again.code == 0 && !again.out.contains("of them before"), "\(again.out)\(again.err)")
+        #expect(try Self.content(place, "out") == whole)
+    }
+
+    /// A line of a journal that is another than was written counts as not said, and what is after it counts.
+    @Test func damagedLinesOfJournals() throws {
+        let (place, names) = try Self.place(8)
+        try place.write("broken.png", [1])
+        let arguments = ["--output", "out", "--batch", "1"] + Self.options
+        #expect(
+            try place.run(names + ["broken.png", "one.png", "--max-failures", "0"] + arguments).code == 2)
+        #expect(try place.run(names + ["one.png", "--output", "whole"] + Self.options).code == 0)
+        let path = place.path + "/out/journal.jsonl"
+        var lines = try String(contentsOfFile: path, encoding: .utf8).components(separatedBy: "\n")
+        let third = try #require(
+            lines.indices.filter { lines[$0].hasPrefix("{\"done\"") }.dropFirst(2).first)
+        #expect(lines.contains { $0.hasPrefix("{\"disk\"") })
+        lines[third] = lines[third].replacingOccurrences(of: "\"bytes\":", with: "\"bytes\":1")
+        try lines.joined(separator: "\n").write(toFile: path, atomically: false, encoding: .utf8)
+        let on = try place.run(names + ["one.png", "--resume"] + arguments)
+        #expect(on.code == 0 && on.out.contains("7 of them before"), "\(on.out)\(on.err)")
+        try Self.expectSame(place, "whole", "out")
+    }
+
+    /// After a power cut that counts which was said to be on the disk, and nothing else.
+    @Test(arguments: [[], ["--pack", "--pack-size", "2"]]) func powerCuts(_ how: [String]) throws {
+        let (place, names) = try Self.place(10)
+        try place.write("broken.png", [1])
+        func run(_ names: [String], _ more: String...) throws -> Outcome {
+            try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+            return try place.run(["--list", "list.txt", "--batch", "1"] + how + more + Self.options)
+        }
+        #expect(try run(names, "--output", "whole").code == 0)
+        let stop = ["--max-failures", "0"]
+        #expect(
+            try run(Array(names[..<4]) + ["broken.png", "one.png"], "--output", "out", stop[0], stop[1]).code
+                == 2)
+        #expect(
+            try run(
+                Array(names[..<8]) + ["broken.png", "one.png"], "--output", "out", "--resume", stop[0],
+                stop[1]
+            ).code
+                == 2)
+        let path = place.path + "/out/journal.jsonl"
+        var lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
+        let marks = lines.indices.filter { lines[$0].hasPrefix("{\"disk\"") }
+        #expect(marks.count == 2 && lines.filter { $0.hasPrefix("{\"start\"") }.count == 1)
+        for line in lines[marks[0]...] where line.hasPrefix("{\"done\"") {
+            let value = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+            for file in value?["files"] as? [String] ?? [] { try place.write("out/" + file, []) }
+        }
+        lines.remove(at: marks[1])
+        let start = try #require(lines.firstIndex { $0.hasPrefix("{\"start\"") })
+        // Of the same start of the machine all counts whose files are whole.
+        lines[start] = String(
+            decoding: Self.summed("{\"start\":\"\(String(repeating: "0", count: 36))\""), as: UTF8.self)
+        try (lines.joined(separator: "\n") + "\n").write(toFile: path, atomically: false, encoding: .utf8)
+        let on = try run(names, "--output", "out", "--resume")
+        #expect(on.code == 0 && on.out.contains("4 of them before"), "\(on.out)\(on.err)")
+        try Self.expectSame(place, "whole", "out")
+    }
+
+    /// A run that has nothing to add leaves what there is.
+    @Test(arguments: [[], ["--pack", "--pack-size", "2"]]) func nothingSucceeds(_ how: [String]) throws {
+        let (place, names) = try Self.place(5)
+        let arguments = ["--output", "out"] + how + Self.options
+        #expect(try place.run(names + arguments).code == 0)
+        let whole = try Self.content(place, "out")
+        for missing in [["missing.png"], ["missing.png", "nor this.png", "--max-failures", "0"]] {
+            let none = try place.run(missing + ["--resume", "--json"] + arguments)
+            #expect([2, 3].contains(none.code), "\(none.err)")
+            #expect(try Self.content(place, "out") == whole)
+            let images = try none.json()["images"] as? [[String: Any]]
+            #expect(images?.first?["error"] is String || !how.isEmpty)
+        }
+        // Nor is that forgotten which an ended run has done.
+        try place.write("photos/broken.png", [1])
+        let ended = try place.run(
+            names + ["photos/broken.png", "--force", "--max-failures", "0", "--batch", "1"] + arguments)
+        #expect(ended.code == 2)
+        #expect(try place.run(["missing.png", "--resume"] + arguments).code == 3)
+        let on = try place.run(names + ["--resume"] + arguments)
+        #expect(on.code == 0 && on.out.contains("5 of them before"), "\(on.out)\(on.err)")
+        #expect(try Self.content(place, "out") == whole)
+    }
+
+    /// What is explained stays as it is, wherever it lies.
+    @Test(arguments: ["list.txt", "-"]) func inputsStay(_ list: String) throws {
+        let (place, names) = try Self.place(4)
+        try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+        #expect(try place.run(["--list", "list.txt", "--output", "out"] + Self.options).code == 0)
+        let whole = try Self.content(place, "out")
+        let own = try #require(whole.keys.sorted().first { $0.hasSuffix(".compare.png") })
+        let other = try #require(whole.keys.sorted().last { $0.hasSuffix(".png") })
+        // The first result has the name of the last picture.
+        try place.write(
+            "list.txt", Array((names + ["out/\(own)", "./out/\(other)"]).joined(separator: "\n").utf8))
+        for how in ["--resume", "--force"] {
+            let outcome = try place.shell(
+                "\"$app\" --list \(list) --output out \(how) \(Self.options.joined(separator: " ")) < list.txt || test $? = 2"
+            )
+            #expect(outcome.code == 0, "\(outcome.err)")
+            let now = try Self.content(place, "out")
+            #expect(now[own] == whole[own] && now[other] == whole[other], "\(how): \(outcome.err)")
+        }
+        // Found among results by their folder, too.
+        let again = try place.run(["out/\(own)", "--output", "out", "--resume"] + Self.options)
+        #expect(again.code == 0, "\(again.err)")
+        #expect(try Self.content(place, "out")[own] == whole[own])
+    }
+
+    /// Folders that were links when nobody looked.
+    @Test func linksAreNotFollowed() throws {
+        let (place, names) = try Self.place(5)
+        try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+        func run(_ more: String...) throws -> Outcome {
+            try place.run(["--list", "list.txt", "--output", "out"] + more + Self.options)
+        }
+        let files = FileManager.default
+        for folder in ["out", "elsewhere", "out/photos"] {
+            try files.createDirectory(atPath: "\(place.path)/\(folder)", withIntermediateDirectories: true)
+        }
+        let link = place.path + "/out/photos/cat"
+        try files.createSymbolicLink(atPath: link, withDestinationPath: place.path + "/elsewhere")
+        for more in [[], ["--force"], ["--resume"]] {
+            let outcome = try place.run(
+                ["--list", "list.txt", "--output", "out"] + more + Self.options)
+            #expect(
+                outcome.code == 10 && outcome.complaints.last?.contains("is a symbolic link") == true,
+                "\(more): \(outcome.err)")
+            #expect(place.list("elsewhere").isEmpty)
+        }
+        try files.removeItem(atPath: link)
+        #expect(try run("--resume").code == 0)
+        // What lies behind a link is not ours to remove.
+        try files.removeItem(atPath: place.path + "/elsewhere")
+        try files.moveItem(atPath: link, toPath: place.path + "/elsewhere")
+        try files.createSymbolicLink(atPath: link, withDestinationPath: place.path + "/elsewhere")
+        let there = place.list("elsewhere")
+        #expect(!there.isEmpty)
+        try place.write("list.txt", Array(names[1].utf8))
+        #expect(try run("--resume").code == 0)
+        #expect(place.list("elsewhere") == there)
+        #expect(try run("--force").code == 0)
+        #expect(place.list("elsewhere") == there)
+    }
+
+    /// Folders that a run leaves empty are removed.
+    @Test func noEmptyFoldersStay() throws {
+        let (place, names) = try Self.place(6)
+        func run(_ names: [String], _ more: String...) throws -> Outcome {
+            try place.write("list.txt", Array(names.joined(separator: "\n").utf8))
+            return try place.run(["--list", "list.txt", "--output", "out"] + more + Self.options)
+        }
+        #expect(try run(names).code == 0)
+        #expect(try run([names[0]], "--resume").code == 0)
+        #expect(place.list("out/photos") == ["cat"])
+        #expect(try run([names[2]], "--force").code == 0)
+        #expect(place.list("out/photos") == ["dog"] && place.list("out/photos/dog") == ["old"])
+    }
+
+    /// Names that files of ours have, and names that no file can have.
+    @Test func namesThatAreOurs() throws {
+        let place = try Place()
+        let long = String(repeating: "a/", count: 2000)
+        let ids = [
+            "results.json/x", "journal.jsonl/x", "journal.rows/x", "maps-00000.npy/x", "index-00000.jsonl/x",
+            "one", "one.gradcam.0.png/x", "results.json", "journal.jsonl", long + "x",
+            "e" + String(repeating: "\u{301}", count: 300), String(repeating: "n", count: 900),
+            String(repeating: "ü", count: 300) + "/x", "x/", "..", "/", "a//b", "results.json_/x",
+        ]
+        let lines = ids.map { "{\"image\": \"one.png\", \"id\": \"\($0)\", \"class\": 0}" }
+        try place.write("list.txt", Array(lines.joined(separator: "\n").utf8))
+        for how in [[], ["--pack", "--write", "map"]] {
+            let outcome = try place.run(
+                ["--list", "list.txt", "--output", "out", "--force"] + how + Self.options)
+            #expect(outcome.code == 0 && outcome.complaints.isEmpty, "\(outcome.err)")
+        }
+        let stems = try Self.images(place, "out").compactMap { $0["stem"] as? String }
+        #expect(Set(stems).count == ids.count)
+        #expect(
+            outcomeLines(try place.run(["--list", "list.txt", "--output", "out2"] + Self.options).out) < 2000)
+        let packing = try place.shell(
+            "mkdir -p tree/results.json tree/one.gradcam.0.png && cp one.png tree/results.json/x.png && cp one.png tree/one.gradcam.0.png/ && cp one.png tree/ && cd tree && tar cf ../t.tar ."
+        )
+        #expect(packing.code == 0, "\(packing.err)")
+        let archive = try place.run(["t.tar", "--output", "tar", "--class", "0"] + Self.options)
+        #expect(archive.code == 0, "\(archive.err)")
+        #expect(try Self.images(place, "tar").count == 3)
+        let folder = try place.run(
+            ["tree", "--recursive", "--output", "tree2", "--class", "0"] + Self.options)
+        #expect(folder.code == 0, "\(folder.err)")
+        // What a folder of somebody else's is in the way of fails, and the others are written.
+        try FileManager.default.createDirectory(
+            atPath: place.path + "/out3/one.gradcam.0.png", withIntermediateDirectories: true)
+        let taken = try place.run(
+            ["one.png", "two.png", "--class", "0", "--output", "out3", "--force"] + Self.options)
+        #expect(taken.code == 2 && taken.complaints.count == 1, "\(taken.err)")
+        #expect(
+            place.list("out3") == [
+                "one.gradcam.0.png", "results.json", "two.compare.png", "two.gradcam.0.heatmap.npy",
+                "two.gradcam.0.map.npy", "two.gradcam.0.png",
+            ])
+        let missing = try place.run(["\(long)missing.png", "--output", "out4"] + Self.options)
+        #expect(missing.code == 3 && missing.err.utf8.count < 1000, "\(missing.err)")
+    }
+
+    /// The longest line.
+    private func outcomeLines(_ text: String) -> Int {
+        text.split(separator: "\n").map(\.utf8.count).max() ?? 0
+    }
+
+    /// What cannot be read takes no room in a batch.
+    @Test func whatIsMissingCostsNothing() throws {
+        let place = try Place()
+        let missing = (0..<40).map { "missing\($0).png" }
+        let outcome = try place.run(
+            missing + ["one.png", "two.png", "--batch", "2", "--metrics", "run.prom", "--output", "out"]
+                + Self.options)
+        #expect(outcome.code == 2 && outcome.complaints.count == 40, "\(outcome.err)")
+        let metrics = try String(contentsOfFile: place.path + "/run.prom", encoding: .utf8)
+        #expect(metrics.contains("whitebox_device_pictures_total{number=\"0\",device=\"cpu ("))
+        #expect(
+            metrics.split(separator: "\n").contains {
+                $0.hasPrefix("whitebox_device_pictures_total") && $0.hasSuffix("} 2.0")
+            })
     }
 
     @Test func onlyTheSameRunGoesOn() throws {
@@ -423,6 +752,62 @@ import Testing
         #expect(try place.run(["one.png", "--pack", "--pack-type", "int8"] + Self.options).code == 64)
     }
 
+    /// A class that is asked for in two ways has two maps, so that all pictures have as many.
+    @Test func packedMapsOfClassesThatMeet() throws {
+        let (place, names) = try Self.place(6)
+        let arguments = names + ["--class", "top1,dog,3,top2", "--method", "gradcam,fem"] + Self.options
+        #expect(try place.run(arguments + ["--output", "single", "--write", "map"]).code == 0)
+        let outcome = try place.run(arguments + ["--output", "out", "--pack", "--write", "map"])
+        #expect(outcome.code == 0, "\(outcome.err)")
+        let maps = try place.array("out/maps-00000.npy")
+        #expect(maps.shape == [6, 4, 16, 16])
+        for (name, data) in try Self.content(place, "single") where name != "results.json" {
+            #expect(try Self.content(place, "out")[name] == data)
+        }
+        let lines = try String(contentsOfFile: "\(place.path)/out/index-00000.jsonl", encoding: .utf8).split(
+            separator: "\n")
+        for (row, line) in lines.enumerated() {
+            let entry = try #require(
+                try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            let told = try #require(entry["maps"] as? [[String: Any]])
+            let best = try #require(entry["predictions"] as? [[String: Any]]).prefix(2).map {
+                $0["index"] as? Int
+            }
+            #expect(told.map { $0["class"] as? Int } == [best[0], 3, best[1], nil])
+            for (i, map) in told.enumerated() {
+                let file =
+                    "\(entry["stem"]!).\(map["method"]!)" + ((map["class"] as? Int).map { ".\($0)" } ?? "")
+                let start = (row * 4 + i) * 256
+                #expect(
+                    try place.array("single/\(file).map.npy").values
+                        == Array(maps.values[start..<start + 256]))
+            }
+        }
+        let against = try place.run(
+            ["one.png", "--class", "top2", "--against", "dog", "--pack", "--output", "no"] + Self.options)
+        #expect(against.code == 11 && against.err.contains("--against"), "\(against.err)")
+        #expect(
+            try place.run(
+                ["one.png", "--class", "0,1", "--against", "dog", "--pack", "--output", "yes"] + Self.options
+            ).code == 0)
+    }
+
+    /// A block that is not what was written is done again.
+    @Test func damagedBlocksAreDoneAgain() throws {
+        let (place, names) = try Self.place(6)
+        let arguments = names + ["--pack", "--pack-size", "2", "--output", "out"] + Self.options
+        #expect(try place.run(arguments).code == 0)
+        let whole = try Self.content(place, "out")
+        for (i, name) in ["maps-00000.npy", "maps-00001.npy", "index-00002.jsonl"].enumerated() {
+            var data = try #require(whole[name])
+            if i == 1 { data.removeLast(100) } else { data[data.count - 300] ^= 1 }
+            try data.write(to: URL(fileURLWithPath: "\(place.path)/out/\(name)"))
+            let again = try place.run(arguments + ["--resume"])
+            #expect(again.code == 0 && again.out.contains("4 of them before"), "\(again.out)\(again.err)")
+            #expect(try Self.content(place, "out") == whole)
+        }
+    }
+
     /// More pictures in front of those that are done move all rows, and nothing is done twice.
     @Test func packedMapsOfAnotherList() throws {
         let (place, names) = try Self.place(9)
@@ -473,6 +858,11 @@ import Testing
             let outcome = try place.run(
                 ["one.png", "--class", "0", "--output", "out", "--resume"] + more + Self.options)
             #expect(outcome.code == 10 && outcome.complaints.count == 1, "\(name): \(outcome.err)")
+            #expect(try Self.content(place, "out")[name] == Data(own), "\(name)")
+            // Nor by the next.
+            let again = try place.run(
+                ["one.png", "--class", "0", "--output", "out", "--resume"] + more + Self.options)
+            #expect(again.code == 10, "\(name): \(again.err)")
             #expect(try Self.content(place, "out")[name] == Data(own), "\(name)")
             try FileManager.default.removeItem(atPath: place.path + "/out")
         }
@@ -556,6 +946,57 @@ import Testing
         for shard in ["0/3", "4/3", "1/0", "x", "1", "auto"] {
             #expect(try place.run(["one.png", "--shard", shard] + Self.options).code == 64, "\(shard)")
         }
+    }
+
+    /// A merge that fails or is killed leaves nothing in the way of the next, and one that is done may be done again.
+    @Test(arguments: [[], ["--pack", "--pack-size", "2"]]) func mergedOnceMore(_ how: [String]) throws {
+        let (place, _) = try Self.place(9)
+        for number in 1...3 {
+            let outcome = try place.run(
+                ["photos", "--recursive", "--shard", "\(number)/3", "--output", "parts/\(number)"] + how
+                    + Self.options)
+            #expect(outcome.code == 0, "\(outcome.err)")
+        }
+        #expect(try place.run(["photos", "--recursive", "--output", "whole"] + how + Self.options).code == 0)
+        let merge = ["merge", "parts/1", "parts/2", "parts/3", "--output", "joined/all"]
+        let last = try #require(
+            try Self.content(place, "parts/3").keys.sorted().first { $0 != "results.json" })
+        func move(_ a: String, _ b: String) throws {
+            try FileManager.default.moveItem(atPath: "\(place.path)/\(a)", toPath: "\(place.path)/\(b)")
+        }
+        try move("parts/3/" + last, "kept")
+        let failed = try place.run(merge)
+        #expect(failed.code == 10 && !failed.err.contains("--force"), "\(failed.err)")
+        #expect(!place.list("").contains("joined"))
+        try move("kept", "parts/3/" + last)
+        // What a killed one placed, and somebody else's file.
+        let first = try #require(
+            try Self.content(place, "parts/1").keys.sorted().first { $0 != "results.json" })
+        let second = try #require(
+            try Self.content(place, "parts/2").keys.sorted().first { $0 != "results.json" })
+        let folder = "\(place.path)/joined/all"
+        for file in [first, second] {
+            try FileManager.default.createDirectory(
+                atPath: URL(fileURLWithPath: "\(folder)/\(file)").deletingLastPathComponent().path,
+                withIntermediateDirectories: true)
+        }
+        try FileManager.default.linkItem(
+            atPath: "\(place.path)/parts/1/\(first)", toPath: "\(folder)/\(first)")
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: "\(folder)/\(second)"))
+        let taken = try place.run(merge)
+        #expect(
+            taken.code == 10 && taken.complaints.count == 1 && taken.err.contains("is there already"),
+            "\(taken.err)")
+        #expect(try Self.content(place, "joined/all").keys.sorted() == [first, second].sorted())
+        try FileManager.default.removeItem(atPath: "\(folder)/\(second)")
+        #expect(try place.run(merge).code == 0)
+        try Self.expectSame(place, "whole", "joined/all")
+        let again = try place.run(merge)
+        #expect(again.code == 0, "\(again.err)")
+        try Self.expectSame(place, "whole", "joined/all")
+        let fewer = try place.run(["merge", "parts/1", "parts/2", "--output", "joined/all"])
+        #expect(fewer.code == 10 && fewer.err.contains("already holds results"), "\(fewer.err)")
+        try Self.expectSame(place, "whole", "joined/all")
     }
 
     // MARK: Devices

@@ -28,6 +28,10 @@ import Testing
             Picture.array((0..<16).map { _ in random.float(-1, 1) }, name: "\(number)")
         }
         pictures[count / 2] = .array([1], name: "bad")
+        // Of some runs many are bad, and others get their places.
+        for i in 0..<(seed % 3 * count / 2) {
+            pictures[random.index(below: count)] = .array([1], name: "bad \(i)")
+        }
         var taken = 0
         var found: [String] = []
         func next() -> [PictureRequest] {

@@ -136,6 +136,44 @@ import Testing
         #expect(throws: FileError.self) { try reading(Array(bytes[..<(bytes.count / 2)])) { try all(&$0) } }
     }
 
+    /// Every compressed archive says a sum of what is in it, some at their very end, and one that is another is told.
+    @Test(arguments: ["gzip -c", "gzip -c > c; cat c; true | gzip -c", "xz -c", "bzip2 -c", "zstd -c"])
+    func sumsAreChecked(_ command: String) throws {
+        let scratch = try TemporaryDirectory()
+        // What follows the mark of the end is more than is decompressed at once.
+        try AtomicFile.write(
+            Self.archive + [UInt8](repeating: 0, count: 1 << 20), to: scratch.path + "/a.tar",
+            overwrite: false)
+        let process = Process()
+        process.executableURL = URL(filePath: "/bin/sh")
+        process.arguments = ["-c", "{ \(command); } < a.tar > b"]
+        process.currentDirectoryURL = URL(filePath: scratch.path)
+        try process.run()
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            // zstd's program is not everywhere.
+            try #require(command.hasPrefix("zstd"))
+            return
+        }
+        let bytes = [UInt8](try Data(contentsOf: URL(filePath: scratch.path + "/b")))
+        #expect(try reading(bytes) { try all(&$0) }.1 == Self.found.map(\.content))
+        if command.hasPrefix("gzip") {
+            // Zeros that fill a tape's block say nothing.
+            #expect(try reading(bytes + [UInt8](repeating: 0, count: 512)) { try all(&$0) }.1.count == 4)
+        }
+        // The last bytes of bzip2 may be filled up, and the end of xz has lengths and marks of its own.
+        for place in [bytes.count - 8, bytes.count - 5, bytes.count / 2] {
+            var changed = bytes
+            changed[place] ^= 4
+            let error = #expect(throws: FileError.self, "\(place)") {
+                try reading(changed) { try all(&$0, contents: false) }
+            }
+            #expect(
+                error?.description.contains("may be wrong too") == true && error?.code == EILSEQ, "\(error!)")
+        }
+        #expect(throws: FileError.self) { try reading(bytes.dropLast(4)) { try all(&$0) } }
+    }
+
     /// Wherever it is cut, reading gives only what is whole, and then a sentence.
     @Test func cutArchivesAreReported() throws {
         let lengths =

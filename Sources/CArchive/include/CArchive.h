@@ -1,8 +1,8 @@
 // Tar archives through libarchive, which is opened at run time.
 //
 // Linked, it and what it brings (XML, Unicode's tables, access lists, compressors) would cost every start of the program more than a
-// millisecond, and the program would not start where they are missing. So libarchive.so.13 is opened with the first archive. Only tar is
-// switched on, of all its kinds, plain or compressed by gzip, bzip2, xz or zstd.
+// millisecond, and the program would not start where they are missing. So libarchive.so.13 and, for gzip, zlib (libz.so.1) are opened with the first
+// archive. Only tar is switched on, of all its kinds, plain or compressed by gzip, bzip2, xz or zstd, whose sums are checked.
 #ifndef WHITEBOX_CARCHIVE_H
 #define WHITEBOX_CARCHIVE_H
 
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Whether libarchive is open (opening it if this is the first call). If not, `*reason` becomes the dynamic linker's explanation, which lives as
+// Whether both are open (opening them if this is the first call). If not, `*reason` becomes the dynamic linker's explanation, which lives as
 // long as the process. May be called from any thread.
 bool wb_archive_available(const char **reason);
 
@@ -25,7 +25,8 @@ typedef enum { WB_TAR_OK, WB_TAR_END, WB_TAR_BROKEN } wb_tar_result;
 wb_tar *wb_tar_open(int descriptor, wb_tar_result *result);
 void wb_tar_close(wb_tar *archive);
 
-// Goes to the next entry; what is left of the one before is passed over. An archive that just stops, without the mark of its end, is broken.
+// Goes to the next entry; what is left of the one before is passed over. An archive that just stops, without the mark of its end, is broken; so is
+// one whose compressed bytes do not have the sum that they say, which is known at its end.
 wb_tar_result wb_tar_next(wb_tar *archive);
 // Of the entry: its path as it is in the archive (null if it has none), whether it is a regular file and no link to one, and its bytes.
 const char *wb_tar_path(wb_tar *archive);
@@ -33,6 +34,9 @@ bool wb_tar_is_file(wb_tar *archive);
 int64_t wb_tar_size(wb_tar *archive);
 // Reads on in the entry's content. `*count` becomes how many bytes there were, 0 at its end.
 wb_tar_result wb_tar_read(wb_tar *archive, uint8_t *target, size_t size, size_t *count);
+
+// Whether it is not plain.
+bool wb_tar_is_compressed(const wb_tar *archive);
 
 // What is wrong, null if libarchive does not say.
 const char *wb_tar_problem(wb_tar *archive);
