@@ -466,7 +466,7 @@ import Testing
         let path = place.path + "/out/journal.jsonl"
         var lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
         let marks = lines.indices.filter { lines[$0].hasPrefix("{\"disk\"") }
-        #expect(marks.count == 2 && lines.filter { $0.hasPrefix("{\"start\"") }.count == 1)
+        try #require(marks.count == 2 && lines.filter { $0.hasPrefix("{\"start\"") }.count == 1)
         for line in lines[marks[0]...] where line.hasPrefix("{\"done\"") {
             let value = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
             for file in value?["files"] as? [String] ?? [] { try place.write("out/" + file, []) }
@@ -760,7 +760,7 @@ import Testing
         let outcome = try place.run(arguments + ["--output", "out", "--pack", "--write", "map"])
         #expect(outcome.code == 0, "\(outcome.err)")
         let maps = try place.array("out/maps-00000.npy")
-        #expect(maps.shape == [6, 4, 16, 16])
+        try #require(maps.shape == [6, 4, 16, 16])
         for (name, data) in try Self.content(place, "single") where name != "results.json" {
             #expect(try Self.content(place, "out")[name] == data)
         }
