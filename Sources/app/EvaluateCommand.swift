@@ -77,6 +77,12 @@ struct EvaluateCommand: FileWriter {
         completion: .directory)
     var output = "whitebox-evaluation"
 
+    @Option(
+        help: ArgumentHelp(
+            "Write a page of HTML too, with everything in it: maps side by side, curves, metrics as a table that can be sorted.",
+            valueName: "file"), completion: .file(extensions: ["html"]))
+    var report: String?
+
     @Flag(help: "Replace results that are there already.")
     var force = false
 
@@ -101,6 +107,11 @@ struct EvaluateCommand: FileWriter {
         }
         guard !(force && resume) else {
             throw ValidationError("--force begins anew, and --resume goes on; choose one.")
+        }
+        guard !(resume && report != nil) else {
+            throw ValidationError(
+                "--resume does not compute again what a report (--report) would show; make the report in a run of its own."
+            )
         }
     }
 
@@ -135,6 +146,16 @@ struct EvaluateCommand: FileWriter {
         let start = Benchmark.now()
         NoteHandler.isQuiet = quiet
         let choices = try choices()
+        guard pictures.shard == nil else {
+            throw ValidationError(
+                "--shard shares the pictures of `app explain`; what several programs measured cannot be joined."
+            )
+        }
+        guard !method.eachLayer else {
+            throw ValidationError(
+                "Maps are measured by method, so those of several layers (--each-layer) would be mixed; measure one layer at a time."
+            )
+        }
         let queue = try pictures.queue(images, videos: [])
         var options = Options()
         try method.apply(to: &options, takesFolders: true)
@@ -149,10 +170,11 @@ struct EvaluateCommand: FileWriter {
         } catch let error as ExplainError where error.kind == .classChoice {
             throw Report.withBestClasses(error, model, options, queue.pictures?.first)
         }
-        queue.classes = try pictures.classes(session, isOfFolders: method.isOfFolders)
+        queue.classes = try pictures.classes(session, images, isOfFolders: method.isOfFolders)
         let evaluation = try Evaluation(session, choices)
         let files = try EvaluationFiles(
             output, evaluation, existing: resume ? .resume : force ? .replace : .refuse)
+        let page = try report.map { try ReportWriter(path: $0, overwrite: force) }
         Report.notes(session)
         if !json { Report.head(session) }
         Interruption.watch()
@@ -168,6 +190,10 @@ struct EvaluateCommand: FileWriter {
                 try Interruption.check()
             }
             try files.add(record, stem: item.stem)
+            if let page {
+                let (metrics, curves) = evaluation.forReport(record)
+                try page.take(item.index, item.request.picture, result, metrics: metrics, curves: curves)
+            }
             seen += 1
             if let reason = record[key: "error"]?.asString {
                 failed += 1
@@ -267,6 +293,10 @@ struct EvaluateCommand: FileWriter {
         let summary = try files.finish(
             evaluation, extra: extra,
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) })
+        try page?.finish(
+            session, command: App.command,
+            incomplete: incomplete.map { $0.sentence(seen, of: queue.count) },
+            metrics: summary.forReport)
         if json {
             printLines(
                 String(decoding: try InputFile.contents(Paths.join(output, "evaluation.json")), as: UTF8.self)

@@ -68,6 +68,15 @@ import Testing
                 "<image>",
             ] + pictures
         ),
+        (
+            "evaluate",
+            model + device + method + [
+                "--input", "--recursive", "--list", "--targets", "--shard", "--metrics", "--set-metric",
+                "--masks",
+                "--boxes", "--sanity", "--cost", "--batch", "--output", "--report", "--force", "--resume",
+                "--quiet", "--json", "<image>",
+            ]
+        ), ("metrics", []), ("summarise", ["--output", "--force", "--json", "<folder>"]),
         ("classify", model + device + pictures + ["--input", "--batch", "--quiet", "--json", "<image>"]),
         ("merge", ["--output", "--shard", "<folder>"]),
         ("check", model + device + ["--input", "--json", "<model|image>"]),
@@ -143,6 +152,9 @@ import Testing
           compare                 Explain photographs by many methods, and write a page
                                   that compares them.
           classify                Print the five most probable classes of photographs.
+          evaluate                Measure maps: which method should one believe?
+          summarise               What many maps say together: where classes look, and
+                                  which pictures to look at first.
           merge                   Join the results of runs that shared their pictures
                                   (explain --shard).
           check                   Say everything about a network in one go, and what is
@@ -152,6 +164,7 @@ import Testing
           devices                 List the devices that can compute.
           methods                 List the methods of explanation, or describe some:
                                   formulas, papers, settings.
+          metrics                 List the metrics of `evaluate`, or say all of one.
           operators               List the ONNX operators that networks may use.
           run                     Feed a network a raw array and write what it
                                   computes, to compare it with anything.

@@ -30,7 +30,7 @@ import Text
         }
         var builder = ONNXBuilder(name: "small")
         builder.input("x", ["N", 3, 16, 16])
-        builder.initializer("w1", [6, 3, 3, 3], floats: floats(162, 0.5))
+        builder.initializer("w1", [6, 3, 3, 3], floats: floats(162, 0.004))
         builder.node(
             "Conv", ["x", "w1"], ["c1"], ["pads": [1, 1, 1, 1], "strides": [2, 2]], name: "conv1")
         builder.node("Relu", ["c1"], ["a1"], name: "relu1")
@@ -203,7 +203,7 @@ import Text
     @Test func infidelityFromItsDefinition() throws {
         let session = try session(small(), ["input-x-gradient"])
         let evaluation = try evaluation(session, ["infidelity"], settings: ["infidelity": ["samples": "9"]])
-        let x = colours("infidelity").map { $0 / 255 }
+        let x = colours("infidelity")
         let picture = Picture.array(x, name: "infidelity")
         let record = try record(evaluation, picture)
         let image = try session.explain(picture)
@@ -510,7 +510,7 @@ import Text
                     (options.device, options.methods) = (.cpu, [])
                     return options
                 }())
-            let x = colours("random weights").map { $0 / 255 }
+            let x = colours("random weights")
             let questions = try Questions(session)
             return try (0..<3).map { try questions.values(of: Target($0), count: 1) { _ in x }[0] }
         }
@@ -533,7 +533,7 @@ import Text
         (options.device, options.methods, options.classChoice) = (.cpu, ["saliency", "gradcam"], .index(0))
         let model = try Model(Network(small().model()), preprocessing: "none")
         let pictures = (0..<3).map { i in
-            PictureRequest(.array(colours("sanity \(i)").map { $0 / 255 }, name: "\(i)"))
+            PictureRequest(.array(colours("sanity \(i)"), name: "\(i)"))
         }
         let found = try Randomisation(model, options, pictures)
         #expect(found.levels == ["linear", "conv2", "conv1"])

@@ -171,6 +171,37 @@ package final class Evaluation {
         }
     }
 
+    /// What a report shows of a record.
+    package func forReport(_ record: JSON) -> (
+        metrics: [ReportDocument.Metric], curves: [ReportDocument.Curve]
+    ) {
+        guard case .array(let maps)? = record[key: "maps"] else { return ([], []) }
+        var found: (metrics: [ReportDocument.Metric], curves: [ReportDocument.Curve]) = ([], [])
+        for map in maps {
+            guard let method = map[key: "method"]?.asString,
+                let type = session.methods.first(where: { $0.type.name == method })?.type
+            else { continue }
+            let index = type.isClassSpecific ? map[key: "class"]?.asInt : nil
+            for metric in metrics.map({ Swift.type(of: $0.metric) }) {
+                if let value = map[key: "metrics"]?[key: metric.name]?.number {
+                    found.metrics.append(
+                        ReportDocument.Metric(
+                            method: method, classIndex: index, name: metric.title, value: value,
+                            isHigherBetter: metric.better == .higher))
+                }
+                if let kind = ReportDocument.Curve.Kind(rawValue: metric.name),
+                    case .array(let curve)? = map[key: "curves"]?[key: metric.name]
+                {
+                    found.curves.append(
+                        ReportDocument.Curve(
+                            method: method, classIndex: index, kind: kind,
+                            scores: curve.compactMap(\.number).map(Float.init)))
+                }
+            }
+        }
+        return found
+    }
+
     // MARK: All of them
 
     /// What was asked for, as it stands in results; a run that is gone on with must have the same.
@@ -349,6 +380,17 @@ package final class Evaluation {
                         })
                 ),
             ])
+        }
+
+        /// The means of all pictures, for a report.
+        package var forReport: [ReportDocument.Metric] {
+            metrics.flatMap { metric in
+                ranking(metric).map {
+                    ReportDocument.Metric(
+                        method: $0.method, classIndex: nil, name: metric.title, value: $0.estimate.mean,
+                        isHigherBetter: metric.better == .higher)
+                }
+            }
         }
 
         /// For people: whether a method is not shown to be worse than the best.
