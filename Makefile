@@ -201,8 +201,12 @@ endif
 	Tools/slurm.sh $(app) models/efficientnet-lite0.onnx demo/photos
 
 .PHONY: bench-batch
-bench-batch: build models photos .venv-bench/torch .venv-opencl/ready ## time runs over 2,000 photographs beside classifying them and beside a peer (BATCH="--count 300"; see Benchmarks/batch.py)
-	.venv-bench/bin/python Benchmarks/batch.py $(BATCH)
+bench-batch: build models photos models/random/resnet50.onnx .venv-bench/torch .venv-opencl/ready ## time runs over 2,000 photographs beside classifying them and beside a peer (BATCH="--count 300"; see Benchmarks/batch.py)
+	.venv-bench/bin/python Benchmarks/batch.py --resnet50 models/random/resnet50.onnx $(BATCH)
+
+.PHONY: bench-evaluation
+bench-evaluation: build models/random/resnet50.onnx .venv-bench/ready ## time insertion and deletion of a ResNet-50 map beside the forward passes that they need
+	.venv-bench/bin/python Benchmarks/evaluation.py models/random/resnet50.onnx
 
 .venv-bench/ready: Benchmarks/requirements.txt | setup
 	rm -rf .venv-bench

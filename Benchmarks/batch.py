@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Times runs over many photographs: what explaining costs beside classifying, and beside a pipeline of PyTorch's loader and ONNX Runtime.
 
-    batch.py [--app APP] [--model MODEL.onnx] [--photos FOLDER] [--count 2000] [--rounds 3] [--names 0] [--only WORD …] [--json FILE]
+    batch.py [--app APP] [--model MODEL.onnx] [--photos FOLDER] [--count 2000] [--rounds 3] [--names 0] [--resnet50 MODEL.onnx] [--only WORD …]
+             [--json FILE]
 
 Photographs of 500 × 400 to 4000 × 3000 are cut out of those in FOLDER, by a seed. Each row is one thing over another, in turn, so many rounds;
 what is printed is the median of the rounds' ratios (above 1: the first is quicker), and the least and the most. Whole processes are timed, from
@@ -127,6 +128,7 @@ def main() -> None:
     parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
     parser.add_argument("--before", type=Path, help="an older program, to compare what a plain run takes")
     parser.add_argument("--model", type=Path, default=ROOT / "models/efficientnet-lite0.onnx")
+    parser.add_argument("--resnet50", type=Path, help="a ResNet-50, for the row of that name")
     parser.add_argument("--layer", default="head.clip", help="the value that the peer maps")
     parser.add_argument("--photos", type=Path, default=ROOT / "demo/photos")
     parser.add_argument("--count", type=int, default=2000)
@@ -164,6 +166,17 @@ def main() -> None:
             Row("two workers (the CPU twice, one thread each) against one", 1.8, app("explain", "--pack", "--threads", "1", device="cpu,cpu"),
                 app("explain", "--pack", "--threads", "1")),
         ]
+        if arguments.resnet50:
+            resnet50 = ["--model", arguments.resnet50, "--device", "cpu", "--preprocess", "imagenet", "--batch", "8"]
+
+            def alone() -> float:
+                """Seconds that the same maps of ready arrays would take."""
+                command = [arguments.app, "bench", "--rounds", "10", "--json", *resnet50]
+                done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
+                return arguments.count / json.loads(done.stdout)["batches"][0]["imagesPerSecond"]
+
+            rows.append(Row("ResNet-50, `--pack` from JPEGs against the network alone on ready arrays", 0.9,
+                            lambda: run([arguments.app, "explain", photos, "--pack", *resnet50, "--output", out], out)[0], alone))
         if arguments.before:
             rows.append(Row("a plain run against that of the older program", 3, app("explain"), app("explain", program=arguments.before)))
         if arguments.only:
