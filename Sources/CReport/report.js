@@ -165,9 +165,11 @@ function drawPhotograph(canvas, width) {
 function drawMap(canvas, panel, width) {
   const context = drawPhotograph(canvas, width);
   if (panel === null || panel.blank) return;
+  const opacity = Number($("opacity").value) / 100;
   if (showsBoth(panel)) {
     // Two colours stand out from a grey photograph.
     context.globalCompositeOperation = "saturation";
+    context.globalAlpha = Math.min(1, 2 * opacity);
     context.fillStyle = "#808080";
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.globalCompositeOperation = "source-over";
@@ -197,7 +199,7 @@ function drawMap(canvas, panel, width) {
   }
   const layer = new OffscreenCanvas(w, h);
   layer.getContext("2d").putImageData(heat, 0, 0);
-  context.globalAlpha = Number($("opacity").value) / 100;
+  context.globalAlpha = opacity;
   context.drawImage(layer, p.x * canvas.width, p.y * canvas.height);
   context.globalAlpha = 1;
 }
