@@ -79,6 +79,17 @@ function sampled(panel, width, height, smooth) {
   return result;
 }
 
+/** The same, kept for the sizes that are drawn now: in the grid, and large. */
+function keptSample(panel, width, height, smooth) {
+  const key = `${width} ${height} ${smooth}`;
+  panel.samples ??= new Map();
+  if (!panel.samples.has(key)) {
+    if (panel.samples.size > 1) panel.samples.clear();
+    panel.samples.set(key, sampled(panel, width, height, smooth));
+  }
+  return panel.samples.get(key);
+}
+
 /** The number of the cell at a place, in parts of the map's width and height. */
 function valueAt(panel, x, y) {
   const column = clamp(Math.floor(x * panel.width), 0, panel.width - 1);
@@ -154,9 +165,11 @@ function drawPhotograph(canvas, width) {
 function drawMap(canvas, panel, width) {
   const context = drawPhotograph(canvas, width);
   if (panel === null || panel.blank) return;
+  const opacity = Number($("opacity").value) / 100;
   if (showsBoth(panel)) {
     // Two colours stand out from a grey photograph.
     context.globalCompositeOperation = "saturation";
+    context.globalAlpha = Math.min(1, 2 * opacity);
     context.fillStyle = "#808080";
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.globalCompositeOperation = "source-over";
@@ -164,9 +177,7 @@ function drawMap(canvas, panel, width) {
   const p = place();
   const w = Math.max(1, Math.round(p.width * canvas.width));
   const h = Math.max(1, Math.round(p.height * canvas.height));
-  const smooth = $("cells").value === "smooth";
-  const key = `${w} ${h} ${smooth}`;
-  if (panel.key !== key) [panel.key, panel.sampled] = [key, sampled(panel, w, h, smooth)];
+  const values = keptSample(panel, w, h, $("cells").value === "smooth");
   const { low, high } = range(panel);
   const table = tableOf(panel);
   const both = showsBoth(panel);
@@ -176,9 +187,9 @@ function drawMap(canvas, panel, width) {
   // How strong a place is: away from 0 where both signs are shown.
   const strength = (t) => (both ? Math.abs(2 * t - 1) : t);
   const level = (value) => clamp((value - low) * scale, 0, 1);
-  const least = threshold(panel.sampled, (value) => strength(level(value)));
-  for (let i = 0; i < panel.sampled.length; i++) {
-    const t = level(panel.sampled[i]);
+  const least = threshold(values, (value) => strength(level(value)));
+  for (let i = 0; i < values.length; i++) {
+    const t = level(values[i]);
     const entry = 3 * Math.round(t * 255);
     pixels[4 * i] = table[entry];
     pixels[4 * i + 1] = table[entry + 1];
@@ -188,7 +199,7 @@ function drawMap(canvas, panel, width) {
   }
   const layer = new OffscreenCanvas(w, h);
   layer.getContext("2d").putImageData(heat, 0, 0);
-  context.globalAlpha = Number($("opacity").value) / 100;
+  context.globalAlpha = opacity;
   context.drawImage(layer, p.x * canvas.width, p.y * canvas.height);
   context.globalAlpha = 1;
 }
@@ -393,8 +404,6 @@ function drawWipe() {
     const panel = state.shown.find((p) => p.id === $(side).value) ?? null;
     const canvas = $(side + "-map");
     drawMap(canvas, panel, 880);
-    // What was sampled for the large map would be sampled anew for each small one.
-    if (panel) panel.key = null;
     canvas.setAttribute("aria-label", `${side === "left" ? "Left" : "Right"} of the border: ${panel ? title(panel) : "the photograph"}`);
   }
   moveBorder();
