@@ -176,14 +176,19 @@ package final class MeasuredMap {
         return found
     }
 
-    private var removal: [Bool: [Float]] = [:]
+    /// What ROAD's probabilities depend on. Each of its measures has a noise of its own.
+    private struct Removal: Hashable {
+        let most: Bool, noise: Float
+    }
+    private var removal: [Removal: [Float]] = [:]
     /// ROAD's probabilities, of the picture without its most, or its least, important pixels.
     func probabilitiesWithout(
-        most: Bool, _ compute: () throws -> [Float]
+        most: Bool, noise: Float, _ compute: () throws -> [Float]
     ) throws -> [Float] {
-        if let known = removal[most] { return known }
+        let key = Removal(most: most, noise: noise)
+        if let known = removal[key] { return known }
         let found = try compute()
-        removal[most] = found
+        removal[key] = found
         return found
     }
 }

@@ -269,7 +269,7 @@ extension ROADSettings {
     /// The mean of p′ − p over pictures of which the most, or the least, important pixels were removed but for 10, 20 … 90 percent of all; as
     /// many as are below that percentile as NumPy has it stay.
     fileprivate func mean(_ map: MeasuredMap, most: Bool) throws -> Double {
-        let probabilities = try map.probabilitiesWithout(most: most) {
+        let probabilities = try map.probabilitiesWithout(most: most, noise: noise) {
             let (picture, places) = (map.picture, map.places)
             let cells = picture.cells
             var imputer = NoisyLinearImputer(height: picture.height, width: picture.width)
