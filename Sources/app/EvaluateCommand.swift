@@ -325,7 +325,7 @@ struct EvaluateCommand: FileWriter {
             [["Method"] + found.levels.map { String($0.suffix(14)) } + ["other class"]]
                 + found.methods.map { method, found in
                     [method]
-                        + (found.spearman[.cascading] ?? []).map { Report.number($0, digits: 2) }
+                        + (found.spearman[.cascading] ?? []).map { value in value.map { Report.number($0, digits: 2) } ?? "–" }
                         + [found.otherClass.map { Report.number($0, digits: 2) } ?? "–"]
                 }, right: Set(1...found.levels.count + 1))
         for (method, found) in found.methods where found.doesNotNotice {
