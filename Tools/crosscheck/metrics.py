@@ -36,8 +36,8 @@ CAPTUM, QUANTUS, TORCHCAM, GRAD_CAM = (package(name) for name in ("captum", "qua
 FORMULA = f"formula, {package('torch')}"
 # Maps with and without equal numbers, of magnitudes and signed: more of them on the network that is faster.
 METHODS = {"squeezenet1.1": ["gradcam", "fem", "saliency", "input-x-gradient"], "resnet18": ["gradcam", "input-x-gradient"]}
-# Solving its equations takes theirs a second each.
-REMOVED = ("gradcam", "input-x-gradient")
+# Solving its equations takes theirs long.
+REMOVED = ("gradcam", "fem", "input-x-gradient")
 TIES = "pixels of equal numbers are in another order"
 PERCENTILES = range(10, 100, 10)
 # Of curves: fewer than by default, which make no difference.
@@ -414,23 +414,19 @@ def removed(subject: Subject, noisy: float) -> Iterator[Number]:
             lambda percentile: perturbation_confidence.PerturbationConfidenceMetric(kind(percentile, imputer)), list(PERCENTILES))
         return float(average(subject.x, map_[None], [ClassifierOutputTarget(subject.index)], subject.network)[0])
 
-    most_first, least_first = perturbation_confidence.RemoveMostRelevantFirst, perturbation_confidence.RemoveLeastRelevantFirst
-    if subject.method == "gradcam":
-        # Its zeros are so many that theirs would remove the whole picture, and nothing could be filled in.
-        given, note = subject.ranks, ", our order of equals"
-    else:
-        given, note = subject.map, ""
-    most, least = theirs(most_first, given, Imputer()), theirs(least_first, given, Imputer())
-    yield subject.number("road-most", f"{GRAD_CAM}, ROADMostRelevantFirstAverage, no noise{note}", most)
-    name = f"{GRAD_CAM}, ROADLeastRelevantFirstAverage, no noise{note}"
-    found = subject.number("road-least", name, least)
-    if not found.agrees:
-        least = theirs(least_first, subject.ranks, Imputer())
-        found.because("1 − map makes nearly equal numbers equal", subject.number("road-least", name, least))
-    yield found
-    yield subject.number("road", f"{GRAD_CAM}, ROADCombined, no noise{note}", (least - most) / 2)
-    yield subject.number("road-most", f"{GRAD_CAM}, ROADMostRelevantFirstAverage, our noise{note}", theirs(most_first, given, Imputer(NOISE, iter(range(9)))),
-                         noisy)
+    orders = {"most": ("ROADMostRelevantFirstAverage", perturbation_confidence.RemoveMostRelevantFirst),
+              "least": ("ROADLeastRelevantFirstAverage", perturbation_confidence.RemoveLeastRelevantFirst)}
+    own: dict[str, float] = {}
+    for order, (name, kind) in orders.items():
+        own[order] = theirs(kind, subject.map, Imputer())
+        found = subject.number(f"road-{order}", f"{GRAD_CAM}, {name}, no noise", own[order])
+        if not found.agrees:
+            own[order] = theirs(kind, subject.ranks, Imputer())
+            found.because("theirs removes all pixels of equal numbers together", subject.number(f"road-{order}", "", own[order]))
+        yield found
+    yield subject.number("road", f"{GRAD_CAM}, ROADCombined, no noise", (own["least"] - own["most"]) / 2)
+    yield subject.number("road-most", f"{GRAD_CAM}, ROADMostRelevantFirstAverage, our noise of {NOISE}",
+                         theirs(orders["most"][1], subject.ranks, Imputer(NOISE, iter(range(len(PERCENTILES))))), noisy)
 
 
 # Changed pictures, explained by PyTorch.
