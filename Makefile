@@ -224,7 +224,7 @@ endif
 	touch $@
 
 .PHONY: crosscheck
-crosscheck: build models photos .venv-bench/torch ## each method beside its reference from PyPI, run live on the same weights and pixels
+crosscheck: build models photos .venv-bench/torch ## each method, and each metric, beside its reference from PyPI, run live on the same weights and pixels
 	TQDM_DISABLE=1 .venv-bench/bin/python Tools/crosscheck/crosscheck.py --documents
 
 define onnx-tests

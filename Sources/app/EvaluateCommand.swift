@@ -359,13 +359,14 @@ struct EvaluateCommand: FileWriter {
         print(
             "Weights made random, from the scores down to the picture: correlation of ranks with the map of the trained network"
         )
-        Report.table(
-            [["Method"] + found.levels.map { String($0.suffix(14)) } + ["other class"]]
-                + found.methods.map { method, found in
-                    [method]
-                        + (found.spearman[.cascading] ?? []).map { Report.number($0, digits: 2) }
-                        + [found.otherClass.map { Report.number($0, digits: 2) } ?? "–"]
-                }, right: Set(1...found.levels.count + 1))
+        // nil where no scores were finite, and of methods that know no class.
+        func text(_ value: Double?) -> String { value.map { Report.number($0, digits: 2) } ?? "–" }
+        let head: [String] = ["Method"] + found.levels.map { String($0.suffix(14)) } + ["other class"]
+        let rows: [[String]] = found.methods.map { method, found in
+            let levels: [String] = (found.spearman[.cascading] ?? []).map(text)
+            return [method] + levels + [text(found.otherClass)]
+        }
+        Report.table([head] + rows, right: Set(1...found.levels.count + 1))
         for (method, found) in found.methods where found.doesNotNotice {
             print(
                 "\(method) does not notice: with all weights random its map is much the same, so it says little of what the network learnt."

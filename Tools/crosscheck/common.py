@@ -7,6 +7,7 @@ Each family is a script beside this one with a function `rows(check, twin)` that
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -23,6 +24,10 @@ from PIL import Image
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
+# What an evaluation says of two maps, and of maps of networks with random weights, beside its metrics.
+COMPARED = ("pcc", "sim", "ssim", "top10", "sanity-spearman", "sanity-ssim", "sanity-smooth", "sanity-entropy", "sanity-other-class")
+
+
 def colours(attributions: torch.Tensor) -> np.ndarray:
     """A map of a picture's: the sum over its channels."""
     return attributions[0].detach().sum(0).numpy()
@@ -97,7 +102,7 @@ class Check:
 
     def __init__(self, app: Path, photo: Path, side: int = 224) -> None:
         self.app = app
-        self.folder = tempfile.TemporaryDirectory()
+        self.photo, self.folder = photo, tempfile.TemporaryDirectory()
         place = Path(self.folder.name)
         # A picture of the network's size, so that nothing but the colours is prepared.
         self.picture = place / "picture.png"
@@ -116,6 +121,16 @@ class Check:
         self.runs = 0
         listed = subprocess.run([str(app), "methods", "--json"], check=True, capture_output=True, text=True)
         self.methods = [method["name"] for method in json.loads(listed.stdout)]
+        listed = subprocess.run([str(app), "metrics"], check=True, capture_output=True, text=True)
+        self.metrics = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")] + list(COMPARED)
+
+    def of_photograph(self, photo: Path, preprocessing: dict) -> Check:
+        """Runs of a photograph that is prepared in another way; what the network is fed of it is not known here."""
+        other = copy.copy(self)
+        other.folder = tempfile.TemporaryDirectory()
+        other.picture, other.preprocessing = photo, Path(other.folder.name) / "preprocessing.json"
+        other.preprocessing.write_text(json.dumps({**preprocessing, "divisor": 255, "mean": self.MEAN, "std": self.STD}))
+        return other
 
     def explain(self, twin: Twin, method: str, *options: str, video: Path | None = None) -> dict:
         """One explanation, of the picture or of a video: its entry of results.json, with `map` and `heatmap` (and `sampleError`) as arrays."""
@@ -132,6 +147,17 @@ class Check:
             if found.get(key):
                 found[key] = np.load(out / found[key])
         return found
+
+    def evaluate(self, twin: Twin, methods: list[str], *options: str) -> tuple[dict, dict]:
+        """An evaluation of maps of the picture: the picture's record, and evaluation.json."""
+        self.runs += 1
+        out = Path(self.folder.name) / f"run{self.runs}"
+        command = [self.app, "evaluate", self.picture, "--model", twin.path, "--preprocess", self.preprocessing, "--method", ",".join(methods),
+                   "--device", "cpu", "--output", out, "--quiet", "--json", *options]
+        done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"an evaluation on {twin.name}: {done.stderr.strip()}")
+        return json.loads((out / "pictures.jsonl").read_text()), json.loads((out / "evaluation.json").read_text())
 
     def values(self, twin: Twin, pictures: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
         """What the program computes of inputs on the way, by the names that the ONNX file has."""

@@ -4,7 +4,7 @@
     crosscheck.py [--families cam,…] [--documents] [--app APP]
 
 A row agrees if the maps correlate by at least 0.999 and differ by at most 0.001 of the range. One that does not must have a reason that was
-measured in this run: without it, maps agree. It fails if a row neither agrees nor has one. With --documents the tables of Documentation are
+measured in this run: without it, maps agree. A number of a metric agrees if it differs by at most 0.001. It fails if a row neither agrees nor has one. With --documents the tables of Documentation are
 written anew.
 """
 
@@ -22,14 +22,14 @@ from pathlib import Path
 import documents
 import torch
 from common import ROOT, Check, standard_twins
-from rows import Row
+from rows import Number, Row
 
-FAMILIES = ("cam", "gradients", "propagation", "perturbation")
+FAMILIES = ("cam", "gradients", "propagation", "perturbation", "metrics")
 # Those with a network of their own.
 OWN_FAMILIES = ("tokens", "video")
 
 
-def compared(check: Check, families: list[str], folder: Path) -> Iterator[Row]:
+def compared(check: Check, families: list[str], folder: Path) -> Iterator[Row | Number]:
     """The rows of all families: on each of the networks that they share, and then on their own."""
     modules = {family: importlib.import_module(family) for family in families}
     if shared := [family for family in families if family not in OWN_FAMILIES]:
@@ -49,22 +49,23 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(2)
-    rows: list[Row] = []
+    rows: list[Row | Number] = []
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         check = Check(arguments.app, ROOT / "demo/photos/dog.jpg")
         for row in compared(check, arguments.families.split(","), Path(folder)):
             rows.append(row)
-            mark = "✓" if row.agrees else "≠" if row.reason else "✗"
-            why = f"{row.reason} (without: {row.without:.0e})" if row.reason else ""
-            print(f"{mark} {row.method:19} {row.reference:50} {row.network:13} {row.correlation:.6f} {row.difference:7.1e} {why}", flush=True)
+            print(row, flush=True)
     bad = [row for row in rows if not row.agrees and not row.reason]
-    found = documents.lines(rows, check.methods)
-    methods = {row.method for row in rows}
-    packages = {row.method for row in rows if not row.reference.startswith("formula")}
-    print(f"{len(rows)} rows of {len(methods)} methods, {len(packages)} of them beside a package, in {time.monotonic() - start:.0f} s; "
-          f"{len(bad)} differ without a reason.")
-    print(f"Not compared: {', '.join(method for method in check.methods if method not in methods)}.")
+    numbers = [row for row in rows if isinstance(row, Number)]
+    maps = [row for row in rows if isinstance(row, Row)]
+    found = documents.lines(maps, check.methods) + documents.number_lines(numbers, check.metrics)
+    packages = {row.name for row in rows if not row.reference.startswith("formula")}
+    print(f"{len(rows)} rows of {len({row.name for row in maps})} methods and {len({row.name for row in numbers})} metrics, {len(packages)} of them "
+          f"beside a package, in {time.monotonic() - start:.0f} s; {len(bad)} differ without a reason.")
+    for listed, own in ((check.methods, maps), (check.metrics, numbers)):
+        if own and (missing := [name for name in listed if name not in {row.name for row in own}]):
+            print(f"Not compared: {', '.join(missing)}.")
     if arguments.documents:
         documents.write(ROOT / "Documentation", found)
     return 1 if bad else 0

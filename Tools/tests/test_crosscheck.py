@@ -29,6 +29,16 @@ def methods() -> list[str]:
     return [names[type_] for type_ in re.findall(r"(\w+)\.self", listed[1])]
 
 
+def metrics() -> list[str]:
+    """Those that the program lists, in its order, and what an evaluation says beside them."""
+    sources = ROOT / "Sources/Explain/Metrics"
+    names = {type_: name for file in sources.glob("*.swift") for type_, name in re.findall(
+        r"struct (\w+): Metric \{(?:(?!\n\}).)*?static let name = \"([^\"]+)\"", file.read_text(), re.DOTALL)}
+    listed = re.search(r"enum MetricList.*?= \[(.*?)\]", (sources / "Metric.swift").read_text(), re.DOTALL)
+    compared = re.search(r"^COMPARED = \((.*?)\)", (ROOT / "Tools/crosscheck/common.py").read_text(), re.DOTALL | re.MULTILINE)
+    return [names[type_] for type_ in re.findall(r"(\w+)\.self", listed[1])] + re.findall(r"\"([^\"]+)\"", compared[1])
+
+
 class RowTests(unittest.TestCase):
     def test_compares(self) -> None:
         a = np.linspace(0, 1, 11)
@@ -48,6 +58,23 @@ class RowTests(unittest.TestCase):
         with_reason = rows.Row("m", "r", "n", 0.9, 0.2).because("so", good, rows.Row("", "", "", 1, 3e-5))
         self.assertEqual((with_reason.reason, with_reason.without), ("so", 3e-5))
         self.assertEqual(rows.Row("m", "r", "n", 1, 0).because("so", good).reason, "", "it agrees, and has none")
+
+    def test_compares_numbers(self) -> None:
+        self.assertTrue(rows.number("m", "r", "n", "gradcam", 0.5, 0.5009).agrees)
+        self.assertFalse(rows.number("m", "r", "n", "gradcam", 0.5, 0.502).agrees)
+        small = rows.number("m", "r", "n", "gradcam", 0.0010, 0.0011, is_share=True)
+        self.assertFalse(small.agrees, "of small numbers their share counts")
+        curve = rows.number("m", "r", "n", "gradcam", [0.1, 0.9], [0.1, 0.8])
+        self.assertEqual((curve.low, curve.high, round(curve.difference, 9)), (0.1, 0.9, 0.1))
+        self.assertFalse(rows.number("m", "r", "n", "gradcam", float("nan"), float("nan")).agrees)
+        self.assertFalse(rows.number("m", "r", "n", "gradcam", None, 0.5).agrees)
+        with self.assertRaises(ValueError):
+            rows.number("m", "r", "n", "gradcam", [0.1], [0.1, 0.2])
+
+    def test_a_number_needs_one_that_agrees_for_a_reason(self) -> None:
+        found = rows.number("m", "r", "n", "gradcam", 0.5, 0.6)
+        self.assertEqual(found.because("so", rows.number("m", "r", "n", "gradcam", 0.5, 0.7)).reason, "")
+        self.assertEqual(found.because("so", rows.number("m", "r", "n", "gradcam", 0.5, 0.5001)).reason, "so")
 
 
 class DocumentTests(unittest.TestCase):
@@ -89,6 +116,41 @@ class DocumentTests(unittest.TestCase):
                 compared.update(names)
         self.assertGreaterEqual(len(compared), 30)
         self.assertEqual(sorted(set(known) - compared), sorted(NOT_COMPARED), "methods without a row need a reason")
+
+    NUMBERS = [rows.Number("b", "z 1", "one", "gradcam", 0.25, 0.25, 1e-7), rows.Number("b", "z 1", "two", "fem", 0.5, 0.75, 0.2, "so", 2e-6),
+               rows.Number("a", "y 2", "one", "gradcam", -1, 1, 0), rows.Number("c", "x 3", "one", "gradcam", 0.5, 0.5, 0.1)]
+
+    def test_lines_of_numbers(self) -> None:
+        lines = documents.number_lines(self.NUMBERS, ["a", "b", "c"])
+        self.assertEqual([str(line) for line in lines], [
+            "| `a` | y 2 | one | gradcam | -1.0000 … 1.0000 | 0.0e+00 | |",
+            "| `b` | z 1 | one, two | gradcam, fem | 0.2500 … 0.7500 | 2.0e-01 | fem on two: so (without: 2e-06) |",
+            "| `c` | x 3 | one | gradcam | 0.5000 | 1.0e-01 | **not found out** |"])
+        self.assertEqual([documents.NumbersLine.parse(str(line)) for line in lines], lines)
+        self.assertEqual([line.stands for line in lines], [True, True, False])
+
+    def test_numbers_are_written_beside_maps(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            document = Path(folder) / "One.md"
+            document.write_text("<!-- crosscheck:a -->\n<!-- /crosscheck -->\n<!-- crosscheck-metrics:a,b,c -->\n<!-- /crosscheck -->\n")
+            maps, numbers = documents.lines(DocumentTests.FOUND[1:], ["a"]), documents.number_lines(self.NUMBERS, ["a", "b", "c"])
+            documents.write(Path(folder), maps + numbers)
+            text = document.read_text()
+            self.assertEqual(list(documents.read(text)), [(["a"], maps)])
+            self.assertEqual(list(documents.read(text, documents.NumbersLine)), [(["a", "b", "c"], numbers)])
+
+    def test_metrics_of_the_project(self) -> None:
+        known, compared = metrics(), set()
+        self.assertGreater(len(known), 30)
+        for path in sorted((ROOT / "Documentation").glob("*.md")):
+            for names, lines in documents.read(path.read_text(), documents.NumbersLine):
+                self.assertEqual({line.metric for line in lines}, set(names), path.name)
+                keys = [(known.index(line.metric), line.reference) for line in lines]
+                self.assertEqual(keys, sorted(set(keys)), path.name)
+                for line in lines:
+                    self.assertTrue(line.stands, line)
+                compared.update(names)
+        self.assertEqual(compared, set(known), "every metric has a row")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,8 @@ package struct Deletion: Metric {
 }
 
 /// The same paper: the area below the probability while a blurred picture becomes the picture, the most important pixels first. The blur is a
-/// Gaussian of σ = 5 cut off at 5 pixels, as in the authors' program; edges are held, where theirs are dark.
+/// Gaussian of σ = 5 cut off at 5 pixels, and edges are held. That of the authors' program folds back what lies beyond its 11 pixels, so that it is flatter
+/// (the area changes by 0.001), and has zeros beyond the edges (by 0.01).
 package struct Insertion: Metric {
     package struct Settings: CurveSettings {
         package var steps = 224, score = Target.Scale.probability

@@ -15,8 +15,8 @@ package struct Randomisation: Sendable {
 
     /// Of one method.
     package struct Found: Sendable {
-        /// By order, and level: the mean similarity of maps with those of the trained network.
-        package var ssim: [Order: [Double]] = [:], spearman: [Order: [Double]] = [:]
+        /// By order, and level: the mean similarity of maps with those of the trained network; nil where no picture's scores were finite.
+        package var ssim: [Order: [Double?]] = [:], spearman: [Order: [Double?]] = [:]
         /// sMPRT: Spearman's correlation, all weights random, of maps averaged over noisy pictures.
         package var smooth: Double?
         /// eMPRT: (entropy with random weights − entropy) / entropy.
@@ -25,7 +25,8 @@ package struct Randomisation: Sendable {
         package var otherClass: Double?
         /// Whether the map is much the same when nothing that was learnt is left.
         package var doesNotNotice: Bool {
-            ssim.isEmpty ? false : (spearman[.cascading]?.last).map { $0 > Randomisation.noticed } ?? false
+            guard let last = spearman[.cascading]?.last ?? nil else { return false }
+            return last > Randomisation.noticed
         }
     }
 
@@ -154,8 +155,9 @@ package struct Randomisation: Sendable {
                             efficient[a.method, default: []].append((after - before) / before)
                         }
                     }
-                    if isLast {
-                        for (method, map) in try smooth(session, original) {
+                    // A noisy picture may overflow where the picture itself does not.
+                    if isLast, let noisy = try? smooth(session, original) {
+                        for (method, map) in noisy {
                             if let old = smoothed[place][method] {
                                 smooths[method, default: []].append(Similarity.rankCorrelation(old, map) ?? 0)
                             }
@@ -166,10 +168,8 @@ package struct Randomisation: Sendable {
                     values.flatMap { $0.isEmpty ? nil : $0.reduce(0, +) / Double($0.count) }
                 }
                 for name in names {
-                    if let value = mean(ssim[name]) { sums[name]!.ssim[order, default: []].append(value) }
-                    if let value = mean(spearman[name]) {
-                        sums[name]!.spearman[order, default: []].append(value)
-                    }
+                    sums[name]!.ssim[order, default: []].append(mean(ssim[name]))
+                    sums[name]!.spearman[order, default: []].append(mean(spearman[name]))
                     if isLast {
                         sums[name]!.efficient = mean(efficient[name])
                         sums[name]!.smooth = mean(smooths[name])
@@ -185,8 +185,8 @@ package struct Randomisation: Sendable {
     }
 
     package func json() -> JSON {
-        func numbers(_ values: [Double]) -> JSON { .array(values.map(JSON.double)) }
         func number(_ value: Double?) -> JSON { value.map(JSON.double) ?? .null }
+        func numbers(_ values: [Double?]) -> JSON { .array(values.map(number)) }
         return .object([
             ("pictures", .int(pictures)), ("levels", JSON(levels)), ("noticedBelow", .double(Self.noticed)),
             (
