@@ -289,7 +289,11 @@ struct EvaluateCommand: FileWriter {
             incomplete = reason
         }
         progress.hide()
-        guard seen > 0 else { throw ExplainError(.input, "No picture was named.") }
+        guard seen > 0 else {
+            files.discard()
+            if let incomplete { throw incomplete }
+            throw ExplainError(.input, "No picture was named.")
+        }
         let summary = try files.finish(
             evaluation, extra: extra,
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) })

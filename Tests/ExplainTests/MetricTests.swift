@@ -199,6 +199,27 @@ import Text
         }
     }
 
+    /// What is measured of a map beside others is what is measured of it alone, whatever they share.
+    @Test func metricsDoNotDisturbEachOther() throws {
+        let settings = [
+            "road": ["noise": "0"], "road-most": ["noise": "0.3"], "road-least": ["noise": "0.1"],
+            "deletion": ["steps": "4"], "insertion": ["steps": "4"], "infidelity": ["samples": "4"],
+            "pixel-flipping": ["steps": "4", "baseline": "white"],
+        ]
+        let names = MetricList.all.filter { !$0.needsObject && $0.name != "stability-jpeg" }.map { $0.name }
+        let picture = Picture.array(colours("together"), name: "together")
+        let session = try session(small(), ["gradcam", "saliency"], choice: .top(1))
+        let together = try record(evaluation(session, names, settings: settings), picture)
+        for name in names {
+            let alone = try record(
+                evaluation(session, [name], settings: settings.filter { $0.key == name }), picture)
+            for place in 0..<2 {
+                #expect(value(alone, name, place) == value(together, name, place), "\(name)")
+            }
+        }
+        #expect(value(together, "road-most") != nil && value(together, "average-gain") != nil)
+    }
+
     /// The best β, and what is left, from the definition, asking the network for one picture after the other.
     @Test func infidelityFromItsDefinition() throws {
         let session = try session(small(), ["input-x-gradient"])

@@ -58,7 +58,9 @@ package final class EvaluationFiles {
             )
         }
         let new = journal + ".new"
-        let descriptor = FileName.withPath(new) { open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666) }
+        let descriptor = FileName.withPath(new) {
+            open($0, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o666)
+        }
         guard descriptor >= 0 else { throw ExplainError(FileError(.write, journal, errno), .output) }
         file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try append(head)
@@ -104,6 +106,9 @@ package final class EvaluationFiles {
         }
         end += bytes.count
     }
+
+    /// Removes the journal of a run that measured nothing.
+    package func discard() { FileName.remove(journal) }
 
     /// Whether a picture was measured before, and is still the same. One that failed is tried again.
     package func keeps(_ stem: String, _ picture: Picture) -> Bool {
