@@ -665,7 +665,13 @@ public final class ResultWriter: Sendable {
         _ index: Int, _ stem: String, _ image: ImageExplanation, _ files: [String], _ journal: Journal
     ) throws -> Int {
         let directory = directory
-        guard let first = files.first else { return 0 }
+        guard let first = files.first else {
+            // It has no file of its own, but perhaps a place on the sheet for all.
+            if let contact = try format.write(image, stem: stem, { _, _ in }) {
+                state.withLock { $0.contact.add(index, contact) }
+            }
+            return 0
+        }
         if let link = Folder.link(in: directory, to: first) {
             throw ExplainError(
                 .output,
