@@ -33,6 +33,8 @@ from scenes import SIDE, Material, material, png, scene  # noqa: E402
 METRICS = ("energy", "pointing-game", "iou")
 # Fewer samples than the methods' papers have, so that it ends.
 SETTINGS = ("rise.samples=1000", "lime.samples=500", "kernel-shap.samples=500", "sscam.samples=2", "iscam.samples=2")
+# To see which methods can explain a network.
+TRIAL = ("rise.samples=2", "lime.samples=16", "kernel-shap.samples=16", "sscam.samples=2", "iscam.samples=1", "smoothgrad.samples=2")
 HEAVY = ("scorecam", "sscam", "iscam", "ablationcam", "rise", "lime", "kernel-shap", "occlusion", "smoothgrad", "smoothgrad-squared", "vargrad",
          "expected-gradients", "integrated-gradients", "shapleycam", "reciprocam")
 class Network:
@@ -176,7 +178,7 @@ def main() -> int:
         # What cannot explain the network is left out, by a trial on one picture.
         first = json.loads((network.folder / "list.jsonl").read_text().splitlines()[0])
         trial = network.run("explain", first["image"], "--methods", "all" if arguments.methods == "all" else arguments.methods, "--write", "map",
-                            "--set", "rise.samples=8", "--set", "lime.samples=8", "--set", "kernel-shap.samples=8",
+                            *(part for setting in TRIAL for part in ("--set", setting)),
                             "--output", network.folder / "trial", "--force") if arguments.methods == "all" else None
         if trial is not None:
             if trial.returncode != 0:
