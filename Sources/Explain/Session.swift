@@ -80,17 +80,17 @@ public final class ExplanationSession {
     func packShape() throws -> [Int] {
         guard !methods.contains(where: \.isApart) else {
             throw ExplainError(
-                .settings,
+                .method,
                 "Packed maps (--pack) are one array, and maps of several layers (--each-layer) are not of one size."
             )
         }
         let grids = methods.map(\.grid)
         guard let first = grids.first, first.frames == nil else {
-            throw ExplainError(.settings, "Maps are packed (--pack) of pictures, and of videos they are not.")
+            throw ExplainError(.method, "Maps are packed (--pack) of pictures, and of videos they are not.")
         }
         if let other = grids.firstIndex(where: { $0.size != first.size }) {
             throw ExplainError(
-                .settings,
+                .method,
                 "Packed maps (--pack) are one array, so they need one size; those of \(methods[0].type.title) are \(first.size.height)×\(first.size.width), and those "
                     + "of \(methods[other].type.title) \(grids[other].size.height)×\(grids[other].size.width). Run these methods one after the other."
             )
@@ -100,7 +100,7 @@ public final class ExplanationSession {
         }
         guard against == nil || targets.count == 1 || !isRanked else {
             throw ExplainError(
-                .settings,
+                .method,
                 "Packed maps (--pack) are as many of each picture; but of several classes (--class) the one that they are compared with (--against) is left out, if it is among them. Name all of them by their indices, or ask for one at a time."
             )
         }

@@ -294,6 +294,12 @@ struct EvaluateCommand: FileWriter {
             if let incomplete { throw incomplete }
             throw ExplainError(.input, "No picture was named.")
         }
+        // Of nothing there are no results.
+        guard seen > failed else {
+            files.discard()
+            if let incomplete { throw incomplete }
+            throw ExitCode(firstFailure!.kind.rawValue)
+        }
         let summary = try files.finish(
             evaluation, extra: extra,
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) })
@@ -312,6 +318,10 @@ struct EvaluateCommand: FileWriter {
                     + (kept > 0 ? ", \(kept) of them before" : "")
                     + "; see \(Paths.join(output, "evaluation.json"))")
         }
+        if let incomplete {
+            _ = Terminal.flush()
+            Terminal.complain("app: \(incomplete.sentence(seen, of: queue.count))")
+        }
         if let incomplete { throw incomplete }
         if let firstFailure { throw ExitCode(failed < seen ? 2 : firstFailure.kind.rawValue) }
     }
@@ -326,6 +336,8 @@ struct EvaluateCommand: FileWriter {
         let methods = evaluation.session.options.methods.filter { name in
             !evaluation.session.leftOut.contains { $0.method == name }
         }
+        // Of fewer pictures no test of signs falls below 0.05.
+        let canTell = methods.count > 1 && summary.pictures >= 6
         for family in MetricFamily.allCases {
             let own = types.filter { $0.family == family }
             guard !own.isEmpty else { continue }
@@ -347,13 +359,25 @@ struct EvaluateCommand: FileWriter {
                         [method]
                             + zip(part, best).map { metric, best in
                                 guard let found = summary.estimate(metric.name, method) else { return "–" }
+                                guard found.count > 1 else {
+                                    return Report.number(found.mean, digits: 3) + " "
+                                }
                                 return Report.number(found.mean, digits: 3) + " ±"
                                     + Report.number((found.high - found.low) / 2, digits: 3)
-                                    + (best.contains(method) && methods.count > 1 ? "*" : " ")
+                                    + (best.contains(method) && canTell ? "*" : " ")
                             })
                 }
                 Report.table(rows, right: Set(1...part.count))
             }
+        }
+        if methods.count > 1, !canTell {
+            print("Of fewer than six pictures no test can tell methods apart, so none is marked.")
+        }
+        for metric in types {
+            guard let missing = summary.missing[metric.name] else { continue }
+            print(
+                "\(metric.name): \(missing.maps) map\(missing.maps == 1 ? " has" : "s have") no number (\(missing.note))."
+            )
         }
         print("")
     }
@@ -365,7 +389,10 @@ struct EvaluateCommand: FileWriter {
         )
         // nil where no scores were finite, and of methods that know no class.
         func text(_ value: Double?) -> String { value.map { Report.number($0, digits: 2) } ?? "–" }
-        let head: [String] = ["Method"] + found.levels.map { String($0.suffix(14)) } + ["other class"]
+        let head: [String] =
+            ["Method"] + found.levels.map { $0.count > 14 ? "…" + String($0.suffix(13)) : $0 } + [
+                "other class"
+            ]
         let rows: [[String]] = found.methods.map { method, found in
             let levels: [String] = (found.spearman[.cascading] ?? []).map(text)
             return [method] + levels + [text(found.otherClass)]

@@ -45,7 +45,10 @@ struct SummariseCommand: FileWriter {
             return
         }
         print("\(summary.pictures) images, \(summary.blank) blank maps")
-        if !summary.classes.isEmpty {
+        if summary.classes.isEmpty {
+            print(
+                "No two classes have the \(ResultSummary.fewest) images each that it takes to compare them.")
+        } else {
             print("")
             print(
                 "Classes whose maps lie elsewhere than those of others; those first that chance does not explain"

@@ -107,7 +107,35 @@ import Testing
                 "evaluate", "photos", "--recursive", "-o", "out", "--masks", "photos/dog/old", "--model",
                 "small.onnx", "--device", "cpu", "--metrics", "energy",
             ])
-        #expect(none.err.contains("mask") || none.code == 0)
+        #expect(none.code == 0 && none.out.contains("no number (the folder of masks has none"), "\(none.out)")
+        // Of nothing there are no results.
+        try place.write("bad.png", [1])
+        let nothing = try place.run(["evaluate", "bad.png", "-o", "nothing"] + Self.options)
+        #expect(nothing.code == 3 && place.list("nothing").isEmpty)
+    }
+
+    /// Maps that were packed are summarised as those in files of their own; of shards each its own blocks.
+    @Test func summarisesPackedMaps() throws {
+        let (place, _) = try RunTests.place(18)
+        let run = [
+            "explain", "photos", "--recursive", "--model", "small.onnx", "--device", "cpu", "--class", "1",
+        ]
+        #expect(try place.run(run + ["--write", "map", "-o", "files"]).code == 0)
+        #expect(try place.run(run + ["--pack", "--pack-size", "5", "-o", "packed"]).code == 0)
+        for shard in 1...2 {
+            #expect(
+                try place.run(
+                    run + ["--pack", "--pack-size", "5", "--shard", "\(shard)/2", "-o", "shard\(shard)"]
+                ).code == 0)
+        }
+        let files = try place.run("summarise", "files", "--json")
+        #expect(files.code == 0, "\(files.err)")
+        #expect(try place.run("summarise", "packed", "--json").out == files.out)
+        let both = try place.run("summarise", "shard1", "shard2", "--json", "-o", "both").json()
+        #expect(both["pictures"] as? Int == 18)
+        let again = try place.run("summarise", "files")
+        #expect(again.code == 10 && again.err.contains("--force"))
+        #expect(try place.run("summarise", "photos").err.contains("neither results.json"))
     }
 
     @Test func listsMetrics() throws {

@@ -747,7 +747,7 @@ import Testing
         }
         #expect(found.sorted() == names.sorted())
         let both = try place.run(["one.png", "--method", "gradcam,saliency", "--pack"] + Self.options)
-        #expect(both.code == 11 && both.err.contains("one size"), "\(both.err)")
+        #expect(both.code == 9 && both.err.contains("one size"), "\(both.err)")
         #expect(try place.run(["one.png", "--pack-size", "3"] + Self.options).code == 64)
         #expect(try place.run(["one.png", "--pack", "--pack-type", "int8"] + Self.options).code == 64)
     }

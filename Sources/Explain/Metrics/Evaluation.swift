@@ -238,6 +238,8 @@ package final class Evaluation {
         private var pairs: [String: [String: [Double]]] = [:]
         private var order: [(a: String, b: String)] = []
         package private(set) var pictures = 0, failed = 0
+        /// By metric, of how many maps nothing could be said, and why of the first.
+        package private(set) var missing: [String: (maps: Int, note: String)] = [:]
         private let metrics: [any Metric.Type], methods: [String], seed: UInt64
 
         fileprivate init(_ metrics: [any Metric.Type], _ methods: [String], seed: UInt64) {
@@ -248,6 +250,13 @@ package final class Evaluation {
             guard case .array(let maps)? = record[key: "maps"] else {
                 failed += 1
                 return
+            }
+            for map in maps {
+                guard case .object(let notes)? = map[key: "notes"] else { continue }
+                for (metric, note) in notes where map[key: "metrics"]?[key: metric]?.number == nil {
+                    let before = missing[metric]
+                    missing[metric] = ((before?.maps ?? 0) + 1, before?.note ?? note.asString ?? "")
+                }
             }
             for metric in metrics {
                 for method in methods {

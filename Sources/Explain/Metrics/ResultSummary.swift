@@ -58,6 +58,85 @@ package struct ResultSummary {
         var kept: [String: [(index: Int, map: [Float])]] = [:]
         var seen: [String: Int] = [:]
         let random = CounterRandom(seed: seed, stream: CounterRandom.Stream.bootstrap)
+        /// Adds the maps of a picture.
+        func take(_ image: JSON, _ explanations: [JSON], _ map: (Int) throws -> Plane?) throws {
+            let name = image[key: "image"]?.asString ?? "?"
+            guard image[key: "error"]?.asString == nil else {
+                failed += 1
+                return
+            }
+            pictures += 1
+            if let known = image[key: "trueClass"]?[key: "index"]?.asInt,
+                case .array(let predictions)? = image[key: "predictions"],
+                let best = predictions.first, let index = best[key: "index"]?.asInt, index != known
+            {
+                Self.keep(
+                    &wrong,
+                    Item(
+                        image: name, method: best[key: "label"]?.asString ?? "",
+                        value: best[key: "probability"]?.number ?? 0),
+                    highest: true)
+            }
+            var first: [(method: String, map: [Float])] = []
+            let firstClass = explanations.lazy.compactMap { $0[key: "class"]?.asInt }.first
+            for (place, explanation) in explanations.enumerated() {
+                guard let method = explanation[key: "method"]?.asString else { continue }
+                guard let map = try map(place) else { continue }
+                guard let cells = Self.distribution(map) else {
+                    blank += 1
+                    continue
+                }
+                if explanation[key: "class"]?.asInt == firstClass
+                    || explanation[key: "class"]?.asInt == nil
+                {
+                    first.append((method, cells))
+                }
+                let share = Self.border(cells)
+                if share > Self.evenBorder {
+                    Self.keep(&border, Item(image: name, method: method, value: share), highest: true)
+                }
+                // Methods that know no class are summed by what the network says.
+                guard
+                    let index = explanation[key: "class"]?.asInt ?? Self.predicted(image)?.index
+                else { continue }
+                let label =
+                    explanation[key: "label"]?.asString ?? Self.predicted(image)?.label
+                    ?? "class \(index)"
+                var own = sums[method]?[index] ?? Sums()
+                for i in cells.indices { own.sum[i] += Double(cells[i]) }
+                (own.count, own.label) = (own.count + 1, label)
+                sums[method, default: [:]][index] = own
+                // A sample of all, each as likely as any other (Vitter 1985, algorithm R).
+                let number = seen[method, default: 0]
+                seen[method] = number + 1
+                if number < Self.mostShuffled {
+                    kept[method, default: []].append((index, cells))
+                } else {
+                    let at = CounterRandom.index(
+                        random.words(sample: number, place: 1 << 20)[0], below: number + 1)
+                    if at < Self.mostShuffled { kept[method]![at] = (index, cells) }
+                }
+            }
+            if first.count > 1 {
+                var correlations: [Double] = []
+                for i in first.indices {
+                    for j in first.indices.dropFirst(i + 1) {
+                        if let r = Similarity.correlation(first[i].map, first[j].map) {
+                            correlations.append(r)
+                        }
+                    }
+                }
+                let mean = correlations.reduce(0, +) / Double(max(1, correlations.count))
+                if !correlations.isEmpty, mean < 0.5 {
+                    Self.keep(
+                        &disagreeing,
+                        Item(
+                            image: name, method: "\(first.count) methods",
+                            value: mean), highest: false
+                    )
+                }
+            }
+        }
         for folder in folders {
             let measured = Paths.join(folder, "pictures.jsonl")
             let results = Paths.join(folder, "results.json")
@@ -76,85 +155,35 @@ package struct ResultSummary {
             guard case .array(let images)? = document[key: "images"] else {
                 throw ExplainError(.input, "\(results): It has no list of images.")
             }
-            let packs = try PackedMaps(folder, document)
-            for image in images {
-                let name = image[key: "image"]?.asString ?? "?"
-                guard image[key: "error"]?.asString == nil,
-                    case .array(let explanations)? = image[key: "explanations"]
-                else {
-                    failed += 1
-                    continue
-                }
-                pictures += 1
-                if let known = image[key: "trueClass"]?[key: "index"]?.asInt,
-                    case .array(let predictions)? = image[key: "predictions"],
-                    let best = predictions.first, let index = best[key: "index"]?.asInt, index != known
-                {
-                    Self.keep(
-                        &wrong,
-                        Item(
-                            image: name, method: best[key: "label"]?.asString ?? "",
-                            value: best[key: "probability"]?.number ?? 0),
-                        highest: true)
-                }
-                var first: [(method: String, map: [Float])] = []
-                let firstClass = explanations.lazy.compactMap { $0[key: "class"]?.asInt }.first
-                for (place, explanation) in explanations.enumerated() {
-                    guard let method = explanation[key: "method"]?.asString else { continue }
-                    guard let map = try packs.map(image, place) ?? Self.map(folder, explanation) else {
-                        continue
+            if case .array(let blocks)? = document[key: "blocks"], !blocks.isEmpty {
+                // Of a run that packs its maps all is in the indices.
+                for block in blocks {
+                    guard let maps = block[key: "maps"]?.asString, let index = block[key: "index"]?.asString
+                    else {
+                        throw ExplainError(.input, "\(results): A block of packed maps has no name.")
                     }
-                    guard let cells = Self.distribution(map) else {
-                        blank += 1
-                        continue
+                    let pack = try PackedMaps(Paths.join(folder, maps))
+                    let lines: TextLines
+                    do { lines = try TextLines(Paths.join(folder, index)) } catch {
+                        throw ExplainError(error, .input)
                     }
-                    if explanation[key: "class"]?.asInt == firstClass
-                        || explanation[key: "class"]?.asInt == nil
-                    {
-                        first.append((method, cells))
-                    }
-                    Self.keep(
-                        &border, Item(image: name, method: method, value: Self.border(cells)), highest: true)
-                    // Methods that know no class are summed by what the network says.
-                    guard
-                        let index = explanation[key: "class"]?.asInt ?? Self.predicted(image)?.index
-                    else { continue }
-                    let label =
-                        explanation[key: "label"]?.asString ?? Self.predicted(image)?.label
-                        ?? "class \(index)"
-                    var own = sums[method]?[index] ?? Sums()
-                    for i in cells.indices { own.sum[i] += Double(cells[i]) }
-                    (own.count, own.label) = (own.count + 1, label)
-                    sums[method, default: [:]][index] = own
-                    // A sample of all, each as likely as any other (Vitter 1985, algorithm R).
-                    let number = seen[method, default: 0]
-                    seen[method] = number + 1
-                    if number < Self.mostShuffled {
-                        kept[method, default: []].append((index, cells))
-                    } else {
-                        let at = CounterRandom.index(
-                            random.words(sample: number, place: 1 << 20)[0], below: number + 1)
-                        if at < Self.mostShuffled { kept[method]![at] = (index, cells) }
-                    }
-                }
-                if first.count > 1 {
-                    var correlations: [Double] = []
-                    for i in first.indices {
-                        for j in first.indices.dropFirst(i + 1) {
-                            if let r = Similarity.correlation(first[i].map, first[j].map) {
-                                correlations.append(r)
-                            }
+                    while let line = try lines.next() {
+                        guard let image = try? JSON(reading: line) else {
+                            throw ExplainError(
+                                .input, "\(Paths.join(folder, index)): Line \(lines.number) is no JSON.")
                         }
-                    }
-                    if !correlations.isEmpty {
-                        Self.keep(
-                            &disagreeing,
-                            Item(
-                                image: name, method: "\(first.count) methods",
-                                value: correlations.reduce(0, +) / Double(correlations.count)), highest: false
-                        )
+                        var explanations: [JSON] = []
+                        if case .array(let maps)? = image[key: "maps"] { explanations = maps }
+                        let row = image[key: "row"]?.asInt
+                        try take(image, explanations) { place in try row.map { try pack.map($0, place) } }
                     }
                 }
+                continue
+            }
+            for image in images {
+                var explanations: [JSON] = []
+                if case .array(let found)? = image[key: "explanations"] { explanations = found }
+                try take(image, explanations) { try Self.map(folder, explanations[$0]) }
             }
         }
         guard !sums.isEmpty || !beside.isEmpty else {
@@ -360,7 +389,7 @@ package struct ResultSummary {
                 continue
             }
             for map in maps {
-                guard let energy = map[key: "metrics"]?[key: "energy"]?.number else { continue }
+                guard let energy = map[key: "metrics"]?[key: "energy"]?.number, energy < 0.5 else { continue }
                 Self.keep(
                     &beside,
                     Item(
@@ -372,41 +401,29 @@ package struct ResultSummary {
     }
 }
 
-/// Maps that were packed.
+/// An array of maps that were packed, [rows, maps, height, width].
 private struct PackedMaps {
-    private var arrays: [String: (shape: [Int], values: [Float])] = [:]
-    /// Of pictures, by stem: the array and the row.
-    private var places: [String: (array: String, row: Int)] = [:]
+    private let array: NPYArray
+    private let path: String
 
-    init(_ folder: String, _ document: JSON) throws {
-        guard case .array(let blocks)? = document[key: "blocks"], !blocks.isEmpty else { return }
-        for number in blocks.indices {
-            let name = String(format: "%05d", number)
-            let index = Paths.join(folder, "index-\(name).jsonl")
-            let array = Paths.join(folder, "maps-\(name).npy")
-            do {
-                let lines = try TextLines(index)
-                let loaded = try NPYArray.load(path: array)
-                arrays[array] = (loaded.shape, loaded.values)
-                while let line = try lines.next() {
-                    let record = try JSON(reading: line)
-                    if let stem = record[key: "stem"]?.asString, let row = record[key: "row"]?.asInt {
-                        places[stem] = (array, row)
-                    }
-                }
-            } catch { throw ExplainError(error, .input) }
+    init(_ path: String) throws {
+        do { array = try NPYArray.load(path: path) } catch { throw ExplainError(error, .input) }
+        guard array.shape.count == 4 else {
+            throw ExplainError(
+                .input, "\(path): The array has \(array.shape.count) axes, and packed maps have four.")
         }
+        self.path = path
     }
 
-    func map(_ image: JSON, _ place: Int) throws -> Plane? {
-        guard let stem = image[key: "stem"]?.asString, let (name, row) = places[stem],
-            let array = arrays[name],
-            array.shape.count == 4, place < array.shape[1], row < array.shape[0]
-        else { return nil }
+    func map(_ row: Int, _ place: Int) throws -> Plane {
+        guard (0..<array.shape[0]).contains(row), (0..<array.shape[1]).contains(place) else {
+            throw ExplainError(
+                .input, "\(path): The index names a map of row \(row), which the array does not have.")
+        }
         let cells = array.shape[2] * array.shape[3]
         let begin = (row * array.shape[1] + place) * cells
         return try ResultSummary.plane(
-            Array(array.values[begin..<begin + cells]), Array(array.shape[2...]), name)
+            Array(array.values[begin..<begin + cells]), Array(array.shape[2...]), path)
     }
 }
 
@@ -492,12 +509,13 @@ extension ResultSummary {
             <p>\(pictures) pictures, \(failed) that could not be explained, \(blank) blank maps.</p>
             <h2>Where all classes look</h2>\(means)
             <h2>Where single classes look</h2>
+            \(classes.isEmpty ? "<p>No two classes have the \(Self.fewest) pictures each that it takes to compare them.</p>" : "")
             <p>First those whose maps lie elsewhere than the maps of the other classes, beyond what chance makes of as many pictures: look there for short cuts, such as watermarks. Distance is 0 where a class looks where all look, and 1 where nobody else does.</p>
             <table><thead><tr><th scope=col>Mean map<th scope=col>Class<th scope=col>Method<th scope=col>Pictures<th scope=col>Distance<th scope=col>By chance<th scope=col>Where it looks more</thead>
             \(rows)</table>
-            \(list("Maps on the border", "The share of the map within a sixteenth of the sides; of an even map it is \(number(Self.evenBorder)).", "Method", border))
-            \(list("Methods that disagree", "The mean correlation of the maps of each two methods; the least first.", "Of", disagreeing))
-            \(list("Maps beside the object", "The share of the map that lies on the object; the least first.", "Method", beside))
+            \(list("Maps on the border", "The share of the map within a sixteenth of the sides; of an even map it is \(number(Self.evenBorder)), and those above that are here; the most first.", "Method", border))
+            \(list("Methods that disagree", "The mean correlation of the maps of each two methods, where it is below 0.5; the least first.", "Of", disagreeing))
+            \(list("Maps beside the object", "The share of the map that lies on the object, where that is less than half; the least first.", "Method", beside))
             \(list("Classified otherwise than known", "The probability of the class that the network says; the surest first.", "Predicted", wrong))
             </main></html>
 
