@@ -139,6 +139,7 @@ struct EvaluateCommand: FileWriter {
         }
         if let boxes { choices.objects = .boxes(try BoxFile(path: boxes)) }
         choices.objectsName = masks ?? boxes
+        choices.objectsDigest = try choices.objects?.digest()
         return choices
     }
 
@@ -172,9 +173,10 @@ struct EvaluateCommand: FileWriter {
         }
         queue.classes = try pictures.classes(session, images, isOfFolders: method.isOfFolders)
         let evaluation = try Evaluation(session, choices)
+        if sanity != nil { try Randomisation.check(model) }
+        let page = try report.map { try ReportWriter(path: $0, overwrite: force) }
         let files = try EvaluationFiles(
             output, evaluation, existing: resume ? .resume : force ? .replace : .refuse)
-        let page = try report.map { try ReportWriter(path: $0, overwrite: force) }
         Report.notes(session)
         if !json { Report.head(session) }
         Interruption.watch()
@@ -195,6 +197,7 @@ struct EvaluateCommand: FileWriter {
                 try page.take(item.index, item.request.picture, result, metrics: metrics, curves: curves)
             }
             seen += 1
+            if case .success = result { readable = readable ?? item.request.picture }
             if let reason = record[key: "error"]?.asString {
                 failed += 1
                 let error = ExplainError((try? result.get()) == nil ? Self.kind(result) : .input, reason)
@@ -205,6 +208,8 @@ struct EvaluateCommand: FileWriter {
             progress.show(seen)
         }
         var incomplete: Interrupted?
+        var late: ExplainError?
+        var readable: Picture?
         do {
             var isOver = false
             while !isOver {
@@ -219,7 +224,7 @@ struct EvaluateCommand: FileWriter {
                         continue
                     }
                     if sane.count < sanity ?? 0 { sane.append(item.request) }
-                    if files.keeps(item.stem, item.request.picture) {
+                    if files.keeps(item.stem, item.request) {
                         (seen, kept) = (seen + 1, kept + 1)
                         progress.show(seen)
                     } else {
@@ -253,7 +258,7 @@ struct EvaluateCommand: FileWriter {
                 extra.append(("sanity", found.json()))
                 if !json { printSanity(found) }
             }
-            if cost, let picture = queue.pictures?.first ?? sane.first?.picture {
+            if cost, let picture = readable ?? queue.pictures?.first ?? sane.first?.picture {
                 let costs = try session.options.methods.filter { name in
                     !session.leftOut.contains { $0.method == name }
                 }.map { name in
@@ -287,6 +292,11 @@ struct EvaluateCommand: FileWriter {
             }
         } catch let reason as Interrupted {
             incomplete = reason
+        } catch let error as ExplainError
+            where seen > failed && error.kind != .device && error.kind != .output
+        {
+            // What was measured is kept; what was asked for beside it failed.
+            late = error
         }
         progress.hide()
         guard seen > 0 else {
@@ -302,7 +312,7 @@ struct EvaluateCommand: FileWriter {
         }
         let summary = try files.finish(
             evaluation, extra: extra,
-            incomplete: incomplete.map { $0.sentence(seen, of: queue.count) })
+            incomplete: incomplete.map { $0.sentence(seen, of: queue.count) } ?? late?.description)
         try page?.finish(
             session, command: App.command,
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) },
@@ -323,6 +333,7 @@ struct EvaluateCommand: FileWriter {
             Terminal.complain("app: \(incomplete.sentence(seen, of: queue.count))")
         }
         if let incomplete { throw incomplete }
+        if let late { throw late }
         if let firstFailure { throw ExitCode(failed < seen ? 2 : firstFailure.kind.rawValue) }
     }
 

@@ -102,16 +102,50 @@ import Testing
         #expect(try message(["--sanity", "0"]).0 == 64)
         #expect(try message(["--negative"]).1.contains("--negative"))
         // No mask has a picture's name: said of each map, and not guessed.
+        try FileManager.default.createDirectory(
+            atPath: place.path + "/none", withIntermediateDirectories: false)
         let none = try place.run(
             [
-                "evaluate", "photos", "--recursive", "-o", "out", "--masks", "photos/dog/old", "--model",
+                "evaluate", "photos", "--recursive", "-o", "out", "--masks", "none", "--model",
                 "small.onnx", "--device", "cpu", "--metrics", "energy",
             ])
         #expect(none.code == 0 && none.out.contains("no number (the folder of masks has none"), "\(none.out)")
+        // A mask that could be that of two pictures is that of neither: the second says so.
+        try place.picture("none/0.png", seed: 0)
+        let two = try place.run([
+            "evaluate", "photos", "--recursive", "-o", "two", "--masks", "none", "--model", "small.onnx",
+            "--device",
+            "cpu", "--metrics", "energy",
+        ])
+        #expect(two.code == 2 && two.err.contains("was taken for photos/cat/0.png already"), "\(two.err)")
+        // Another mask is another evaluation.
+        try place.picture("none/1.png", seed: 1)
+        let other = try place.run([
+            "evaluate", "photos", "--recursive", "-o", "two", "--masks", "none", "--model", "small.onnx",
+            "--device",
+            "cpu", "--metrics", "energy", "--resume",
+        ])
+        #expect(other.code == 10 && other.err.contains("another evaluation"), "\(other.err)")
         // Of nothing there are no results.
         try place.write("bad.png", [1])
         let nothing = try place.run(["evaluate", "bad.png", "-o", "nothing"] + Self.options)
         #expect(nothing.code == 3 && place.list("nothing").isEmpty)
+    }
+
+    /// A class that is asked of a picture is part of what was measured.
+    @Test func otherClassesAreMeasuredAgain() throws {
+        let (place, pictures) = try RunTests.place(2)
+        for (folder, index) in [("one", 1), ("two", 2)] {
+            try place.write("\(folder).csv", Array(pictures.map { "\($0),\(index)\n" }.joined().utf8))
+            #expect(
+                try place.run(
+                    ["evaluate"] + pictures + ["--targets", "\(folder).csv", "-o", folder] + Self.options
+                ).code == 0)
+        }
+        let resumed = try place.run(
+            ["evaluate"] + pictures + ["--targets", "two.csv", "-o", "one", "--resume"] + Self.options)
+        #expect(resumed.code == 0 && !resumed.out.contains("before"), "\(resumed.out)")
+        try RunTests.expectSame(place, "one", "two")
     }
 
     /// Maps that were packed are summarised as those in files of their own; of shards each its own blocks.

@@ -34,7 +34,7 @@ METRICS = ("energy", "pointing-game", "iou")
 # Fewer samples than the methods' papers have, so that it ends.
 SETTINGS = ("rise.samples=1000", "lime.samples=500", "kernel-shap.samples=500", "sscam.samples=2", "iscam.samples=2")
 # To see which methods can explain a network.
-TRIAL = ("rise.samples=2", "lime.samples=16", "kernel-shap.samples=16", "sscam.samples=2", "iscam.samples=1", "smoothgrad.samples=2")
+TRIAL = ("rise.samples=2", "lime.samples=128", "kernel-shap.samples=256", "sscam.samples=2", "iscam.samples=1", "smoothgrad.samples=2")
 HEAVY = ("scorecam", "sscam", "iscam", "ablationcam", "rise", "lime", "kernel-shap", "occlusion", "smoothgrad", "smoothgrad-squared", "vargrad",
          "expected-gradients", "integrated-gradients", "shapleycam", "reciprocam")
 class Network:

@@ -11,8 +11,8 @@ package struct EvaluationOptions: Sendable {
     /// Settings of measures, by name and setting, as people type them.
     package var settings: [String: [String: String]] = [:]
     package var objects: ObjectSource?
-    /// How the objects were given, for results.
-    package var objectsName: String?
+    /// How the objects were given, and a digest of all that says where they are, for results.
+    package var objectsName: String?, objectsDigest: String?
     /// Whether maps of methods are compared with each other.
     package var comparesMethods = true
     /// Whether the curves are kept.
@@ -27,6 +27,8 @@ package final class Evaluation {
     package let options: EvaluationOptions
     private let questions: Questions
     private let resolver: PictureClasses.Resolver
+    /// Of masks that were found by a picture's bare name, that of the picture.
+    private var takenMasks: [String: String] = [:]
 
     /// - Throws: `ExplainError` of kind `method` for measures that are not there, or that cannot be taken.
     package init(_ session: ExplanationSession, _ options: EvaluationOptions) throws {
@@ -80,7 +82,7 @@ package final class Evaluation {
         func failed(_ error: ExplainError) -> JSON {
             .object([
                 ("image", .string(request.picture.name)), ("stem", .string(stem)),
-                ("error", .string(error.description)),
+                ("asked", JSON(request.classChoice?.text)), ("error", .string(error.description)),
             ])
         }
         let image: ImageExplanation
@@ -89,14 +91,15 @@ package final class Evaluation {
         case .success(let found): image = found
         }
         do {
-            return try record(image, stem: stem, progress)
+            return try record(image, stem: stem, asked: request.classChoice?.text, progress)
         } catch let error as ExplainError where error.kind == .input {
             return failed(error)
         }
     }
 
-    private func record(_ image: ImageExplanation, stem: String, _ progress: () throws -> Void) throws -> JSON
-    {
+    private func record(
+        _ image: ImageExplanation, stem: String, asked: String?, _ progress: () throws -> Void
+    ) throws -> JSON {
         // A method that knows no class is measured by that which the others explain first.
         let explained = image.explanations.compactMap(\.classIndex)
         let first = explained.first ?? image.predictions[0].index
@@ -104,6 +107,14 @@ package final class Evaluation {
         picture.measuredClasses = explained.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
         if picture.measuredClasses.isEmpty { picture.measuredClasses = [first] }
         picture.objects = try options.objects?.objects(of: image, stem: stem, questions, resolver)
+        picture.takesMask = { [self] path in
+            let other = takenMasks.updateValue(image.name, forKey: path)
+            guard let other, other != image.name else { return }
+            throw ExplainError(
+                .input,
+                "\(image.name): The mask '\(path)' has its bare name, and was taken for \(other) already; put masks into folders as the pictures lie in some."
+            )
+        }
         let probabilities = try Dictionary(
             uniqueKeysWithValues: picture.measuredClasses.map { index in
                 let target = Target(index, scale: .probability)
@@ -125,7 +136,10 @@ package final class Evaluation {
             var curves: [(String, JSON)] = []
             for (metric, _) in metrics {
                 let name = type(of: metric).name
-                let found = try metric.measure(map)
+                // What a map is worth that shows nothing, nothing can say.
+                let found =
+                    try explanation.blank.map { Measurement.nothing("the map is blank: \($0)") }
+                    ?? metric.measure(map)
                 values.append((name, found.value.map(JSON.double) ?? .null))
                 if let note = found.note { notes.append((name, .string(note))) }
                 if options.keepsCurves, let curve = found.curve {
@@ -143,6 +157,7 @@ package final class Evaluation {
         }
         return .object([
             ("image", .string(image.name)), ("stem", .string(stem)), ("sha256", JSON(image.source?.sha256)),
+            ("asked", JSON(asked)),
             ("predicted", .int(image.predictions[0].index)), ("maps", .array(records)),
             ("agreement", .array(options.comparesMethods ? agreement(maps) : [])),
         ])
@@ -151,7 +166,7 @@ package final class Evaluation {
     /// How alike the maps of each two methods are, of the class that is explained first.
     private func agreement(_ maps: [MeasuredMap]) -> [JSON] {
         guard let first = maps.first.map({ $0.target.classIndex }) else { return [] }
-        let own = maps.filter { $0.target.classIndex == first }
+        let own = maps.filter { $0.target.classIndex == first && $0.explanation.blank == nil }
         let (height, width) = (questions.height, questions.width)
         return own.indices.flatMap { i in
             own.indices.dropFirst(i + 1).map { j in
@@ -223,7 +238,14 @@ package final class Evaluation {
                     ("class", .string(choice.ownClasses ?? choice.classChoice.text)),
                     ("score", JSON(choice.scale?.rawValue)), ("layer", .string(choice.layer)),
                     ("augment", JSON(choice.augmentations.map(\.rawValue).sorted())),
-                    ("objects", JSON(options.objectsName)),
+                    ("objects", JSON(options.objectsName)), ("objectsSHA256", JSON(options.objectsDigest)),
+                    (
+                        "labelsSHA256",
+                        session.model.labels.isEmpty
+                            ? .null
+                            : .string(
+                                SHA256.digits(of: Array(session.model.labels.joined(separator: "\n").utf8)))
+                    ),
                 ])
             ))
         head.append(
@@ -238,6 +260,14 @@ package final class Evaluation {
         private var pairs: [String: [String: [Double]]] = [:]
         private var order: [(a: String, b: String)] = []
         package private(set) var pictures = 0, failed = 0
+        /// What was computed already: it takes long, and several ask for it.
+        private final class Found {
+            var estimates: [String: Estimate?] = [:]
+            var rankings: [String: [(method: String, estimate: Estimate)]] = [:]
+            var tests: [String: (difference: Double, p: Double, count: Int)?] = [:]
+            var best: [String: Set<String>] = [:]
+        }
+        private var found = Found()
         /// By metric, of how many maps nothing could be said, and why of the first.
         package private(set) var missing: [String: (maps: Int, note: String)] = [:]
         private let metrics: [any Metric.Type], methods: [String], seed: UInt64
@@ -247,6 +277,7 @@ package final class Evaluation {
         }
 
         package mutating func add(_ record: JSON) {
+            found = Found()
             guard case .array(let maps)? = record[key: "maps"] else {
                 failed += 1
                 return
@@ -287,23 +318,38 @@ package final class Evaluation {
 
         /// The mean of a measure for a method.
         package func estimate(_ metric: String, _ method: String) -> Estimate? {
-            Statistics.estimate((values[metric]?[method] ?? []).compactMap { $0 }, seed: seed)
+            if let known = found.estimates["\(metric) \(method)"] { return known }
+            let new = Statistics.estimate((values[metric]?[method] ?? []).compactMap { $0 }, seed: seed)
+            found.estimates["\(metric) \(method)"] = .some(new)
+            return new
         }
 
         /// Methods that have any number of a measure, the best first.
         package func ranking(_ metric: any Metric.Type) -> [(method: String, estimate: Estimate)] {
+            if let known = self.found.rankings[metric.name] { return known }
             let found = methods.compactMap { method in
                 estimate(metric.name, method).map { (method: method, estimate: $0) }
             }
-            return found.sorted { a, b in
+            let sorted = found.sorted { a, b in
                 let (x, y) = (a.estimate.mean, b.estimate.mean)
                 return x == y ? false : metric.better == .lower ? x < y : x > y
             }
+            self.found.rankings[metric.name] = sorted
+            return sorted
         }
 
         /// Whether two methods differ, by the pictures that both have numbers of: the mean difference, p, and of how many pictures.
         func test(_ metric: String, _ a: String, _ b: String) -> (difference: Double, p: Double, count: Int)?
         {
+            if let known = found.tests["\(metric) \(a) \(b)"] { return known }
+            let new = computedTest(metric, a, b)
+            found.tests["\(metric) \(a) \(b)"] = .some(new)
+            return new
+        }
+
+        private func computedTest(_ metric: String, _ a: String, _ b: String) -> (
+            difference: Double, p: Double, count: Int
+        )? {
             let both = zip(values[metric]?[a] ?? [], values[metric]?[b] ?? []).compactMap { x, y in
                 x.flatMap { x in y.map { (x, $0) } }
             }
@@ -404,11 +450,14 @@ package final class Evaluation {
 
         /// For people: whether a method is not shown to be worse than the best.
         package func isAmongTheBest(_ metric: any Metric.Type, _ method: String) -> Bool {
+            if let known = found.best[metric.name] { return known.contains(method) }
             let ranking = ranking(metric)
-            guard let best = ranking.first, best.method != method else { return ranking.first != nil }
+            guard let best = ranking.first else { return false }
             let others = ranking.dropFirst().map(\.method)
             let p = Statistics.corrected(others.map { test(metric.name, best.method, $0)?.p ?? 1 })
-            return others.firstIndex(of: method).map { p[$0] >= 0.05 } ?? false
+            let all = Set([best.method] + zip(others, p).filter { $0.1 >= 0.05 }.map(\.0))
+            found.best[metric.name] = all
+            return all.contains(method)
         }
     }
 

@@ -13,7 +13,9 @@ package final class EvaluationFiles {
     private var file: FileHandle?
     private var end = 0
     /// Where the records of pictures lie, by their stems.
-    private var places: [String: (offset: Int, length: Int, sha256: String?, isFailure: Bool)] = [:]
+    private var places:
+        [String: (offset: Int, length: Int, sha256: String?, asked: String?, isFailure: Bool)] =
+            [:]
     /// The stems of this run, in its order.
     private var order: [String] = []
     private static let names = ["evaluation.json", "measurements.csv", "pictures.jsonl"]
@@ -101,7 +103,8 @@ package final class EvaluationFiles {
         }
         if let stem, let record {
             places[stem] = (
-                end, bytes.count - 1, record[key: "sha256"]?.asString, record[key: "error"] != nil
+                end, bytes.count - 1, record[key: "sha256"]?.asString, record[key: "asked"]?.asString,
+                record[key: "error"] != nil
             )
         }
         end += bytes.count
@@ -111,9 +114,10 @@ package final class EvaluationFiles {
     package func discard() { FileName.remove(journal) }
 
     /// Whether a picture was measured before, and is still the same. One that failed is tried again.
-    package func keeps(_ stem: String, _ picture: Picture) -> Bool {
+    package func keeps(_ stem: String, _ request: PictureRequest) -> Bool {
         guard let place = places[stem], !place.isFailure, let sha256 = place.sha256,
-            picture.isStill(PictureSource(sha256: sha256, stamp: nil))
+            place.asked == request.classChoice?.text,
+            request.picture.isStill(PictureSource(sha256: sha256, stamp: nil))
         else { return false }
         order.append(stem)
         return true

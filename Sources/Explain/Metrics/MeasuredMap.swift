@@ -14,6 +14,8 @@ package final class MeasuredPicture {
     package let view: RGBImage?
     /// Where the objects are; nil if nobody says.
     package var objects: PictureObjects?
+    /// Is told of a mask that was found by the picture's bare name, and may refuse it.
+    package var takesMask: (String) throws -> Void = { _ in }
     private var masks: [Int: Result<ObjectMask, NoObject>] = [:]
     /// The class that is measured where a method knows none: the first of those that were asked for.
     package let classIndex: Int
@@ -53,7 +55,7 @@ package final class MeasuredPicture {
     /// - Throws: `ExplainError` of kind `input`.
     package func findObject(ofClass index: Int) throws {
         guard let objects, masks[index] == nil else { return }
-        masks[index] = try objects.mask(ofClass: index)
+        masks[index] = try objects.mask(ofClass: index, taking: takesMask)
     }
 
     /// Where the object of a class is, [H, W] of what the network sees, once it was found.

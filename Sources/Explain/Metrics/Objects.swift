@@ -24,6 +24,30 @@ package enum ObjectSource: Sendable {
     case masks(folder: String)
     case boxes(BoxFile)
 
+    /// Of all that says where objects are: the names and bytes of masks, or the bytes of the files of boxes.
+    package func digest() throws -> String {
+        switch self {
+        case .boxes(let file): return file.digest
+        case .masks(let folder):
+            var parts = ""
+            func add(_ folder: String, _ front: String) throws {
+                for name in FileName.sorted(Folder.names(folder) ?? []) {
+                    let path = Paths.join(folder, name)
+                    switch FileKind(path) {
+                    case .folder where name.unicodeScalars.first != ".": try add(path, front + name + "/")
+                    case .file where Paths.fileExtension(name) == "png":
+                        do { parts += front + name + SHA256.digits(of: try InputFile.contents(path)) } catch {
+                            throw ExplainError(error, .input)
+                        }
+                    default: break
+                    }
+                }
+            }
+            try add(folder, "")
+            return SHA256.digits(of: Array(parts.utf8))
+        }
+    }
+
     /// Finds the objects of a picture.
     /// - Parameters:
     ///   - stem: the picture's name in results, with folders.
@@ -37,11 +61,15 @@ package enum ObjectSource: Sendable {
         let frame = ViewFrame(size: size, region: region, height: questions.height, width: questions.width)
         switch self {
         case .masks(let folder):
-            let names = [
-                stem, Paths.stem(image.name), Paths.name(stem),
-            ]
+            let names = [stem, Paths.stem(image.name)]
             return PictureObjects(.masks(folder: folder, names: names, frame))
         case .boxes(let file):
+            if let stated = file.size(of: image.name), stated != size {
+                throw ExplainError(
+                    .input,
+                    "\(image.name): The picture is \(size.width)×\(size.height) upright, and the file of boxes says \(stated.width)×\(stated.height), so its boxes are of another one."
+                )
+            }
             guard let boxes = file.boxes(of: image.name) else {
                 return PictureObjects(.nothing(NoObject("the file of boxes does not name the picture")))
             }
@@ -83,7 +111,9 @@ package struct PictureObjects {
 
     /// The object of a class.
     /// - Throws: `ExplainError` of kind `input` if a mask cannot be read, or has another size than the picture.
-    package func mask(ofClass index: Int) throws -> Result<ObjectMask, NoObject> {
+    package func mask(ofClass index: Int, taking take: (String) throws -> Void = { _ in }) throws -> Result<
+        ObjectMask, NoObject
+    > {
         func seen(_ mask: ObjectMask?) -> Result<ObjectMask, NoObject> {
             mask.map(Result.success) ?? .failure(NoObject("the network does not see any of the object"))
         }
@@ -104,6 +134,14 @@ package struct PictureObjects {
             for name in names.flatMap({ ["\($0).\(index).png", "\($0).png"] }) {
                 let path = Paths.join(folder, name)
                 guard FileKind(path) == .file else { continue }
+                if !name.hasPrefix(names[0] + ".") || !names[0].contains("/") { try take(path) }
+                // Of 16 bits the upper eight would be read, and small numbers of objects be lost.
+                if let head = try? InputFile.contents(path).prefix(26), head.count > 25, head[24] == 16 {
+                    throw ExplainError(
+                        .input,
+                        "\(path): The mask has 16 bits for each number; a mask is a PNG file of 8 bits or fewer."
+                    )
+                }
                 let mask: RGBImage
                 do { mask = try RGBImage.load(path: path) { _ in } } catch {
                     throw ExplainError(error, .input)
@@ -133,6 +171,9 @@ package struct PictureObjects {
 /// Boxes by the names of pictures.
 package struct BoxFile: Sendable {
     private var byPath: [String: [ObjectBox]] = [:]
+    private var sizes: [String: (width: Int, height: Int)] = [:]
+    /// Of the bytes of all files.
+    package private(set) var digest = ""
     /// Names without folders, of which one may stand for several pictures.
     private var byName: [String: [String]] = [:]
 
@@ -150,19 +191,30 @@ package struct BoxFile: Sendable {
         case .file, .other:
             if Paths.fileExtension(path) == "xml" { try addXML(path) } else { try addJSON(path) }
         }
+        digest = SHA256.digits(of: Array(digest.utf8))
         for path in byPath.keys { byName[Paths.name(path), default: []].append(path) }
     }
 
-    func boxes(of picture: String) -> [ObjectBox]? {
-        if let own = byPath[picture] { return own }
-        let paths = byName[Paths.name(picture)] ?? []
-        if paths.count == 1 { return byPath[paths[0]] }
-        let ends = paths.filter { picture.hasSuffix("/" + $0) }
-        return ends.count == 1 ? byPath[ends[0]] : nil
+    func boxes(of picture: String) -> [ObjectBox]? { path(of: picture).flatMap { byPath[$0] } }
+
+    /// The size that the file says a picture has.
+    func size(of picture: String) -> (width: Int, height: Int)? { path(of: picture).flatMap { sizes[$0] } }
+
+    /// The name that a picture has in the file: its path, or that of which one is the end of the other.
+    private func path(of picture: String) -> String? {
+        if byPath[picture] != nil { return picture }
+        let ends = (byName[Paths.name(picture)] ?? []).filter {
+            picture.hasSuffix("/" + $0) || $0.hasSuffix("/" + picture)
+        }
+        return ends.count == 1 ? ends[0] : nil
     }
 
-    private static func bytes(_ path: String) throws -> [UInt8] {
-        do { return try InputFile.contents(path) } catch { throw ExplainError(error, .settings) }
+    private mutating func bytes(_ path: String) throws -> [UInt8] {
+        do {
+            let bytes = try InputFile.contents(path)
+            digest += SHA256.digits(of: bytes)
+            return bytes
+        } catch { throw ExplainError(error, .settings) }
     }
 
     private mutating func addJSON(_ path: String) throws {
@@ -171,7 +223,7 @@ package struct BoxFile: Sendable {
         }
         let document: JSON
         do {
-            document = try JSON(reading: Self.bytes(path))
+            document = try JSON(reading: bytes(path))
         } catch let error as JSON.ReadingError {
             throw failed("It is neither XML (.xml) nor JSON: \(error).")
         }
@@ -189,8 +241,13 @@ package struct BoxFile: Sendable {
             guard let id = image[key: "id"]?.asInt, let file = image[key: "file_name"]?.asString else {
                 throw failed("An image lacks its id or its file_name.")
             }
-            paths[id] = file
+            guard paths.updateValue(file, forKey: id) == nil else {
+                throw failed("Two images have the id \(id).")
+            }
             byPath[file] = []
+            if let width = image[key: "width"]?.asInt, let height = image[key: "height"]?.asInt {
+                sizes[file] = (width, height)
+            }
         }
         for annotation in annotations {
             guard let id = annotation[key: "image_id"]?.asInt, let file = paths[id] else {
@@ -216,7 +273,8 @@ package struct BoxFile: Sendable {
     }
 
     private mutating func addXML(_ path: String) throws {
-        let (file, boxes) = try VOCReader.read(Self.bytes(path), path)
+        let (file, size, boxes) = try VOCReader.read(bytes(path), path)
+        if let size { sizes[file] = size }
         // Numbers of pixels there begin at 1, and the last one counts.
         byPath[file, default: []] += boxes
     }

@@ -49,13 +49,8 @@ package struct Randomisation: Sendable {
         _ model: Model, _ options: Options, _ pictures: [PictureRequest],
         progress: (Double) throws -> Void = { _ in }
     ) throws {
+        try Self.check(model)
         let all = model.network.trainedLayers
-        guard !all.isEmpty, !model.network.isQuantised else {
-            throw ExplainError(
-                .method,
-                "The network has no weights in floating point that could be made random, so whether maps depend on them cannot be tested (--sanity)."
-            )
-        }
         let count = min(Self.mostLevels, all.count)
         // How many layers from the scores down are random.
         let depths = (1...count).map { max(1, ($0 * all.count + count / 2) / count) }
@@ -182,6 +177,16 @@ package struct Randomisation: Sendable {
         }
         self.pictures = originals.count
         methods = names.map { ($0, sums[$0]!) }
+    }
+
+    /// - Throws: `ExplainError` of kind `method` if a network has no weights that could be random.
+    package static func check(_ model: Model) throws {
+        guard !model.network.trainedLayers.isEmpty, !model.network.isQuantised else {
+            throw ExplainError(
+                .method,
+                "The network has no weights in floating point that could be made random, so whether maps depend on them cannot be tested (--sanity)."
+            )
+        }
     }
 
     package func json() -> JSON {

@@ -40,7 +40,9 @@ package struct MaxSensitivity: Metric {
         guard size > 0 else { return .nothing("the map is 0 everywhere") }
         var worst = 0.0
         for sample in 0..<settings.samples {
-            let other = try map.picture.explained(map, "sensitivity \(sample)") {
+            // Of few samples the maps of all methods are kept for these; of more each method makes its own.
+            let key = settings.samples <= 64 ? "sensitivity \(sample)" : nil
+            let other = try map.picture.explained(map, key) {
                 changed(map.picture, sample: sample)
             }
             let difference = zip(own, other.map.values).reduce(0.0) {

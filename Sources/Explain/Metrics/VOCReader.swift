@@ -14,12 +14,15 @@ final class VOCReader: NSObject, XMLParserDelegate {
     private var filename: String?
     private var name: String?
     private var sides: [String: Double] = [:]
+    private var size: [String: Int] = [:]
     private var boxes: [ObjectBox] = []
     private var problem: String?
     private var isComplete = false
 
     /// - Throws: `ExplainError` of kind `settings`.
-    static func read(_ bytes: [UInt8], _ file: String) throws -> (picture: String, boxes: [ObjectBox]) {
+    static func read(_ bytes: [UInt8], _ file: String) throws -> (
+        picture: String, size: (width: Int, height: Int)?, boxes: [ObjectBox]
+    ) {
         func failed(_ reason: String) -> ExplainError {
             ExplainError(.settings, "The file of boxes '\(file)': \(reason)")
         }
@@ -34,7 +37,8 @@ final class VOCReader: NSObject, XMLParserDelegate {
         guard let filename = reader.filename else {
             throw failed("It does not say of which picture it is (filename).")
         }
-        return (filename, reader.boxes)
+        let size = reader.size["width"].flatMap { width in reader.size["height"].map { (width, $0) } }
+        return (filename, size.map { (width: $0.0, height: $0.1) }, reader.boxes)
     }
 
     func parser(
@@ -55,6 +59,7 @@ final class VOCReader: NSObject, XMLParserDelegate {
         // Parts of objects, such as heads, have boxes of their own, deeper down.
         switch path {
         case ["annotation", "filename"]: filename = value
+        case ["annotation", "size", element]: size[element] = Int(value)
         case ["annotation", "object", "name"]: name = value
         case ["annotation", "object", "bndbox", element]: sides[element] = Double(value)
         case ["annotation", "object"]:

@@ -51,6 +51,15 @@ package final class ReportWriter: Sendable {
                     .output,
                     "'\(path)' is there already; name another file (--report), or replace it with --force.")
             }
+            // No picture, list or array that happens to have the name.
+            guard let bytes = try? InputFile.contents(path).prefix(15),
+                bytes.isEmpty || String(decoding: bytes, as: UTF8.self).lowercased() == "<!doctype html>"
+            else {
+                throw ExplainError(
+                    .output,
+                    "'\(path)' is there already and is no page of HTML, so it is not replaced; name another file (--report)."
+                )
+            }
         }
         try ResultWriter.checkWritable(Paths.parent(path))
     }
