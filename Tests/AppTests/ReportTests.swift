@@ -90,6 +90,11 @@ import Testing
         let refused = try place.run(arguments)
         #expect(refused.code == 10 && refused.err.contains("'r.html' is there already"))
         #expect(try page(place, "r.html") == "mine")
+        // What is no page is never replaced.
+        let forced = try place.run(arguments + ["--force"])
+        #expect(forced.code == 10 && forced.err.contains("is no page of HTML"))
+        #expect(try page(place, "r.html") == "mine")
+        try place.write("r.html", Array("<!DOCTYPE html>mine".utf8))
         #expect(try place.run(arguments + ["--force"]).code == 0)
         #expect(try page(place, "r.html").hasPrefix("<!doctype html>"))
         #expect(try place.run(["one.png", "--model", "small.onnx", "--report", "none/r.html"]).code == 10)

@@ -202,7 +202,8 @@ def main() -> int:
                     mean, low, high, count = report.estimate([v[metric] for v in found[method].values() if metric in v])
                     writer.writerow([name, method, metric, mean, low, high, count])
     if arguments.documents:
-        report.write(ROOT / "Documentation", results, json.loads(state.read_text()), SETTINGS)
+        used = tuple(s for s in SETTINGS if any(s.partition(".")[0] in found for found in results.values()))
+        report.write(ROOT / "Documentation", results, json.loads(state.read_text()), used)
     return 0
 
 

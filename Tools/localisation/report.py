@@ -29,9 +29,11 @@ def ranked(found: dict) -> list[tuple[str, dict[str, tuple[float, float, float, 
 
 
 def table(found: dict) -> str:
-    lines = [f"| Method | {' | '.join(METRICS)} | pictures |", "|---|" + "---|" * (len(METRICS) + 1)]
+    lines = [f"| Method | {' | '.join(METRICS)} | energy, of two animals | maps |", "|---|" + "---|" * (len(METRICS) + 2)]
     for method, estimates in ranked(found):
-        cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high, _ in estimates.values()]
+        # Every third scene has two.
+        two = estimate([v["energy"] for name, v in found[method].items() if int(name.partition("-")[0]) % 3 == 2 and "energy" in v])
+        cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" if count else "–" for mean, low, high, count in (*estimates.values(), two)]
         lines.append(f"| {method} | {' | '.join(cells)} | {estimates['energy'][3]} |")
     return "\n".join(lines)
 
@@ -74,9 +76,11 @@ def write(documentation: Path, results: dict, scenes: dict, settings: tuple[str,
     (documentation / "images/localisation.svg").write_text(plot(results), encoding="utf-8")
     parts = [f"{scenes['composed']} scenes were composed (seed {scenes['seed']}); "
              + ", ".join(f"{name} names the animals of {len(kept)}" for name, kept in scenes["kept"].items())
-             + f". Fewer samples than usual: {', '.join(f'`{s}`' for s in settings)}.",
+             + "." + (f" Fewer samples than usual: {', '.join(f'`{s}`' for s in settings)}." if settings else ""),
              "![Energy in the mask of every method](images/localisation.svg)"]
     for name, found in results.items():
+        if not found:
+            continue
         parts += [f"**{name}**, by the mean of the ranks in the three measures:", table(found)]
     body = "\n\n".join(parts)
     path.write_text(re.sub(re.escape(START) + ".*" + re.escape(END), lambda _: f"{START}\n\n{body}\n\n{END}", text, flags=re.S), encoding="utf-8")
