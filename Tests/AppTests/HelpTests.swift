@@ -49,25 +49,16 @@ import Testing
         "--augment",
         "--seed",
     ]
+    /// `compare` is `explain` with other things left out.
+    static let explain =
+        model + device + method + [
+            "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type", "--pack-size",
+            "--force", "--resume", "--max-failures", "--quiet", "--json", "--report", "--colormap",
+            "--opacity",
+            "--scale", "--threshold", "<image>",
+        ] + pictures
     static let options: [(command: String, options: [String])] = [
-        (
-            "explain",
-            model + device + method + [
-                "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
-                "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json", "--report",
-                "--colormap", "--opacity", "--scale", "--threshold",
-                "<image>",
-            ] + pictures
-        ),
-        (
-            "compare",
-            model + device + method + [
-                "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
-                "--pack-size", "--force", "--resume", "--max-failures", "--quiet", "--json", "--report",
-                "--colormap", "--opacity", "--scale", "--threshold",
-                "<image>",
-            ] + pictures
-        ),
+        ("explain", explain), ("compare", explain),
         (
             "evaluate",
             model + device + method + [

@@ -35,8 +35,16 @@ private struct PixelCurve {
         }
     }
 
+    /// The area below the curve, and the curve.
+    func measured(
+        _ map: MeasuredMap, _ baseline: [Float], inserts: Bool, _ scale: Target.Scale
+    ) throws -> Measurement {
+        let curve = try values(map, baseline, inserts: inserts, scale)
+        return Measurement(PixelCurve.area(curve), curve: curve)
+    }
+
     /// The area below a curve over 0 … 1, by trapezoids.
-    static func area(_ curve: [Float]) -> Double {
+    private static func area(_ curve: [Float]) -> Double {
         let sum =
             curve.reduce(0.0) { $0 + Double($1) } - (Double(curve[0]) + Double(curve[curve.count - 1])) / 2
         return sum / Double(curve.count - 1)
@@ -83,9 +91,8 @@ package struct Deletion: Metric {
     package init(_ settings: Settings) { self.settings = settings }
 
     package func measure(_ map: MeasuredMap) throws -> Measurement {
-        let curve = try PixelCurve(steps: settings.steps).values(
+        try PixelCurve(steps: settings.steps).measured(
             map, map.picture.baseline(settings.baseline), inserts: false, settings.score)
-        return Measurement(PixelCurve.area(curve), curve: curve)
     }
 }
 
@@ -124,9 +131,8 @@ package struct Insertion: Metric {
                 blur.applied(
                     to: Array(picture.input[$0..<$0 + cells]), height: picture.height, width: picture.width)
             }
-        let curve = try PixelCurve(steps: settings.steps).values(
+        return try PixelCurve(steps: settings.steps).measured(
             map, blurred, inserts: true, settings.score)
-        return Measurement(PixelCurve.area(curve), curve: curve)
     }
 }
 
@@ -151,9 +157,8 @@ package struct PixelFlipping: Metric {
     package init(_ settings: Settings) { self.settings = settings }
 
     package func measure(_ map: MeasuredMap) throws -> Measurement {
-        let curve = try PixelCurve(steps: settings.steps).values(
+        try PixelCurve(steps: settings.steps).measured(
             map, map.picture.baseline(settings.baseline), inserts: false, settings.score)
-        return Measurement(PixelCurve.area(curve), curve: curve)
     }
 }
 
