@@ -8,6 +8,8 @@ let package = Package(
     products: [
         .library(name: "Explain", targets: ["Explain"]),
         .executable(name: "app", targets: ["app"]),
+        // What other languages load: see CWhitebox.
+        .library(name: "whitebox", type: .dynamic, targets: ["Interface"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -26,6 +28,7 @@ let package = Package(
         .target(name: "CReport", exclude: ["report.html", "report.css", "report.js"]),
         .target(name: "CTIFF", dependencies: ["CSystem"]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
         .systemLibrary(name: "CGIF", providers: [.apt(["libgif-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
         .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -46,13 +49,21 @@ let package = Package(
             name: "Imaging", dependencies: ["CDeflate", "CGIF", "CPNG", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
         .target(
             name: "Explain",
-            dependencies: ["Inference", "Imaging", "CMicrokernels", "CReport", "Files", "Text"]),
-        .executableTarget(
-            name: "app",
+            dependencies: ["Inference", "Imaging", "CExpat", "CMicrokernels", "CReport", "Files", "Text"]),
+        .target(
+            name: "Commands",
             dependencies: [
                 "Explain", "Files", "Text",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(name: "app", dependencies: ["Commands"]),
+        .target(name: "CWhitebox"),
+        .target(
+            name: "Interface",
+            dependencies: [
+                "CWhitebox", "Commands", "Explain", "Files", "Imaging", "Text",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         .testTarget(name: "TextTests", dependencies: ["Text"]),

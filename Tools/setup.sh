@@ -10,6 +10,7 @@ packages=(
     pocl-opencl-icd # OpenCL on the CPU: every machine has one device to test on
     libarchive-dev # tar archives
     libdeflate-dev # writing PNG
+    libexpat1-dev # boxes in XML
     libgif-dev
     libpng-dev
     libtiff-dev

@@ -1,7 +1,9 @@
 // How fast? For `app bench`.
 
 import Dispatch
-import Foundation
+import Files
+import FoundationEssentials
+import Glibc
 import Imaging
 import Inference
 import Kernels
@@ -91,8 +93,10 @@ package struct Benchmark: Sendable {
 
     /// Linux keeps the most memory that a process held, and forgets it when told to.
     private static func resetPeak() {
-        try? FileHandle(forWritingTo: URL(fileURLWithPath: "/proc/self/clear_refs")).write(
-            contentsOf: Data("5".utf8))
+        let file = FileName.open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)
+        guard file >= 0 else { return }
+        _ = write(file, "5", 1)
+        close(file)
     }
 
     private static func peak() -> Int? {

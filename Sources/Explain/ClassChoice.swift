@@ -1,6 +1,5 @@
 // Which classes are explained: as people say it, and what that means for a network and a picture.
 
-import Foundation
 import Inference
 import Text
 
@@ -24,7 +23,7 @@ public enum ClassChoice: Sendable, Equatable {
         if plain.count == parts.count {
             self = plain.count == 1 ? plain[0] : .list(plain)
         } else {
-            self = .label(text.trimmingCharacters(in: .whitespacesAndNewlines))
+            self = .label(text.trimmed)
         }
     }
 
@@ -42,7 +41,7 @@ public enum ClassChoice: Sendable, Equatable {
 
     private static func parts(_ text: String) -> [String] {
         text.split(separator: ",", omittingEmptySubsequences: false).map {
-            $0.trimmingCharacters(in: .whitespaces)
+            $0.trimmed
         }
     }
 

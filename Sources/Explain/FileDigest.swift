@@ -1,7 +1,7 @@
 // What a file holds, in a number.
 
 import Dispatch
-import Foundation
+import Glibc
 import ONNX
 import Synchronization
 import Text

@@ -67,7 +67,8 @@ final class Journal: Sendable {
     private static let patience = 5.0
     /// Blocks of packed maps that were there before, by number and sum.
     private let blocks: [String: (line: Int, sizes: [Int])]
-    /// Whether lines are damaged, so that files may be an earlier run's of which nothing is known any more.
+    /// Whether lines are damaged, torn, or may never have reached the disk before the machine went down, so that files may be an earlier run's of which
+    /// nothing is known any more.
     private let isDamaged: Bool
     /// Where lines on pictures that were done before begin, by their stems.
     private let known: [UInt64: Int]
@@ -106,6 +107,7 @@ final class Journal: Sendable {
         /// Of another start of the machine nothing counts that was not on the disk.
         func began(_ now: String) throws {
             if let start, start != now {
+                isDamaged = true
                 for (key, line) in known where line >= synced {
                     known[key] = nil
                     begun[key] = try Journal.entry(file, path, at: line).stem
@@ -160,6 +162,7 @@ final class Journal: Sendable {
         let last = start
         if !isRead {
             try began(Journal.start)
+            if lseek(file, 0, SEEK_END) > off_t(whole) { isDamaged = true }
             guard ftruncate(file, off_t(whole)) == 0 else { throw FileError(.write, path, errno) }
         }
         (self.path, descriptor, self.head, self.known, self.blocks) = (path, file, head, known, blocks)

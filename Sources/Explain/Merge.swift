@@ -1,7 +1,6 @@
 // Results of several programs that shared the pictures of a run, joined to those of one.
 
 import Files
-import Foundation
 import Glibc
 import Imaging
 import Text

@@ -1,7 +1,7 @@
 // A model: the network with what is needed to feed it pictures and to name what it says.
 
 import Files
-import Foundation
+import Glibc
 import Imaging
 import Inference
 import Kernels
@@ -470,7 +470,7 @@ public struct Model: Sendable {
     /// The layers that a person names: one, as above, or several with commas between them, where `*` and `?` stand for any
     /// characters of a name, and then for every layer so named that has a grid of more than one cell; in the order in which they run.
     package func layers(named text: String) throws -> [LayerChoice] {
-        let parts = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        let parts = text.split(separator: ",").map { $0.trimmed }
         let all = try layers()
         if all.contains(where: { $0.name == text || $0.value == text })
             || parts.count == 1 && !text.contains(where: "*?".contains)

@@ -1,6 +1,6 @@
 // Everything about a network in one go: for `app check`.
 
-import Foundation
+import Glibc
 import Imaging
 import Inference
 import Kernels
@@ -298,7 +298,7 @@ package struct ModelCheck: Sendable {
         let median = Benchmark.median(seconds.count > 1 ? Array(seconds.dropFirst()) : seconds)
         add(
             "speed",
-            "\(String(format: "%.1f", 1 / max(median, 1e-9))) pictures/s by Grad-CAM, one at a time, on \(session.device)"
+            "\(decimal(1 / max(median, 1e-9), digits: 1)) pictures/s by Grad-CAM, one at a time, on \(session.device)"
         )
         if let reason = blank.first { add("map", .warning, "the Grad-CAM map is blank: \(reason)") }
         let classes = session.classes

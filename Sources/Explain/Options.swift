@@ -1,7 +1,7 @@
 // What can be chosen.
 
 import CLRuntime
-import Foundation
+import Glibc
 import Inference
 import Kernels
 import Text

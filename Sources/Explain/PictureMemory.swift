@@ -1,6 +1,6 @@
 // Memory for pictures on their way: those that are decoded, and results that wait to be written.
 
-import Foundation
+import Glibc
 import Kernels
 
 /// Counts pictures in bytes, so that only as many are in memory at the same time as may be.
@@ -11,7 +11,7 @@ package final class PictureMemory: Sendable {
     private let budget: MemoryBudget
     /// Bytes of all together, but for one that is alone.
     package let bound: Int
-    private let condition = NSCondition()
+    private let condition = Condition()
     // Under the condition's lock.
     nonisolated(unsafe) private var used = 0
     nonisolated(unsafe) private var mostUsed = 0
@@ -52,16 +52,12 @@ package final class PictureMemory: Sendable {
     }
 
     private func give(_ bytes: Int) {
-        condition.lock()
-        used -= bytes
-        condition.broadcast()
-        condition.unlock()
+        condition.locked {
+            used -= bytes
+            condition.broadcast()
+        }
     }
 
     /// The most bytes that were counted at the same time.
-    package var peak: Int {
-        condition.lock()
-        defer { condition.unlock() }
-        return mostUsed
-    }
+    package var peak: Int { condition.locked { mostUsed } }
 }

@@ -1,7 +1,6 @@
 // The pictures of a run, one after the other: of a list that may be as long as it likes, or some that were named.
 
 import Files
-import Foundation
 import Glibc
 import Imaging
 import Text
@@ -206,7 +205,7 @@ package final class PictureQueue {
             guard Paths.fileExtension(entry.path) == "cls", entry.size <= 1024 else { return false }
             do {
                 let text = String(decoding: try reader.content(), as: UTF8.self)
-                    .trimmingCharacters(in: .whitespacesAndNewlines)
+                    .trimmed
                 given = (Archive.sample(entry), text.isEmpty ? nil : text)
                 return true
             } catch {

@@ -41,7 +41,7 @@ extension Picture {
         case .file, .encoded:
             guard let bytes = try? content() else { return false }
             return SHA256.digits(of: bytes) == source.sha256
-        case .array, .video: return false
+        case .array, .pixels, .video: return false
         }
     }
 }
@@ -97,10 +97,10 @@ package struct Stems {
 
     /// The names of some pictures: those of their files, and if pictures of several folders have the same one, with their folders, as far as these
     /// are not the same for all.
-    static func of(_ pictures: [Picture]) -> [String] {
+    package static func of(_ pictures: [Picture]) -> [String] {
         let plain = pictures.map { picture in
             switch picture {
-            case .file, .encoded: base(Paths.stem(picture.name))
+            case .file, .encoded, .pixels: base(Paths.stem(picture.name))
             case .video where Paths.fileExtension(picture.name) == "txt": base(Paths.stem(picture.name))
             case .video, .array: base(Paths.name(picture.name))
             }

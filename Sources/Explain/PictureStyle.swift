@@ -1,7 +1,8 @@
 // How the pictures of results are drawn.
 
-import Foundation
+import Glibc
 import Imaging
+import Text
 
 /// How maps become pictures. No number of an array depends on it.
 public struct PictureStyle: Sendable {
@@ -112,7 +113,7 @@ struct DrawnMap {
     private static func number(_ value: Float) -> String {
         if value == 0 { return "0" }
         let exponent = Int(log10(Double(abs(value))).rounded(.down))
-        guard (-3...4).contains(exponent) else { return String(format: "%.2e", Double(value)) }
-        return String(format: "%.\(max(0, 2 - exponent))f", Double(value))
+        guard (-3...4).contains(exponent) else { return scientific(Double(value), digits: 2) }
+        return decimal(Double(value), digits: max(0, 2 - exponent))
     }
 }

@@ -18,7 +18,7 @@ struct PreparedPicture: Sendable {
     var frames: [RGBImage] = [], frameNames: [String] = []
     /// What people should know of the picture.
     var note: String?
-    /// What was read; nil for a raw array.
+    /// What was read; nil for what is no file.
     var source: PictureSource?
     var seconds = 0.0
 }
@@ -111,7 +111,7 @@ struct Preparation: Sendable {
             return PreparedPicture()
         // A network that takes none refuses it there.
         case .video: return try prepareVideo(picture, into: room)
-        case .file, .encoded:
+        case .file, .encoded, .pixels:
             return try model.network.takesVideos
                 ? prepareVideo(picture, into: room) : preparePhoto(picture, into: room)
         }
@@ -126,8 +126,8 @@ struct Preparation: Sendable {
         var held: PictureMemory.Room?
         defer { withExtendedLifetime(held) {} }
         var needed = 0
-        let bytes = try picture.content()
-        let photo = try RGBImage(decoding: bytes, name: name) { bytes throws(ImageError) in
+        let bytes = if case .pixels = picture { [UInt8]?.none } else { try picture.content() }
+        let photo = try picture.decoded(bytes) { bytes throws(ImageError) in
             needed = bytes
             held = try model.room(bytes, toDecode: name)
         }
@@ -136,8 +136,7 @@ struct Preparation: Sendable {
             size: (photo.width, photo.height),
             photo: { [model, needed] in
                 // Counted by who asks, as what it took the first time; another that needs more is not even decoded.
-                let again = try RGBImage(decoding: picture.content(), name: name) {
-                    bytes throws(ImageError) in
+                let again = try picture.decoded { bytes throws(ImageError) in
                     guard bytes <= needed else {
                         throw .overLimit(file: name, reason: "was changed while it was explained")
                     }
@@ -149,7 +148,7 @@ struct Preparation: Sendable {
                 return again
             }, view: view,
             note: photo.isTransparent && !model.preprocessing.hasOpacity ? Self.transparencyNote : nil,
-            source: PictureSource(sha256: SHA256.digits(of: bytes), stamp: stamp))
+            source: bytes.map { PictureSource(sha256: SHA256.digits(of: $0), stamp: stamp) })
     }
 
     private static let transparencyNote =

@@ -150,9 +150,9 @@ extension Model {
         case .array(let values, _): return values
         case .video(_, let name):
             throw ExplainError(.input, "\(name): This is a video, and the network takes pictures.")
-        case .file, .encoded:
+        case .file, .encoded, .pixels:
             do {
-                let photo = try RGBImage(decoding: picture.content(), name: picture.name)
+                let photo = try picture.decoded()
                 return try preprocessing.apply(photo, channels: channels).tensor
             } catch {
                 throw ExplainError(error, .input)

@@ -1,7 +1,7 @@
 // The form of results.json: what the run is, and a record of each picture.
 
 import Files
-import Foundation
+import Glibc
 import Imaging
 import Text
 
@@ -63,7 +63,7 @@ package enum ResultDocument {
         try document(session, images: images, nil, nil, nil, incomplete: incomplete, blocks: []).text
     }
 
-    private static func document(
+    static func document(
         _ session: ExplanationSession, images: [JSON], _ format: PictureFiles?, _ pack: PackFormat?,
         _ shard: Shard?, list: UInt64? = nil, incomplete: String?, blocks: [JSON]
     ) throws -> JSON {

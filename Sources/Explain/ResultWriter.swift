@@ -2,7 +2,7 @@
 
 import Dispatch
 import Files
-import Foundation
+import Glibc
 import Imaging
 import Synchronization
 import Text

@@ -101,6 +101,8 @@ public struct ImageExplanation: Sendable {
     package let view: PreparedView?
     /// The frames of a video that the network saw, and the names of those; none of anything else.
     package var frames: [RGBImage] = [], frameNames: [String] = []
+    /// The network's scores of all classes, before a final softmax or sigmoid, and what these make of them.
+    package var logits: [Float] = [], probabilities: [Float] = []
     /// What the network was fed, [C, H, W] row by row, if the session keeps it.
     package var input: [Float]?
     /// The classes that were asked for, one for each map that a method that knows classes has where maps are packed: one that was asked for in two
@@ -109,7 +111,7 @@ public struct ImageExplanation: Sendable {
     /// Reads the whole picture again, which would take much memory if it were kept, and makes sure that it is still the one that was
     /// explained; nil for a raw array.
     package let photo: (@Sendable () throws -> RGBImage)?
-    /// What was read; nil for a raw array or a video.
+    /// What was read; nil for what is no file.
     package let source: PictureSource?
     /// Where it is counted while it waits to be written.
     package let memory: PictureMemory
@@ -137,6 +139,9 @@ public enum Picture: Sendable {
     case array([Float], name: String)
     /// The bytes of a picture file, such as one in an archive. The name is used in results and sentences.
     case encoded([UInt8], name: String)
+    /// Colours that are there already: red, green and blue bytes, [height, width, 3]. At most 200 million pixels. The name is used in results and
+    /// sentences.
+    case pixels([UInt8], height: Int, width: Int, name: String)
     /// For a network of videos: the paths of frames, picture files of one size. As many as the network takes are seen, which lie evenly: the
     /// middle ones of as many equal parts. (An animated PNG is a `file`.)
     case video([String], name: String)
@@ -145,7 +150,7 @@ public enum Picture: Sendable {
     public var name: String {
         switch self {
         case .file(let path): path
-        case .array(_, let name), .encoded(_, let name), .video(_, let name): name
+        case .array(_, let name), .encoded(_, let name), .pixels(_, _, _, let name), .video(_, let name): name
         }
     }
 }

@@ -2,7 +2,7 @@
 
 import CMicrokernels
 import Dispatch
-import Foundation
+import Glibc
 import Imaging
 import Inference
 import Kernels
@@ -635,6 +635,7 @@ public final class ExplanationSession {
                 if session.keepsInput { result.input = inputs[i] }
                 result.methodSeconds = methodSeconds
                 result.asked = classes[i].asked
+                (result.logits, result.probabilities) = (rows[i], probabilities)
                 results[i] = .success(result)
             }
         }

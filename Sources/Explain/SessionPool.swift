@@ -4,7 +4,7 @@
 // others do what it had taken.
 
 import CLRuntime
-import Foundation
+import Glibc
 import Inference
 import Kernels
 import Synchronization
@@ -84,7 +84,7 @@ package final class SessionPool {
     /// What the threads share, under the condition.
     private final class Shared: @unchecked Sendable {
         // Its content is only touched while the condition is locked.
-        let condition = NSCondition()
+        let condition = Condition()
         var tasks: [Task] = []
         var results: [Int: [Result<ImageExplanation, ExplainError>]] = [:]
         var isOver = false
@@ -93,11 +93,7 @@ package final class SessionPool {
         var failure: ExplainError?
         var notes: [String] = []
 
-        func locked<R>(_ body: () throws -> R) rethrows -> R {
-            condition.lock()
-            defer { condition.unlock() }
-            return try body()
-        }
+        func locked<R>(_ body: () throws -> R) rethrows -> R { try condition.locked(body) }
     }
 
     /// As `ExplanationSession.explain`, on all devices.
@@ -117,9 +113,7 @@ package final class SessionPool {
         (shared.running, shared.able) = (workers.count, workers.count)
         for (number, worker) in workers.enumerated() {
             nonisolated(unsafe) let worker = worker
-            let thread = Thread { SessionPool.work(worker, number, shared, fault) }
-            thread.stackSize = 8 << 20
-            thread.start()
+            detach { SessionPool.work(worker, number, shared, fault) }
         }
         // Nothing goes on after this call, whatever ends it.
         defer {
@@ -150,7 +144,7 @@ package final class SessionPool {
             let ready = try shared.locked { () throws -> [Result<ImageExplanation, ExplainError>]? in
                 if let results = shared.results.removeValue(forKey: given) { return results }
                 if shared.able == 0 { throw shared.failure! }
-                _ = shared.condition.wait(until: Date(timeIntervalSinceNow: 0.1))
+                shared.condition.wait(seconds: 0.1)
                 return shared.results.removeValue(forKey: given)
             }
             for sentence in shared.locked({

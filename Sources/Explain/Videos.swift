@@ -92,7 +92,7 @@ extension Picture {
                 "'\(path)' is neither a folder of frames, nor an animated PNG, nor a text file that names frames; of a film, "
                     + "`ffmpeg -i FILM FOLDER/%05d.png` makes a folder of frames.")
         }
-        let lines = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
+        let lines = text.split(whereSeparator: \.isNewline).map { $0.trimmed }
             .filter { !$0.isEmpty }
         guard !lines.isEmpty else { throw ExplainError(.input, "The list '\(path)' names no frame.") }
         let folder = Paths.parent(path)
@@ -149,7 +149,7 @@ extension Picture {
         switch self {
         case .file(let path): [path]
         case .video(let paths, _): paths
-        case .array, .encoded: []
+        case .array, .encoded, .pixels: []
         }
     }
 
@@ -170,8 +170,26 @@ extension Picture {
         case .file(let path):
             do { return try InputFile.contents(path) } catch { throw .file(error) }
         case .encoded(let bytes, _): return bytes
-        case .array, .video: preconditionFailure("It is no single file.")
+        case .array, .pixels, .video: preconditionFailure("It is no single file.")
         }
+    }
+
+    /// Its colours, decoded if it is a file.
+    /// - Parameter admission: is asked before that takes memory.
+    func decoded(
+        _ content: [UInt8]? = nil, admission: RGBImage.Admission = { _ throws(ImageError) in }
+    ) throws -> RGBImage {
+        guard case .pixels(let bytes, let height, let width, let name) = self else {
+            return try RGBImage(decoding: content ?? self.content(), name: name, admission: admission)
+        }
+        let (area, overflow) = width.multipliedReportingOverflow(by: height)
+        guard height > 0, width > 0, !overflow, area <= RGBImage.pixelLimit, bytes.count == 3 * area else {
+            throw ExplainError(
+                .input,
+                "\(name): The pixels must be [height, width, 3] bytes, at most \(RGBImage.pixelLimit) pixels, and are \(bytes.count) bytes for [\(height), \(width), 3]."
+            )
+        }
+        return RGBImage(width: width, height: height, pixels: bytes)
     }
 }
 
@@ -225,6 +243,9 @@ extension Preparation {
                     try RGBImage.load(path: path) { bytes throws(ImageError) in try admit(bytes, path) }, path
                 )
             }
+        case .pixels(_, _, _, let name):
+            throw ExplainError(
+                .input, "\(name): This is one picture, and the network takes videos of \(wanted) frames.")
         case .file, .encoded:
             let (bytes, path) = (try picture.content(), picture.name)
             guard let animation = try Animation(bytes, name: path) else {

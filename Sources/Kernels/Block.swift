@@ -1,6 +1,6 @@
 // Memory for numbers that kernels read: aligned, of fixed size, shared without copies.
 
-import Foundation
+import Glibc
 
 /// A run of 4-byte numbers at an address that vector instructions like.
 ///

@@ -1,7 +1,7 @@
 // What a model may take of the machine. A few hundred bytes of a file can ask for any amount of memory and work, so both are
 // counted before they are spent, against limits that the user sets.
 
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// A limit that a model, or its use, would exceed.
@@ -32,7 +32,7 @@ package struct Limits: Sendable {
         var most = Int(clamping: ProcessInfo.processInfo.physicalMemory)
         for file in ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"] {
             if let text = try? String(contentsOfFile: file, encoding: .utf8),
-                let bytes = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)), bytes > 0
+                let bytes = Int(text.trimmed), bytes > 0
             {
                 most = min(most, bytes)
             }

@@ -424,6 +424,30 @@ import Testing
         #expect(try Self.content(place, "out") == whole)
     }
 
+    /// Where the machine went down, files may be there although the journal's line that they are begun is lost.
+    @Test(arguments: ["other start", "torn"]) func lostLinesOfJournals(_ how: String) throws {
+        let (place, names) = try Self.place(6)
+        try place.write("broken.png", [1])
+        let arguments = ["--output", "out", "--batch", "1"] + Self.options
+        #expect(
+            try place.run(names + ["broken.png", "one.png", "--max-failures", "0"] + arguments).code == 2)
+        #expect(try place.run(names + ["one.png", "--output", "whole"] + Self.options).code == 0)
+        let path = place.path + "/out/journal.jsonl"
+        let lines = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path))).split(
+            separator: UInt8(ascii: "\n"))
+        let begins = try #require(lines.indices.first { lines[$0].starts(with: Array("{\"begins\"".utf8)) })
+        var left = Array(lines[..<begins].joined(separator: [UInt8(ascii: "\n")])) + [UInt8(ascii: "\n")]
+        if how == "torn" {
+            left += lines[begins].dropLast(3)
+        } else {
+            left += Self.summed("{\"start\":\"\(String(repeating: "0", count: 36))\"") + [UInt8(ascii: "\n")]
+        }
+        try Data(left).write(to: URL(fileURLWithPath: path))
+        let again = try place.run(names + ["one.png", "--resume"] + arguments)
+        #expect(again.code == 0, "\(again.err)")
+        try Self.expectSame(place, "whole", "out")
+    }
+
     /// A line of a journal that is another than was written counts as not said, and what is after it counts.
     @Test func damagedLinesOfJournals() throws {
         let (place, names) = try Self.place(8)

@@ -1,7 +1,6 @@
 // Measures of the maps of many pictures, and what they say together.
 
 import Files
-import Foundation
 import Text
 
 /// Which measures are taken.

@@ -1,7 +1,6 @@
 // The files of an evaluation: a journal while it runs, and the results at its end.
 
 import Files
-import Foundation
 import Glibc
 import Text
 
@@ -10,7 +9,8 @@ import Text
 package final class EvaluationFiles {
     package let directory: String
     private let journal: String
-    private var file: FileHandle?
+    /// The journal, open for writing as long as this lives.
+    private var file: Int32 = -1
     private var end = 0
     /// Where the records of pictures lie, by their stems.
     private var places:
@@ -64,7 +64,7 @@ package final class EvaluationFiles {
             open($0, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o666)
         }
         guard descriptor >= 0 else { throw ExplainError(FileError(.write, journal, errno), .output) }
-        file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        file = descriptor
         try append(head)
         for line in lines.dropFirst() {
             // A last line that was torn has no line feed; one that is damaged says nothing.
@@ -77,6 +77,8 @@ package final class EvaluationFiles {
             throw ExplainError(FileError(.write, journal, errno), .output)
         }
     }
+
+    deinit { if file >= 0 { close(file) } }
 
     /// What a finished run was asked for.
     private func storedHead() throws -> String {
@@ -98,8 +100,14 @@ package final class EvaluationFiles {
 
     private func append(_ line: String, _ record: JSON? = nil, _ stem: String? = nil) throws {
         let bytes = Array((line + "\n").utf8)
-        do { try file!.write(contentsOf: bytes) } catch {
-            throw ExplainError(.output, "'\(journal)' cannot be written; is the disk full?")
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes { write(file, $0.baseAddress! + done, bytes.count - done) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                throw ExplainError(.output, "'\(journal)' cannot be written; is the disk full?")
+            }
+            done += count
         }
         if let stem, let record {
             places[stem] = (
@@ -131,14 +139,15 @@ package final class EvaluationFiles {
 
     /// The records of this run, one after the other.
     package func forEach(_ body: (JSON, _ line: String) throws -> Void) throws {
-        let descriptor = FileName.withPath(journal) { open($0, O_RDONLY | O_CLOEXEC) }
-        guard descriptor >= 0 else { throw ExplainError(FileError(.read, journal, errno), .output) }
-        let reader = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-        for stem in order {
-            guard let place = places[stem] else { continue }
-            try reader.seek(toOffset: UInt64(place.offset))
-            let bytes = try reader.read(upToCount: place.length) ?? Data()
-            try body(JSON(reading: Array(bytes)), String(decoding: bytes, as: UTF8.self))
+        do {
+            let reader = try InputFile(journal)
+            for stem in order {
+                guard let place = places[stem] else { continue }
+                let bytes = try reader.read(from: place.offset, count: place.length)
+                try body(JSON(reading: bytes), String(decoding: bytes, as: UTF8.self))
+            }
+        } catch let error as FileError {
+            throw ExplainError(error, .output)
         }
     }
 
@@ -146,7 +155,7 @@ package final class EvaluationFiles {
     package func finish(
         _ evaluation: Evaluation, extra: [(String, JSON)], incomplete: String?
     ) throws -> Evaluation.Summary {
-        try? file?.synchronize()
+        fsync(file)
         var summary = evaluation.summary()
         var csv = "image,method,class,metric,value\n"
         var lines = ""

@@ -1,6 +1,6 @@
 // Sanity: does a map depend on what the network learnt? Weights are made random, and maps compared with those of the trained network.
 
-import Foundation
+import Glibc
 import Inference
 import Text
 

@@ -1,7 +1,8 @@
 // What many maps say together: where classes look, and which pictures to look at first.
 
 import Files
-import Foundation
+import FoundationEssentials
+import Glibc
 import Imaging
 import Text
 
@@ -470,7 +471,7 @@ extension ResultSummary {
             text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
                 .replacing("\"", with: "&quot;")
         }
-        func number(_ value: Double) -> String { String(format: "%.3f", value) }
+        func number(_ value: Double) -> String { decimal(value, digits: 3) }
         func picture(_ mean: [Double], _ alt: String) -> String {
             let most = mean.max() ?? 0
             let plane = Plane(

@@ -1,6 +1,6 @@
 // A map as the page of a report draws it: whole numbers of 8 or 16 bits, and what they stand for.
 
-import Foundation
+import FoundationEssentials
 
 /// A map in whole numbers: 0 stands for `low` and `top` for `high`, evenly between.
 package struct QuantisedMap: Sendable, Equatable {

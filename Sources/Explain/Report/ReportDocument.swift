@@ -5,7 +5,8 @@
 // hundreds of pictures opens at once, and who writes it keeps one picture at a time.
 
 import CReport
-import Foundation
+import FoundationEssentials
+import Glibc
 import Imaging
 import Text
 
@@ -248,7 +249,7 @@ package struct ReportDocument: Sendable {
             precondition(page.contains(mark), "report.html has no place for \(mark).")
             page = page.replacing(mark, with: text)
         }
-        let parts = page.components(separatedBy: "<!--data-->")
+        let parts = page.split(separator: "<!--data-->").map(String.init)
         precondition(parts.count == 2, "report.html has no place for what is to be shown.")
         return (parts[0] + ReportDocument.block(try head(pictures), id: "report"), parts[1])
     }

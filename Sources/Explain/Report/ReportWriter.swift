@@ -2,7 +2,6 @@
 
 import Dispatch
 import Files
-import Foundation
 import Glibc
 import Imaging
 import Synchronization

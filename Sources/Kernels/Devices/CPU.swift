@@ -2,7 +2,8 @@
 
 import CMicrokernels
 import Dispatch
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// The processor that the program runs on.
 package struct CPU: Sendable {

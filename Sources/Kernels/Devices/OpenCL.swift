@@ -4,7 +4,7 @@ import CKernelSources
 import CLRuntime
 import CMicrokernels
 import Dispatch
-import Foundation
+import Glibc
 import Synchronization
 
 package typealias OpenCLLaunch = CLLaunch

@@ -2,7 +2,7 @@
 
 import CLRuntime
 import CMicrokernels
-import Foundation
+import Glibc
 import Synchronization
 
 /// What was measured of a device's arithmetic.

@@ -3,7 +3,7 @@
 import ArgumentParser
 import CLRuntime
 import Explain
-import Foundation
+import Glibc
 import Inference
 import Kernels
 
@@ -45,29 +45,10 @@ struct LayersCommand: ParsableCommand {
 
     func run() throws {
         let model = try model.load(inputs: inputs.input)
-        // A network without a grid has layers all the same.
         let automatic = Result { try model.layer("auto") }
         let index = (try? automatic.get())?.layer.index
         if json {
-            let layers = try model.layers().map {
-                JSON.object([
-                    ("index", .int($0.index)), ("name", .string($0.name)), ("operator", .string($0.type)),
-                    ("output", .string($0.value)), ("shape", JSON($0.valueShape.dims)),
-                    ("grid", $0.cells > 1 ? JSON(Array($0.shape.dims[2...])) : .null),
-                    ("module", .string($0.module)),
-                    ("parameters", .int($0.parameters)),
-                ])
-            }
-            let reason: String? =
-                switch automatic {
-                case .success(let choice): choice.reason
-                case .failure(let error): "\(error)"
-                }
-            printLines(
-                JSON.object([
-                    ("model", .string(model.path)), ("automatic", JSON(index)), ("reason", JSON(reason)),
-                    ("layers", .array(layers)),
-                ]).text)
+            printLines(try model.layersDocument().text)
             return
         }
         if tree {
@@ -254,7 +235,7 @@ struct MethodsCommand: ParsableCommand {
     private func value(_ json: JSON) -> String {
         if case .string(let text) = json { return text }
         if case .null = json { return "none" }
-        return json.text.trimmingCharacters(in: .newlines)
+        return json.text.trimmed
     }
 }
 
@@ -286,5 +267,31 @@ struct OperatorsCommand: ParsableCommand {
             ]
         }
         Report.table([["operator", "forward", "gradient", "opsets", "formula"]] + rows)
+    }
+}
+
+extension Model {
+    /// What `app layers --json` prints.
+    package func layersDocument() throws -> JSON {
+        // A network without a grid has layers all the same.
+        let automatic = Result { try layer("auto") }
+        let layers = try layers().map {
+            JSON.object([
+                ("index", .int($0.index)), ("name", .string($0.name)), ("operator", .string($0.type)),
+                ("output", .string($0.value)), ("shape", JSON($0.valueShape.dims)),
+                ("grid", $0.cells > 1 ? JSON(Array($0.shape.dims[2...])) : .null),
+                ("module", .string($0.module)),
+                ("parameters", .int($0.parameters)),
+            ])
+        }
+        let reason =
+            switch automatic {
+            case .success(let choice): choice.reason
+            case .failure(let error): "\(error)"
+            }
+        return .object([
+            ("model", .string(path)), ("automatic", JSON((try? automatic.get())?.layer.index)),
+            ("reason", .string(reason)), ("layers", .array(layers)),
+        ])
     }
 }

@@ -3,7 +3,7 @@
 import ArgumentParser
 import Explain
 import Files
-import Foundation
+import Glibc
 import Imaging
 
 enum Pictures {

@@ -2,7 +2,7 @@
 
 import Dispatch
 import Explain
-import Foundation
+import Glibc
 import Synchronization
 
 /// Thrown to end the work on pictures early, after the signal that asked for it.

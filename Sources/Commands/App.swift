@@ -3,16 +3,15 @@
 import ArgumentParser
 import Explain
 import Files
-import Foundation
+import Glibc
 import Imaging
 import Text
 
 /// A command whose results are files. Whoever closes stdout wants no report of them; of other commands it is all that there is.
 protocol FileWriter: ParsableCommand {}
 
-@main
-struct App: ParsableCommand {
-    static let configuration = CommandConfiguration(
+package struct App: ParsableCommand {
+    package static let configuration = CommandConfiguration(
         commandName: "app",
         abstract: "Shows which pixels made an image classifier say what it said.",
         discussion: """
@@ -50,7 +49,10 @@ struct App: ParsableCommand {
         ],
         defaultSubcommand: ExplainCommand.self)
 
-    static func main() {
+    package init() {}
+
+    /// Runs the program with the arguments that the process was given, and ends the process.
+    package static func main() {
         Terminal.open()
         // A reader that went away, such as `head`, is no error.
         signal(SIGPIPE, SIG_DFL)
@@ -82,12 +84,12 @@ struct App: ParsableCommand {
                 Terminal.isVerbose ? error.details ?? error.description : error.description,
                 code: error.kind.rawValue)
         } catch let error as Interrupted {
-            Foundation.exit(error.code)
+            Glibc.exit(error.code)
         } catch is TooManyFailures {
-            Foundation.exit(2)
+            Glibc.exit(2)
         } catch let code as ExitCode {
             fflush(nil)
-            Foundation.exit(code.rawValue)
+            Glibc.exit(code.rawValue)
         } catch {
             guard exitCode(for: error) != .success else {
                 // What was asked for: help, the version.
@@ -143,7 +145,7 @@ struct App: ParsableCommand {
     static func fail(_ text: String, code: Int32) -> Never {
         fflush(nil)
         Terminal.complain("app: \(text)")
-        Foundation.exit(code)
+        Glibc.exit(code)
     }
 
     /// `--class= photo.jpg` would take the photograph for a class: the parser reads an empty value as none, and takes what comes next.
@@ -192,7 +194,7 @@ struct App: ParsableCommand {
     }
 
     private static func sentence(_ text: String) -> String {
-        let line = text.split(separator: "\n").joined(separator: " ").trimmingCharacters(in: .whitespaces)
+        let line = text.split(separator: "\n").joined(separator: " ").trimmed
         return line.hasSuffix(".") || line.hasSuffix("?") ? line : line + "."
     }
 }

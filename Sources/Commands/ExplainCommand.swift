@@ -3,7 +3,7 @@
 import ArgumentParser
 import Explain
 import Files
-import Foundation
+import Glibc
 import Text
 
 struct ExplainCommand: FileWriter {
@@ -49,19 +49,7 @@ struct ExplainCommand: FileWriter {
             valueName: "folder"), completion: .directory)
     var output: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "What the heat map is laid over: view (what the network saw) or photo (the whole picture).",
-            valueName: "what"), completion: .list(ResultWriter.Background.allCases.map(\.rawValue)))
-    var overlay = "view"
-
-    @Option(
-        help: ArgumentHelp(
-            "Which files are written of each picture: map, heatmap, overlay, sheet, and mask, box, contour of what is above the threshold, contact (one sheet for all pictures), with commas between them; if left out, the first four.",
-            valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
-    var write: String?
-
-    @OptionGroup var style: StyleOptions
+    @OptionGroup var files: WriteOptions
 
     @Option(
         help: ArgumentHelp(
@@ -106,27 +94,11 @@ struct ExplainCommand: FileWriter {
     @Flag(help: "Print results.json instead of text.")
     var json = false
 
-    private var background: ResultWriter.Background? { .init(rawValue: overlay.lowercased()) }
-
-    private func parts() throws -> Set<ResultPart> {
-        guard let write else { return pack ? [] : ResultPart.standard }
-        return Set(
-            try list(write.lowercased()).map { name in
-                guard let part = ResultPart(rawValue: name) else {
-                    throw ValidationError(
-                        "--write must name what is written, such as map,overlay (there are \(ResultPart.allCases.map(\.rawValue).joined(separator: ", "))), and has “\(name)”."
-                    )
-                }
-                return part
-            })
-    }
+    private func parts() throws -> Set<ResultPart> { try files.parts ?? (pack ? [] : ResultPart.standard) }
 
     func validate() throws {
         guard (1...1024).contains(batch) else {
             throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
-        }
-        guard background != nil else {
-            throw ValidationError("--overlay must be view or photo, and is “\(overlay)”.")
         }
         guard PackFormat.Element(rawValue: packType.lowercased()) != nil else {
             throw ValidationError("--pack-type must be float32 or float16, and is “\(packType)”.")
@@ -172,7 +144,7 @@ struct ExplainCommand: FileWriter {
         options.batch = Pictures.batch(batch, of: queue.count)
         let writer = try ResultWriter(
             directory: output ?? "whitebox-results", pictures: queue.pictures, options: options,
-            background: background!, parts: parts(), style: style.style,
+            background: files.background, parts: parts(), style: files.style.style,
             pack: pack
                 ? .init(element: PackFormat.Element(rawValue: packType.lowercased())!, block: packSize) : nil,
             existing: resume ? .resume : force ? .replace : .refuse,
@@ -266,8 +238,54 @@ struct ExplainCommand: FileWriter {
     }
 }
 
+/// Which files are made of a picture, and how.
+package struct WriteOptions: ParsableArguments {
+    package init() {}
+
+    @Option(
+        help: ArgumentHelp(
+            "What the heat map is laid over: view (what the network saw) or photo (the whole picture).",
+            valueName: "what"), completion: .list(ResultWriter.Background.allCases.map(\.rawValue)))
+    package var overlay = "view"
+
+    @Option(
+        help: ArgumentHelp(
+            "Which files are written of each picture: map, heatmap, overlay, sheet, and mask, box, contour of what is above the threshold, contact (one sheet for all pictures), with commas between them; if left out, the first four.",
+            valueName: "what"), completion: .list(ResultPart.allCases.map(\.rawValue)))
+    package var write: String?
+
+    @OptionGroup package var style: StyleOptions
+
+    package func validate() throws {
+        guard ResultWriter.Background(rawValue: overlay.lowercased()) != nil else {
+            throw ValidationError("--overlay must be view or photo, and is “\(overlay)”.")
+        }
+        _ = try parts
+    }
+
+    package var background: ResultWriter.Background { .init(rawValue: overlay.lowercased())! }
+
+    /// Nil where nothing was said.
+    package var parts: Set<ResultPart>? {
+        get throws {
+            guard let write else { return nil }
+            return Set(
+                try list(write.lowercased()).map { name in
+                    guard let part = ResultPart(rawValue: name) else {
+                        throw ValidationError(
+                            "--write must name what is written, such as map,overlay (there are \(ResultPart.allCases.map(\.rawValue).joined(separator: ", "))), and has “\(name)”."
+                        )
+                    }
+                    return part
+                })
+        }
+    }
+}
+
 /// How maps become pictures.
-struct StyleOptions: ParsableArguments {
+package struct StyleOptions: ParsableArguments {
+    package init() {}
+
     @Option(
         name: .customLong("colormap"),
         help: ArgumentHelp(
@@ -293,7 +311,7 @@ struct StyleOptions: ParsableArguments {
             valueName: "part"))
     var threshold: Float = PictureStyle().threshold
 
-    func validate() throws {
+    package func validate() throws {
         guard PictureStyle.colorMaps.contains(colorMap.lowercased()) else {
             throw ValidationError(
                 "--colormap must be one of \(PictureStyle.colorMaps.joined(separator: ", ")), and is “\(colorMap)”."
@@ -310,7 +328,7 @@ struct StyleOptions: ParsableArguments {
         }
     }
 
-    var style: PictureStyle {
+    package var style: PictureStyle {
         var style = PictureStyle()
         style.colorMap = colorMap.lowercased()
         style.opacity = opacity / 100
@@ -339,7 +357,7 @@ struct CompareCommand: FileWriter {
         var command = explain
         if command.method.method.isEmpty { command.method.method = ["all"] }
         command.report = command.report ?? "report.html"
-        command.write = command.write ?? ResultPart.map.rawValue
+        command.files.write = command.files.write ?? ResultPart.map.rawValue
         try command.run()
     }
 }
@@ -512,7 +530,7 @@ enum Report {
         pad(number(Double(probability) * 100, digits: 1), width, right: true) + " %"
     }
 
-    static func number(_ value: Double, digits: Int) -> String { String(format: "%.\(digits)f", value) }
+    static func number(_ value: Double, digits: Int) -> String { decimal(value, digits: digits) }
 
     static func pad(_ text: String, _ width: Int, right: Bool = false) -> String {
         let space = String(repeating: " ", count: max(0, width - text.count))

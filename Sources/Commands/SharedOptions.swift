@@ -3,18 +3,20 @@
 import ArgumentParser
 import Explain
 import Files
-import Foundation
+import Glibc
 import Kernels
 import Logging
 import Text
 
-struct ModelOptions: ParsableArguments {
+package struct ModelOptions: ParsableArguments {
+    package init() {}
+
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
             "The network, an ONNX file; if left out, $WHITEBOX_MODEL, else models/efficientnet-lite0.onnx.",
             valueName: "model"), completion: .file(extensions: ["onnx"]))
-    var model: String?
+    package var model: String?
 
     @Option(
         help: ArgumentHelp(
@@ -49,7 +51,7 @@ struct ModelOptions: ParsableArguments {
     var frames: Int?
 
     @Flag(help: "Name every node where a message would only count them.")
-    var verbose = false
+    package var verbose = false
 
     @Option(
         parsing: .unconditional,
@@ -65,7 +67,7 @@ struct ModelOptions: ParsableArguments {
         ))
     var workLimit: Double?
 
-    func validate() throws {
+    package func validate() throws {
         guard memoryLimit.map({ ModelOptions.bytes($0) != nil }) ?? true else {
             throw ValidationError(
                 "--memory-limit must be a size such as 8GiB or 500MiB, and is “\(memoryLimit!)”.")
@@ -91,7 +93,7 @@ struct ModelOptions: ParsableArguments {
     /// A number of bytes, KiB, MiB or GiB.
     private static func bytes(_ text: String) -> Int? {
         let digits = text.prefix { "0123456789.".contains($0) }
-        let unit = text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces).uppercased()
+        let unit = text.dropFirst(digits.count).trimmed.uppercased()
         let units = [
             "": 0, "B": 0, "K": 10, "KIB": 10, "M": 20, "MIB": 20, "G": 30, "GIB": 30, "T": 40, "TIB": 40,
         ]
@@ -102,9 +104,14 @@ struct ModelOptions: ParsableArguments {
     /// The model's file.
     var path: String { get throws { try model ?? ModelOptions.standardModel() } }
 
-    /// - Parameter inputs: `NAME` of the picture, and `NAME=FILE.npy` of the others.
+    /// The same as `open`, for the program.
     func load(inputs: [String] = []) throws -> Model {
         Terminal.isVerbose = verbose
+        return try open(inputs: inputs)
+    }
+
+    /// - Parameter inputs: `NAME` of the picture, and `NAME=FILE.npy` of the others.
+    package func open(inputs: [String] = []) throws -> Model {
         let parts = inputs.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
         return try Model(
             path: try path, preprocessing: preprocess, labels: labels,
@@ -137,15 +144,17 @@ struct ModelOptions: ParsableArguments {
 }
 
 /// Inputs of a network that has several.
-struct InputOptions: ParsableArguments {
+package struct InputOptions: ParsableArguments {
+    package init() {}
+
     @Option(
         parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "Of a network with several inputs: NAME of the picture, or NAME=FILE.npy with the numbers of another; give it once for each.",
             valueName: "name[=file]"))
-    var input: [String] = []
+    package var input: [String] = []
 
-    func validate() throws {
+    package func validate() throws {
         guard input.count(where: { !$0.contains("=") }) <= 1 else {
             throw ValidationError(
                 "--input names several pictures; the others need a file each, NAME=FILE.npy.")
@@ -288,7 +297,9 @@ enum ShardChoice: ExpressibleByArgument, Equatable {
     }
 }
 
-struct DeviceOptions: ParsableArguments {
+package struct DeviceOptions: ParsableArguments {
+    package init() {}
+
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
@@ -307,7 +318,7 @@ struct DeviceOptions: ParsableArguments {
             valueName: "shape"), completion: .list(["cpu", "gpu"]))
     var kernels: String?
 
-    func validate() throws {
+    package func validate() throws {
         for name in names where DeviceChoice(name) == nil {
             throw ValidationError("There is no device “\(name)”; choose auto, cpu, opencl or opencl:N.")
         }
@@ -324,7 +335,7 @@ struct DeviceOptions: ParsableArguments {
     private var names: [String] { isAll ? [] : list(device) }
 
     /// The devices that were named, of which the same may be there twice.
-    var choices: [DeviceChoice] { isAll ? DeviceChoice.all() : names.map { DeviceChoice($0)! } }
+    package var choices: [DeviceChoice] { isAll ? DeviceChoice.all() : names.map { DeviceChoice($0)! } }
 
     /// The device, for a command that takes one.
     var choice: DeviceChoice {
@@ -337,14 +348,16 @@ struct DeviceOptions: ParsableArguments {
     }
     var shape: KernelShape? { kernels.flatMap { KernelShape(rawValue: $0.lowercased()) } }
 
-    func apply(to options: inout Options, takesSeveral: Bool = false) throws {
+    package func apply(to options: inout Options, takesSeveral: Bool = false) throws {
         options.device = takesSeveral ? choices[0] : try choice
         options.threads = threads
         options.kernelShape = shape
     }
 }
 
-struct MethodOptions: ParsableArguments {
+package struct MethodOptions: ParsableArguments {
+    package init() {}
+
     @Option(
         name: [.long, .customLong("methods")],
         help: ArgumentHelp(
@@ -404,7 +417,7 @@ struct MethodOptions: ParsableArguments {
         help: ArgumentHelp("Of the random samples that some methods draw.", valueName: "n"))
     var seed: UInt64 = 0
 
-    func validate() throws {
+    package func validate() throws {
         guard score.map({ Target.Scale(rawValue: $0.lowercased()) != nil }) ?? true else {
             throw ValidationError("--score must be logit or probability, and is “\(score!)”.")
         }
@@ -438,7 +451,7 @@ struct MethodOptions: ParsableArguments {
     var isOfFolders: Bool { classChoice.map { $0.lowercased() } == ["folder"] }
 
     /// - Parameter takesFolders: whether `--class folder` means something here.
-    func apply(to options: inout Options, takesFolders: Bool = false) throws {
+    package func apply(to options: inout Options, takesFolders: Bool = false) throws {
         // Given twice, they add up.
         let methods = method.isEmpty ? "gradcam" : method.joined(separator: ",")
         options.methods = try MethodOptions.names(methods)
@@ -465,7 +478,7 @@ struct MethodOptions: ParsableArguments {
 
 /// The parts of a list with commas.
 func list(_ text: String) -> [String] {
-    text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+    text.split(separator: ",").map { $0.trimmed }.filter { !$0.isEmpty }
 }
 
 /// Notes on stderr.

@@ -2,7 +2,7 @@
 
 import ArgumentParser
 import Explain
-import Foundation
+import Glibc
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

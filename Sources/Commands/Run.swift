@@ -3,7 +3,8 @@
 import ArgumentParser
 import Explain
 import Files
-import Foundation
+import FoundationEssentials
+import Glibc
 import Text
 
 /// Why a run ends before its pictures do; what is done stays.

@@ -1,0 +1,3 @@
+// The header is all of this module: what it declares is implemented in Swift, in `Interface`.
+
+#include "whitebox.h"
