@@ -1,4 +1,5 @@
 // Errors and texts as C has them.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
 
 import ArgumentParser
 import CWhitebox

@@ -1,4 +1,5 @@
 // Models and engines as C has them, the versions, and the program.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
 
 import ArgumentParser
 import CWhitebox
@@ -103,6 +104,7 @@ private struct OptionsOfEngines: ParsableArguments {
     @OptionGroup var method: MethodOptions
     @OptionGroup var device: DeviceOptions
     @Option(parsing: .unconditional) var batch = 8
+    @Flag var classify = false
 
     func validate() throws {
         guard (1...1024).contains(batch) else {
@@ -137,6 +139,7 @@ final class OpenedEngine: Handle, @unchecked Sendable {
             throw Usage(sentence: error.message)
         }
         options.batch = asked.batch
+        if asked.classify { options.methods = [] }
         let notes = Notes()
         self.notes = notes
         pool = try SessionPool(model, options: options, devices: asked.device.choices) { note in

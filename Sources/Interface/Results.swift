@@ -1,4 +1,5 @@
 // Explaining, and results, as C has them.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
 
 import ArgumentParser
 import CWhitebox

@@ -27,6 +27,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Whether NULL is allowed; Clang, and Swift, know these words.
+#if !defined(__clang__) && !defined(_Nonnull)
+#define _Nonnull
+#define _Nullable
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -83,7 +89,8 @@ void whitebox_model_free(whitebox_model *_Nullable model);
 // A model made ready on a device for certain methods. Making one plans the computation and loads the weights; explaining reuses all of it.
 typedef struct whitebox_engine whitebox_engine;
 
-// Options: --method, --class, --against, --negative, --score, --layer, --each-layer, --set, --augment, --seed, --batch, --device (one), --threads.
+// Options: --method, --class, --against, --negative, --score, --layer, --each-layer, --set, --augment, --seed, --batch, --device (several, or all:
+// batches are shared between them), --threads; and --classify, with which no map is made, as by `app classify`.
 whitebox_engine *_Nullable whitebox_engine_open(whitebox_model *_Nonnull model, const char *_Nonnull const *_Nullable options, size_t count,
                                                 whitebox_error *_Nullable *_Nullable error);
 // What results.json says of a run, but for its pictures: versions, device, model, options, layers, methods that were left out; and notes.

@@ -1,0 +1,425 @@
+# Copyright Whitebox's authors. Licence: Apache-2.0.
+"""Models, and what explains images by them."""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import json
+import os
+import threading
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from . import _images as images_
+from . import _library as lib
+from ._errors import UsageError, error_of_code
+from ._explanation import Explanation, Explanations, Found
+from ._options import method_options, words
+
+
+class Layer(NamedTuple):
+    """A layer of a network."""
+
+    index: int
+    name: str
+    #: ONNX's operator, such as Conv.
+    operator: str
+    #: Of its output for one picture.
+    shape: Tuple[int, ...]
+    #: The module that the exporter named, such as layer4.2.conv3; empty if none.
+    module: str
+
+
+class Engine:
+    """A model made ready on a device; kept by the model for the next call with the same options."""
+
+    def __init__(self, model: lib.Handle, arguments: Tuple[str, ...]):
+        self.handle = lib.Handle(
+            "engine", lib.call("engine_open", model.pointer, lib.texts(arguments), len(arguments))
+        )
+        self._run: Optional[Dict[str, Any]] = None
+
+    @property
+    def run(self) -> Dict[str, Any]:
+        """What results.json says of a run, but for its pictures."""
+        if self._run is None:
+            self._run = json.loads(lib.call("engine_json", self.handle.pointer))
+        return self._run
+
+    def explain(
+        self, prepared: Sequence[images_.Prepared], targets: Sequence[Optional[str]],
+        progress: Optional[Callable[[float], None]],
+    ) -> "Found":
+        pictures = (lib.Picture * len(prepared))()
+        kept = [
+            picture.write(place, target) for picture, place, target in zip(prepared, pictures, targets)
+        ]
+        last = [0.0]
+
+        def told(_: Any, done: float) -> bool:
+            now = time.monotonic()
+            if now - last[0] > 0.1:
+                last[0] = now
+                try:
+                    progress(done)  # type: ignore[misc]
+                except Exception:  # a bar that fails must not end what it shows
+                    return True
+            return True
+
+        callback = lib.Progress(told) if progress else None
+        pointer = self._interruptible(
+            lambda: lib.call(
+                "explain", self.handle.pointer, pictures, len(prepared),
+                ctypes.cast(callback, ctypes.c_void_p) if callback else None, None,
+            )
+        )
+        del kept
+        return Found(lib.Handle("results", pointer), self)
+
+    def _interruptible(self, call: Callable[[], Any]) -> Any:
+        """Ctrl-C must end a call at once, and Python hears of it only between its own instructions: so the main thread waits, and another calls."""
+        if threading.current_thread() is not threading.main_thread():
+            return call()
+        outcome: List[Any] = []
+
+        def work() -> None:
+            try:
+                outcome.append((True, call()))
+            except BaseException as reason:  # raised again below
+                outcome.append((False, reason))
+
+        thread = threading.Thread(target=work, name="whitebox", daemon=True)
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            while thread.is_alive():
+                # The thread may not yet have begun.
+                lib.functions["engine_cancel"](self.handle.pointer)
+                thread.join(0.02)
+            if outcome and outcome[0][0]:
+                lib.Handle("results", outcome[0][1])  # which frees it
+            raise
+        succeeded, value = outcome[0]
+        if not succeeded:
+            raise value
+        return value
+
+
+class Model:
+    """A trained image classifier, read from an ONNX file.
+
+    Parameters
+    ----------
+    path : str or path
+        The ONNX file (operator sets 7 to 24).
+    preprocess : str, optional
+        How pictures are prepared: ``imagenet``, ``lite``, ``caffe``, ``tf``, ``kinetics``, ``none``, or a JSON file (timm's ``config.json`` and
+        Hugging Face's ``preprocessor_config.json`` too). If left out, as the model says, else ``imagenet``.
+    labels : str or list of str, optional
+        Class names: a file with one on each line or a JSON list, or the names themselves, in the order of the scores.
+    size : int or (int, int), optional
+        The size that pictures get, of a network that leaves it open: both sides, or height and width, in pixels.
+    input, score_output : str, optional
+        The input that is the picture and the output that has the scores, of a network with several.
+    frames : int, optional
+        How many frames a video has, of a network of videos that leaves it open.
+    memory_limit : str, optional
+        Memory that may be used, such as ``"8GiB"``; half of the machine's if left out.
+    work_limit : float, optional
+        Operations that may be spent on a picture, in units of 10^9.
+
+    Raises
+    ------
+    ModelError, UnsupportedModelError, SettingsError
+        The sentence says which file, and which node of the network.
+
+    Threads may share a model.
+
+    >>> import whitebox
+    >>> model = whitebox.Model("models/squeezenet1.1.onnx")
+    >>> model.input_shape
+    (3, 224, 224)
+    >>> model.labels[967]
+    'espresso'
+    """
+
+    #: Engines that are kept ready.
+    _engine_limit = 4
+
+    def __init__(
+        self, path: Any, *, preprocess: Any = None, labels: Any = None, size: Any = None, input: Any = None,
+        score_output: Optional[str] = None, frames: Optional[int] = None, memory_limit: Optional[str] = None,
+        work_limit: Optional[float] = None,
+    ):
+        if not isinstance(path, (str, os.PathLike)):
+            raise UsageError(f"A model is named by the path of an ONNX file, and this is a {type(path).__name__}; "
+                             "for a module of PyTorch there is whitebox.from_torch.")
+        #: The path of the file.
+        self.path = os.fsdecode(path)
+        self._own_labels: Optional[str] = None
+        if isinstance(labels, (list, tuple)):
+            import tempfile
+
+            with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
+                json.dump(list(map(str, labels)), file)
+            labels = self._own_labels = file.name
+        if isinstance(size, (list, tuple)):
+            size = "x".join(map(str, size))
+        #: Its options as words of the command line.
+        self._words = words({
+            "preprocess": preprocess, "labels": labels, "size": size, "input": input, "score_output": score_output,
+            "frames": frames, "memory_limit": memory_limit, "work_limit": work_limit,
+        })
+        self._modules: Dict[int, str] = {}
+        #: Files that are there as long as this is.
+        self._kept: Any = None
+        self._handle = lib.Handle(
+            "model",
+            lib.call("model_open", os.fsencode(self.path), lib.texts(self._words), len(self._words)),
+        )
+        self._info: Optional[Dict[str, Any]] = None
+        self._engines: "collections.OrderedDict[Tuple[str, ...], Engine]" = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        path = getattr(self, "_own_labels", None)
+        if path:
+            try:
+                os.unlink(path)
+            except (OSError, TypeError):
+                pass
+
+    def __repr__(self) -> str:
+        return f"whitebox.Model({self.path!r})"
+
+    # What it is
+
+    @property
+    def info(self) -> Dict[str, Any]:
+        """Everything that is known of the model: file, SHA-256, input, labels, preprocessing, layers, notes."""
+        if self._info is None:
+            self._info = json.loads(lib.call("model_json", self._handle.pointer))
+        return self._info
+
+    @property
+    def labels(self) -> List[str]:
+        """The names of the classes, in the order of the scores; empty if nobody names them."""
+        return self.info["labels"]
+
+    @property
+    def input_shape(self) -> Tuple[int, ...]:
+        """What the network takes of one picture, such as (3, 224, 224)."""
+        return tuple(self.info["shape"])
+
+    @property
+    def layers(self) -> List[Layer]:
+        """The layers, in the order in which they run."""
+        return [
+            Layer(l["index"], l["name"], l["operator"], tuple(l["shape"]), l["module"]) for l in self.info["layers"]
+        ]
+
+    @property
+    def notes(self) -> List[str]:
+        """What one should know: what was assumed of the model, and why."""
+        return self.info["notes"]
+
+    # What it says, and why
+
+    def classify(
+        self, images: Any, *, batch: int = 8, device: str = "auto", threads: Optional[int] = None,
+        progress: Optional[bool] = None, errors: str = "raise",
+    ) -> Explanations:
+        """What the network says of images, without any map.
+
+        >>> import whitebox
+        >>> model = whitebox.Model("models/squeezenet1.1.onnx")
+        >>> best = model.classify("demo/photos/coffee.png")[0].predictions[0]
+        >>> best.index, best.label
+        (967, 'espresso')
+        """
+        return self._explain(images, {"classify": True}, None, batch, device, threads, progress, errors)
+
+    def explain(
+        self, images: Any, methods: Any = "gradcam", target: Any = "top1", *, targets: Optional[Sequence[Any]] = None,
+        against: Any = None, negative: bool = False, score: Optional[str] = None, layer: Any = "auto",
+        each_layer: bool = False, settings: Any = None, augment: Any = None, seed: int = 0, batch: int = 8,
+        device: str = "auto", threads: Optional[int] = None, progress: Optional[bool] = None, errors: str = "raise",
+    ) -> Explanations:
+        """Explains images by one or several methods.
+
+        Parameters
+        ----------
+        images : an image, or several
+            A path, the bytes of a picture file, a PIL image, a uint8 array [H, W, 3] (a photograph, prepared as one from a file), or a float array
+            of the network's own input shape, already normalised. Arrays of four dimensions are several. Torch tensors are arrays.
+        methods : str or list of str
+            Names (`whitebox.methods()`), or ``all``, ``white`` (those that look inside the network), ``black`` (those that only ask it).
+        target : str, int, or a list of them
+            The class to explain: ``top1``, ``top3``, an index, a name.
+        targets : list, optional
+            A target for each image, in place of the one for all.
+        against : str or int, optional
+            Explain the difference to this class.
+        negative : bool
+            Explain what speaks against the class.
+        score : {"logit", "probability"}, optional
+            What of a class is explained; what each method's paper takes if left out.
+        layer : str, int, list, or a module
+            ``auto``, a layer's index or name, a module's path such as ``layer4``, several, or, after `from_torch`, the module itself.
+        each_layer : bool
+            A map of each of several layers, in place of one that is fused of all.
+        settings : dict, optional
+            Of methods: ``{"fem.k": 1, "rise.samples": 2000}``; `whitebox.methods("rise")` lists them.
+        augment : str or list of str, optional
+            Average over versions of the picture: ``flip``, ``brightness``.
+        seed : int
+            Of the random samples that some methods draw.
+        batch : int
+            How many images are computed at a time. No bit depends on it, nor on the next two.
+        device : str
+            ``auto``, ``cpu``, ``opencl:N``, several with commas between them, or ``all``.
+        threads : int, optional
+            Of the CPU; one for each core if left out.
+        progress : bool, optional
+            Whether tqdm shows a bar; if left out, where it is installed and there is something to wait for.
+        errors : {"raise", "keep"}
+            Whether an image that cannot be explained ends the call, or has an explanation whose ``error`` says why.
+
+        Returns
+        -------
+        Explanations
+            One for each image, in their order.
+
+        Raises
+        ------
+        InputError, LayerError, ClassError, MethodError, DeviceError, LimitError, UsageError
+            KeyboardInterrupt (Ctrl-C) ends it within a batch.
+
+        >>> import whitebox
+        >>> model = whitebox.Model("models/squeezenet1.1.onnx")
+        >>> e = model.explain("demo/photos/coffee.png", methods=["gradcam", "fem"], device="cpu")
+        >>> e[0]["gradcam"].map.shape, e[0]["gradcam"].heatmap.shape
+        ((13, 13), (224, 224))
+        """
+        options = method_options(
+            self._names(methods), target, against, negative, score, self._layer(layer), each_layer, settings,
+            augment, seed,
+        )
+        return self._explain(images, options, targets, batch, device, threads, progress, errors)
+
+    def explain_iter(
+        self, images: Iterable[Any], methods: Any = "gradcam", target: Any = "top1", *, against: Any = None,
+        negative: bool = False, score: Optional[str] = None, layer: Any = "auto", each_layer: bool = False,
+        settings: Any = None, augment: Any = None, seed: int = 0, batch: int = 8, device: str = "auto",
+        threads: Optional[int] = None,
+    ) -> Iterator[Explanation]:
+        """Explains images as they come, such as from a DataLoader, in memory that does not grow with their number.
+
+        `images` gives images, or batches of them; of what PyTorch's DataLoader gives beside a batch (labels) nothing is taken. Other parameters are
+        those of `explain`. An image that cannot be explained has an explanation whose ``error`` says why. With several devices each has the next
+        batch when it is free.
+        """
+        options = method_options(
+            self._names(methods), target, against, negative, score, self._layer(layer), each_layer, settings,
+            augment, seed,
+        )
+        engine = self._engine(options, batch, device, threads)
+        # Several batches for each device, so that none waits for the others at the end of each.
+        devices = 1 if device in ("auto", "cpu") else max(1, device.count(",") + 1, 4 if device == "all" else 1)
+        most = batch * (4 * devices if devices > 1 else 1)
+        waiting: List[images_.Prepared] = []
+        shape = self.input_shape
+        for image, name in images_.named(images_.of_loader(images)):
+            waiting.append(images_.prepare(image, name, shape))
+            if len(waiting) == most:
+                yield from engine.explain(waiting, [None] * most, None).explanations()
+                waiting = []
+        if waiting:
+            yield from engine.explain(waiting, [None] * len(waiting), None).explanations()
+
+    # How
+
+    def _names(self, methods: Any) -> Any:
+        if methods is None or len(methods) == 0:
+            raise UsageError("methods names no method; whitebox.methods() lists them.")
+        return methods
+
+    def _layer(self, layer: Any) -> Any:
+        if isinstance(layer, (list, tuple)):
+            return [self._layer(part) for part in layer]
+        if id(layer) in self._modules:
+            return self._modules[id(layer)]
+        if hasattr(layer, "named_modules"):
+            raise UsageError(
+                "layer is a module that is not part of the one that this model was made of (whitebox.from_torch); give its path, such as layer4."
+            )
+        return None if layer == "auto" else layer
+
+    def _engine(self, options: Dict[str, Any], batch: int, device: str, threads: Optional[int]) -> Engine:
+        arguments = tuple(words({**options, "batch": batch, "device": device, "threads": threads}))
+        with self._lock:
+            engine = self._engines.get(arguments)
+            if engine is None:
+                engine = Engine(self._handle, arguments)
+                self._engines[arguments] = engine
+                while len(self._engines) > self._engine_limit:
+                    self._engines.popitem(last=False)
+            self._engines.move_to_end(arguments)
+            return engine
+
+    def _explain(
+        self, images: Any, options: Dict[str, Any], targets: Optional[Sequence[Any]], batch: int, device: str,
+        threads: Optional[int], progress: Optional[bool], errors: str,
+    ) -> Explanations:
+        if errors not in ("raise", "keep"):
+            raise UsageError(f"errors must be “raise” or “keep”, and is {errors!r}.")
+        shape = self.input_shape
+        prepared = [
+            images_.prepare(image, name, shape) for image, name in images_.named(images_.listed(images))
+        ]
+        if targets is not None and len(targets) != len(prepared):
+            raise UsageError(f"There are {len(targets)} targets for {len(prepared)} images.")
+        own = [None if target is None else ",".join(words({"x": target})[1:]) for target in targets or [None] * len(prepared)]
+        # A batch is computed whole, so one that is not full costs what a full one does: of few images there are as many as twos.
+        size = batch
+        while size > 1 and size // 2 >= len(prepared):
+            size //= 2
+        engine = self._engine(options, size, device, threads)
+        with _bar(progress, len(prepared)) as told:
+            found = engine.explain(prepared, own, told)
+        result = Explanations(list(found.explanations()), found)
+        if errors == "raise":
+            for explanation in result:
+                if explanation.error is not None:
+                    raise error_of_code(explanation.record["code"], explanation.error)
+        return result
+
+
+class _bar:
+    """tqdm's bar, if it is wanted and there; else nothing."""
+
+    def __init__(self, wanted: Optional[bool], total: int):
+        self.bar: Any = None
+        if wanted is False or (wanted is None and total < 2):
+            return
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            if wanted:
+                raise UsageError("progress=True needs tqdm; install it.") from None
+            return
+        # By default only where a person looks.
+        self.bar = tqdm(total=total, unit="image", disable=False if wanted else None, delay=0 if wanted else 1)
+
+    def __enter__(self) -> Optional[Callable[[float], None]]:
+        if self.bar is None:
+            return None
+        return lambda done: self.bar.update(done - self.bar.n)
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if self.bar is not None:
+            if kind is None:
+                self.bar.update(self.bar.total - self.bar.n)
+            self.bar.close()
