@@ -111,9 +111,56 @@ test-tools: .venv/lab ## test the tools in Python
 build: setup ## build the program .build/release/app
 	swift build -c release --product app
 
+# The flag for the compiler is for libwhitebox.so, which the package manager would link with Swift's own libraries; both share what is compiled.
+static-build := swift build -c release --static-swift-stdlib -Xswiftc -static-stdlib --scratch-path .build/static
+
 .PHONY: static
 static: setup ## build the program for machines without Swift, .build/static/release/app
-	swift build -c release --static-swift-stdlib --product app --scratch-path .build/static
+	$(static-build) --product app
+
+.PHONY: libwhitebox
+libwhitebox: setup ## build the library for other languages, .build/static/release/libwhitebox.so (its header: Sources/CWhitebox/include/whitebox.h)
+	@$(static-build) --product whitebox -Xlinker --version-script="$(CURDIR)/Python/exports.map" -Xlinker --gc-sections
+
+.PHONY: wheel
+wheel: libwhitebox .venv-wheel/ready ## make the Python package, dist/whitebox-….whl
+	@.venv-wheel/bin/python Tools/wheel.py .build/static/release/libwhitebox.so dist
+
+.venv-wheel/ready: Tools/requirements-wheel.txt | setup
+	rm -rf .venv-wheel
+	$(SYSTEM_PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check --requirement Tools/requirements-wheel.txt
+	touch $@
+
+.PHONY: test-python
+test-python: wheel build models photos .venv-python/ready ## test the Python package: in an empty environment, in one with everything, with PyTorch, in C; the notebook and Ray
+	@echo "In an environment with nothing but the package and NumPy:"
+	rm -rf .build/venv-empty
+	$(SYSTEM_PYTHON) -m venv .build/venv-empty
+	.build/venv-empty/bin/python -m pip install --quiet --disable-pip-version-check dist/whitebox-*.whl
+	.build/venv-empty/bin/python -m unittest Python.tests.test_package
+	@echo "In one with everything:"
+	.venv-python/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/whitebox-*.whl
+	.venv-python/bin/python -m unittest Python.tests.test_package Python.tests.test_examples
+	@echo "From C, under AddressSanitizer and LeakSanitizer:"
+	Tools/test_c.sh
+
+.PHONY: test-torch
+test-torch: wheel models photos .venv-bench/torch ## test networks that come from PyTorch (which is large)
+	rm -rf .build/python-torch
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target .build/python-torch dist/whitebox-*.whl
+	PYTHONPATH=.build/python-torch .venv-bench/bin/python -m unittest Python.tests.test_torch
+
+.PHONY: bench-python
+bench-python: wheel models photos .venv-python/ready ## time importing the Python package and calls of it
+	.venv-python/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/whitebox-*.whl
+	.venv-python/bin/python Benchmarks/python_package.py
+
+.venv-python/ready: Tools/requirements-python.txt | setup
+	rm -rf .venv-python
+	$(SYSTEM_PYTHON) -m venv .venv-python
+	.venv-python/bin/python -m pip install --quiet --disable-pip-version-check --requirement Tools/requirements-python.txt
+	touch $@
 
 # Made anew only where a source is newer, so that `sudo make install` after `make package` neither builds nor asks for Swift.
 .PHONY: package

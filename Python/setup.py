@@ -2,7 +2,7 @@
 
 import sysconfig
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
 
@@ -15,4 +15,9 @@ class Wheel(bdist_wheel):
         return "py3", "none", sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
-setup(cmdclass={"bdist_wheel": Wheel})
+class Binary(Distribution):
+    def has_ext_modules(self):
+        return True
+
+
+setup(distclass=Binary, cmdclass={"bdist_wheel": Wheel})

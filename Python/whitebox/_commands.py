@@ -55,8 +55,12 @@ class _Pictures:
         self.paths: List[str] = []
 
     def __enter__(self) -> List[str]:
-        for image, name in images_.named(images_.listed(self.images)):
-            self.paths.append(os.fsdecode(image) if images_.is_path(image) else self._file(image, name))
+        try:
+            for image, name in images_.named(images_.listed(self.images)):
+                self.paths.append(os.fsdecode(image) if images_.is_path(image) else self._file(image, name))
+        except BaseException:
+            self.__exit__()
+            raise
         # A path that begins with a dash is no option.
         return ["--", *self.paths]
 

@@ -82,22 +82,24 @@ class Engine:
         if threading.current_thread() is not threading.main_thread():
             return call()
         outcome: List[Any] = []
+        begun, ended = threading.Event(), threading.Event()
 
         def work() -> None:
+            begun.set()
             try:
                 outcome.append((True, call()))
             except BaseException as reason:  # raised again below
                 outcome.append((False, reason))
+            finally:
+                ended.set()
 
-        thread = threading.Thread(target=work, name="whitebox", daemon=True)
-        thread.start()
         try:
-            thread.join()
+            threading.Thread(target=work, name="whitebox", daemon=True).start()
+            ended.wait()
         except BaseException:
-            while thread.is_alive():
-                # The thread may not yet have begun.
+            # Until the library has been asked for something there is nothing that could be cancelled.
+            while not ended.wait(0.02) and begun.wait(1):
                 lib.functions["engine_cancel"](self.handle.pointer)
-                thread.join(0.02)
             if outcome and outcome[0][0]:
                 lib.Handle("results", outcome[0][1])  # which frees it
             raise

@@ -78,7 +78,7 @@ struct CheckCommand: ParsableCommand {
                 last = finding.topic
                 let mark = finding.level == .fact ? "" : "\(finding.level.rawValue): "
                 print(
-                    "  \(topic.padding(toLength: width, withPad: " ", startingAt: 0))  \(mark)\(finding.text)"
+                    "  \(Report.pad(topic, width))  \(mark)\(finding.text)"
                 )
             }
             print(

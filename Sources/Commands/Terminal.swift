@@ -4,7 +4,8 @@
 // This holds for pipes and files too: what is in them is looked at in a terminal later.
 
 // C's `stdout` is a variable, though nobody sets it.
-@preconcurrency import Foundation
+import FoundationEssentials
+@preconcurrency import Glibc
 import Text
 
 enum Terminal {
@@ -57,7 +58,7 @@ enum Terminal {
         for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) == -1 {
             let isOutput = descriptor == STDOUT_FILENO
             if isOutput { isClosed = true }
-            _ = Foundation.open("/dev/null", isOutput ? O_RDONLY : O_RDWR)
+            _ = Glibc.open("/dev/null", isOutput ? O_RDONLY : O_RDWR)
         }
     }
 
@@ -67,7 +68,7 @@ enum Terminal {
         var done = 0
         while done < bytes.count {
             let count = bytes.withUnsafeBytes {
-                Foundation.write(STDERR_FILENO, $0.baseAddress! + done, bytes.count - done)
+                Glibc.write(STDERR_FILENO, $0.baseAddress! + done, bytes.count - done)
             }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { return }

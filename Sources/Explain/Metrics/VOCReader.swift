@@ -5,7 +5,6 @@ import Text
 
 /// Reads <annotation><filename>…<object><name>…<bndbox>….
 final class VOCReader {
-    private let parser: XML_Parser
     private var path: [String] = []
     private var text: [UInt8] = []
     private var filename: String?
@@ -22,19 +21,20 @@ final class VOCReader {
         func failed(_ reason: String) -> ExplainError {
             ExplainError(.settings, "The file of boxes '\(file)': \(reason)")
         }
-        guard let parser = XML_ParserCreate(nil) else { throw failed("There is no memory to read it.") }
-        defer { XML_ParserFree(parser) }
-        let reader = VOCReader(parser)
-        let isRead = withExtendedLifetime(reader) {
-            bytes.withUnsafeBytes {
-                XML_Parse(
-                    parser, $0.baseAddress?.assumingMemoryBound(to: CChar.self),
-                    Int32(clamping: bytes.count), 1)
-            } == XML_STATUS_OK
+        var why: UnsafePointer<CChar>?
+        guard wb_xml_available(&why) else {
+            throw failed(
+                "It is XML, which needs the library libexpat (Debian's package libexpat1), and that cannot be opened: \(String(cString: why!))"
+            )
         }
-        guard bytes.count <= Int(Int32.max), isRead else {
-            throw failed(reader.problem ?? "It is no XML (line \(XML_GetCurrentLineNumber(parser))).")
-        }
+        let reader = VOCReader()
+        var functions = wb_xml_reader()
+        functions.context = Unmanaged.passUnretained(reader).toOpaque()
+        functions.begin = { VOCReader.of($0).begin(String(cString: $1!)) }
+        functions.text = { VOCReader.of($0).text += UnsafeRawBufferPointer(start: $1, count: $2) }
+        functions.end = { context, _ in VOCReader.of(context).end() }
+        let line = withExtendedLifetime(reader) { wb_xml_read(bytes, bytes.count, &functions) }
+        guard line == 0 else { throw failed(reader.problem ?? "It is no XML (line \(line)).") }
         guard let filename = reader.filename else {
             throw failed("It does not say of which picture it is (filename).")
         }
@@ -42,22 +42,8 @@ final class VOCReader {
         return (filename, size.map { (width: $0.0, height: $0.1) }, reader.boxes)
     }
 
-    private init(_ parser: XML_Parser) {
-        self.parser = parser
-        // Whoever parses holds this until it is done.
-        XML_SetUserData(parser, Unmanaged.passUnretained(self).toOpaque())
-        XML_SetElementHandler(
-            parser, { data, name, _ in VOCReader.of(data).begin(String(cString: name!)) },
-            { data, _ in VOCReader.of(data).end() })
-        // What stands in CDATA sections comes here, too.
-        XML_SetCharacterDataHandler(parser) { data, characters, count in
-            let bytes = UnsafeRawBufferPointer(start: characters, count: Int(count))
-            VOCReader.of(data).text += bytes
-        }
-    }
-
-    private static func of(_ data: UnsafeMutableRawPointer?) -> VOCReader {
-        Unmanaged<VOCReader>.fromOpaque(data!).takeUnretainedValue()
+    private static func of(_ context: UnsafeMutableRawPointer?) -> VOCReader {
+        Unmanaged<VOCReader>.fromOpaque(context!).takeUnretainedValue()
     }
 
     private func begin(_ element: String) {
@@ -66,7 +52,8 @@ final class VOCReader {
         if path == ["annotation", "object"] { (name, sides) = (nil, [:]) }
     }
 
-    private func end() {
+    /// - Returns: whether it goes on.
+    private func end() -> Bool {
         let element = path[path.count - 1]
         let value = String(decoding: text, as: UTF8.self).trimmed
         // Parts of objects, such as heads, have boxes of their own, deeper down.
@@ -79,10 +66,8 @@ final class VOCReader {
             guard let left = sides["xmin"], let top = sides["ymin"], let right = sides["xmax"],
                 let bottom = sides["ymax"], left <= right, top <= bottom
             else {
-                problem =
-                    problem ?? "An object lacks its box of numbers (bndbox with xmin, ymin, xmax, ymax)."
-                XML_StopParser(parser, XML_Bool(0))
-                return
+                problem = "An object lacks its box of numbers (bndbox with xmin, ymin, xmax, ymax)."
+                return false
             }
             boxes.append(
                 ObjectBox(left: left - 1, top: top - 1, right: right, bottom: bottom, name: name))
@@ -90,5 +75,6 @@ final class VOCReader {
         }
         path.removeLast()
         text = []
+        return true
     }
 }
