@@ -151,6 +151,10 @@ test-torch: wheel models photos .venv-bench/torch ## test networks that come fro
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target .build/python-torch dist/whitebox-*.whl
 	PYTHONPATH=.build/python-torch .venv-bench/bin/python -m unittest Python.tests.test_torch
 
+.PHONY: from-others
+from-others: test-torch ## the same tasks in pytorch-grad-cam, Captum and TorchCAM, and here: writes the tables of Documentation/FromOthers.md
+	PYTHONPATH=.build/python-torch .venv-bench/bin/python Tools/from_others.py --documents
+
 .PHONY: bench-python
 bench-python: wheel models photos .venv-python/ready ## time importing the Python package and calls of it
 	.venv-python/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/whitebox-*.whl

@@ -131,7 +131,7 @@ def _difference(model: Model, example: Any, expected: Any) -> Optional[str]:
 
 
 def from_keras(model: Any, *, path: Any = None, **options: Any) -> Model:
-    """A model of a Keras one, exported by tf2onnx and compared with it on a picture of noise.
+    """A model of a Keras one, exported by Keras 3 or tf2onnx and compared with it on noise.
 
     Parameters are those of `from_torch`. Keras' applications have preparations of their own: say `preprocess`.
     """
@@ -146,7 +146,18 @@ def from_keras(model: Any, *, path: Any = None, **options: Any) -> Model:
         folder = tempfile.TemporaryDirectory(prefix="whitebox-")
         path = os.path.join(folder.name, "model.onnx")
     path = os.fsdecode(path)
-    tf2onnx.convert.from_keras(model, output_path=path)
+    reasons: List[str] = []
+    for export in (
+        lambda: model.export(path, format="onnx", verbose=False),  # of Keras 3
+        lambda: tf2onnx.convert.from_keras(model, output_path=path),
+    ):
+        try:
+            export()
+            break
+        except Exception as reason:  # exporters fail in many ways
+            reasons.append((str(reason).strip() or type(reason).__name__).splitlines()[0])
+    else:
+        raise ModelError("The Keras model could not be exported. " + " ".join(f"{r.rstrip('.')}." for r in reasons))
     made = Model(path, **options)
     made._kept = folder
     shape = made.input_shape
