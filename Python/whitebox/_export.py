@@ -146,6 +146,8 @@ def from_keras(model: Any, *, path: Any = None, **options: Any) -> Model:
         folder = tempfile.TemporaryDirectory(prefix="whitebox-")
         path = os.path.join(folder.name, "model.onnx")
     path = os.fsdecode(path)
+    # One that was never called cannot be exported.
+    model(np.zeros((1, *model.input_shape[1:]), np.float32))
     reasons: List[str] = []
     for export in (
         lambda: model.export(path, format="onnx", verbose=False),  # of Keras 3
