@@ -207,17 +207,7 @@ struct MethodsCommand: ParsableCommand {
             ("source", .string(method.source)), ("classSpecific", .bool(method.isClassSpecific)),
             ("signed", .bool(method.sign == .evidence)), ("score", .string(method.scale.rawValue)),
             ("passes", .string(method.cost)),
-            (
-                "settings",
-                .array(
-                    method.settingsTable.map {
-                        .object([
-                            ("name", .string($0.name)), ("default", $0.value),
-                            ("value", .string($0.expected)),
-                            ("help", .string($0.help)),
-                        ])
-                    })
-            ),
+            ("settings", settingsRecord(method.settingsTable)),
         ])
     }
 
