@@ -55,7 +55,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
 
-        .testTarget(name: "TextTests", dependencies: ["Text"]),
+        .testTarget(name: "TextTests", dependencies: ["TestSupport", "Text"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "TestSupport"]),
         .target(name: "TestSupport", dependencies: ["CLRuntime", "Kernels"], path: "Tests/TestSupport"),
         .target(name: "RandomNetworks", dependencies: ["ONNX", "TestSupport"], path: "Tests/RandomNetworks"),
