@@ -485,10 +485,13 @@ function fillCurves() {
 
 /** Whoever sees a part of a table only is told that there is more. */
 const cut = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    const box = target.closest(".scroll");
-    box?.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
-  }
+  // Later, because the hint has a height of its own.
+  requestAnimationFrame(() => {
+    for (const { target } of entries) {
+      const box = target.closest(".scroll");
+      box?.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
+    }
+  });
 });
 
 /** What scrolls sideways where it is too wide. */
