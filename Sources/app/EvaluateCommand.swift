@@ -165,6 +165,7 @@ struct EvaluateCommand: FileWriter {
         let files = try EvaluationFiles(
             output, evaluation, existing: resume ? .resume : force ? .replace : .refuse)
         Report.notes(session)
+        if options.leavesOutInapplicable { Report.passes(session) }
         if !json { Report.head(session) }
         Interruption.watch()
 

@@ -17,10 +17,14 @@ package final class EvaluationFiles {
     /// What an earlier run found beside the measures of pictures, by asking the same.
     private var stored: [(String, JSON)] = []
     private static let beside = ["sanity", "cost"]
-    /// Where the records of pictures lie, by their stems.
-    private var places:
-        [String: (offset: Int, length: Int, sha256: String?, asked: String?, isFailure: Bool)] =
-            [:]
+    /// Where the record of a picture lies, and of which it is.
+    private struct Place {
+        let offset: Int, length: Int
+        let image: String, sha256: String?, asked: String?
+        let isFailure: Bool
+    }
+    /// By the pictures' stems, which depend on what other pictures there are.
+    private var places: [String: Place] = [:]
     /// The stems of this run, in its order.
     private var order: [String] = []
     private static let names = ["evaluation.json", "measurements.csv", "pictures.jsonl"]
@@ -118,10 +122,10 @@ package final class EvaluationFiles {
             throw ExplainError(.output, "'\(journal)' cannot be written; is the disk full?")
         }
         if let stem, let record {
-            places[stem] = (
-                end, bytes.count - 1, record[key: "sha256"]?.asString, record[key: "asked"]?.asString,
-                record[key: "error"] != nil
-            )
+            places[stem] = Place(
+                offset: end, length: bytes.count - 1, image: record[key: "image"]?.asString ?? stem,
+                sha256: record[key: "sha256"]?.asString, asked: record[key: "asked"]?.asString,
+                isFailure: record[key: "error"] != nil)
         }
         end += bytes.count
     }
@@ -204,12 +208,16 @@ package final class EvaluationFiles {
     }
 
     private func checkAllAreNamed() throws {
-        let named = Set(order)
-        let others = places.filter { !$0.value.isFailure && !named.contains($0.key) }.keys
+        let now = order.compactMap { places[$0] }
+        let (images, digests) = (Set(now.map(\.image)), Set(now.compactMap(\.sha256)))
+        let others = Set(
+            places.values.filter {
+                !$0.isFailure && !images.contains($0.image) && !digests.contains($0.sha256 ?? "")
+            }.map(\.image))
         guard let one = others.min() else { return }
         throw ExplainError(
             .output,
-            "'\(directory)' has measures of \(others.count) picture\(others.count == 1 ? "" : "s") that \(others.count == 1 ? "is" : "are") not named now, such as “\(shortened(one))”, and they would be lost. Name all pictures, and more if you like, or choose another --output; nothing was removed."
+            "'\(directory)' has measures of \(others.count) picture\(others.count == 1 ? "" : "s") that \(others.count == 1 ? "is" : "are") not named now, such as “\(shortenedPath(one))”, and they would be lost. Name all pictures, and more if you like, or choose another --output; nothing was removed."
         )
     }
 
