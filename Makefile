@@ -70,7 +70,7 @@ random-networks: setup .venv/ready ## check more random networks than `make test
 MINUTES ?= 5
 SANITIZE ?= address thread
 .PHONY: fuzz
-fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg webp tiff gif bmp tar exif npy json")
+fuzz: setup ## attack what reads models, pictures, arrays and settings (MINUTES=5 for each of FUZZ="onnx png jpeg webp tiff gif bmp tar exif npy json coco voc mask")
 	@# Of several -sanitize=… the Swift compiler believes the last, so one names both: without it Swift code has no coverage to guide by.
 	WHITEBOX_FUZZER=yes swift build -c release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address \
 	  -Xswiftc -sanitize=fuzzer,address --product Fuzzer

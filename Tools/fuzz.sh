@@ -9,7 +9,7 @@ set -eu
 
 fuzzer=$1 minutes=$2
 shift 2
-[ $# -gt 0 ] || set -- onnx png jpeg webp tiff gif bmp tar exif npy json
+[ $# -gt 0 ] || set -- onnx png jpeg webp tiff gif bmp tar exif npy json coco voc mask
 seconds=$(awk "BEGIN { print int($minutes * 60) }")
 findings=.build/fuzz-findings
 mkdir -p "$findings"
@@ -20,9 +20,9 @@ failed=
 for target; do
   case $target in
     onnx) length=4096 ;;
-    png | jpeg | webp | tiff | gif | bmp) length=2048 ;;
+    png | mask | jpeg | webp | tiff | gif | bmp) length=2048 ;;
     tar) length=8192 ;;
-    json) length=1024 ;;
+    json | coco | voc) length=1024 ;;
     npy) length=512 ;;
     *) length=256 ;;
   esac

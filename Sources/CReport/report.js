@@ -480,7 +480,31 @@ function fillCurves() {
   const table = element("table", { className: "data" },
     element("thead", {}, element("tr", {}, ...["Map", "Area, taken away (low is good)", "Area, put back (high is good)"].map((text) => element("th", { scope: "col" }, text)))),
     element("tbody", {}, ...rows));
-  $("charts").replaceChildren(...charts, element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Areas under the curves" }, table));
+  $("charts").replaceChildren(...charts, scrolling("Areas under the curves", table));
+}
+
+/** Whoever sees a part of a table only is told that there is more. */
+const cut = new ResizeObserver((entries) => {
+  // Later, because the hint has a height of its own.
+  requestAnimationFrame(() => {
+    for (const { target } of entries) {
+      const box = target.closest(".scroll");
+      box?.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
+    }
+  });
+});
+
+/** What scrolls sideways where it is too wide. */
+function scrolling(name, ...children) {
+  const box = element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": name }, ...children);
+  watch(box);
+  return box;
+}
+
+/** Looks at a box that scrolls and at the table in it. */
+function watch(box) {
+  cut.observe(box);
+  for (const table of box.querySelectorAll("table")) cut.observe(table);
 }
 
 /** The picture as the pixels go, and where on the curves that is. */
@@ -518,13 +542,31 @@ function drawCurves() {
 
 // MARK: Tables
 
+/** A mean's 95 % interval, and of how many pictures it is. */
+function spread(metric) {
+  if (!metric?.pictures) return "";
+  return (metric.pictures > 1 ? ` ${number(metric.low)} … ${number(metric.high)},` : "") + ` n = ${metric.pictures}`;
+}
+
+/** A table whose cells are ready. */
+function plainTable({ title, head, rows, remarks }) {
+  return element("div", {},
+    scrolling(title, element("h3", {}, title),
+      element("table", { className: "data" },
+        element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, own(text))))),
+        element("tbody", {}, ...rows.map(([name, ...cells]) =>
+          element("tr", {}, element("th", { scope: "row" }, own(name)), ...cells.map((text) => element("td", { className: "number" }, text))))))),
+    ...remarks.map((text) => element("p", { className: "quiet" }, own(text))));
+}
+
 /** A table of what was measured, that sorts by a column when its head is pressed. */
 function metricTable(metrics, caption) {
   const names = [...new Set(metrics.map((m) => m.name))];
   const keyOf = (m) => `${m.method} ${m.class}`;
   const rows = [...new Set(metrics.map(keyOf))].map((key) => {
     const of = metrics.filter((m) => keyOf(m) === key);
-    return { title: curveTitle(of[0]), values: names.map((name) => of.find((m) => m.name === name)?.value ?? null) };
+    const found = names.map((name) => of.find((m) => m.name === name));
+    return { title: curveTitle(of[0]), values: found.map((m) => m?.value ?? null), spreads: found.map(spread) };
   });
   const body = element("tbody");
   const heads = ["Map", ...names].map((name, column) => {
@@ -549,16 +591,17 @@ function metricTable(metrics, caption) {
   const fill = () =>
     body.replaceChildren(...rows.map((row) =>
       element("tr", {}, element("th", { scope: "row" }, own(row.title)),
-        ...row.values.map((value) => element("td", { className: "number" }, value === null ? "–" : number(value))))));
+        ...row.values.map((value, i) =>
+          element("td", { className: "number" }, value === null ? "–" : number(value), element("span", { className: "spread" }, row.spreads[i]))))));
   fill();
-  return element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
-    element("h3", {}, caption), element("table", { className: "data" }, element("thead", {}, element("tr", {}, ...heads)), body));
+  return scrolling(caption, element("h3", {}, caption), element("table", { className: "data" }, element("thead", {}, element("tr", {}, ...heads)), body));
 }
 
 function fillMetrics() {
   const tables = [];
   if (state.picture.metrics.length) tables.push(metricTable(state.picture.metrics, "This picture"));
-  if (report.metrics.length) tables.push(metricTable(report.metrics, "All pictures"));
+  if (report.metrics.length) tables.push(metricTable(report.metrics, "All pictures (mean, 95 % interval, pictures)"));
+  tables.push(...report.tables.map(plainTable));
   $("metrics").hidden = !tables.length;
   $("metrics-tables").replaceChildren(...tables);
 }
@@ -622,6 +665,7 @@ function fillMatrix() {
     element("table", {},
       panels.length > some.length ? element("caption", {}, `The first ${some.length} of ${panels.length} maps.`) : null,
       element("thead", {}, element("tr", {}, element("td"), ...heads)), element("tbody", {}, ...rows)));
+  watch($("matrix"));
 }
 
 // MARK: The picture

@@ -107,25 +107,31 @@ package struct App: ParsableCommand {
     }
 
     /// What was typed, as one can give it to a shell again.
-    static var command: String {
-        (["app"] + arguments).map { word in
-            let isPlain =
-                !word.isEmpty
-                && word.utf8.allSatisfy {
-                    $0 < 128 && (isalnum(Int32($0)) != 0 || "-_./,=:+@%".utf8.contains($0))
-                }
-            if isPlain { return word }
-            if word.unicodeScalars.allSatisfy(\.isPrintable), !word.contains("\\") {
-                return "'" + word.replacing("'", with: "'\\''") + "'"
+    /// - Parameter model: if it was not typed but named by the environment, the command says so too.
+    static func command(_ model: ModelOptions) -> String {
+        let named = model.model == nil ? FileName.environment("WHITEBOX_MODEL") : nil
+        let front = named.map { ["WHITEBOX_MODEL=" + quoted($0)] } ?? []
+        return (front + ["app"] + arguments.map(quoted)).joined(separator: " ")
+    }
+
+    /// A word as a shell reads it.
+    private static func quoted(_ word: String) -> String {
+        let isPlain =
+            !word.isEmpty
+            && word.utf8.allSatisfy {
+                $0 < 128 && (isalnum(Int32($0)) != 0 || "-_./,=:+@%".utf8.contains($0))
             }
-            // Bash and Zsh know bytes by their numbers.
-            let bytes = FileName.bytes(word).map { byte in
-                byte < 32 || byte > 126 || byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\\")
-                    ? "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
-                    : String(UnicodeScalar(byte))
-            }
-            return "$'" + bytes.joined() + "'"
-        }.joined(separator: " ")
+        if isPlain { return word }
+        if word.unicodeScalars.allSatisfy(\.isPrintable), !word.contains("\\") {
+            return "'" + word.replacing("'", with: "'\\''") + "'"
+        }
+        // Bash and Zsh know bytes by their numbers.
+        let bytes = FileName.bytes(word).map { byte in
+            byte < 32 || byte > 126 || byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\\")
+                ? "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+                : String(UnicodeScalar(byte))
+        }
+        return "$'" + bytes.joined() + "'"
     }
 
     /// Prints help, or the version.

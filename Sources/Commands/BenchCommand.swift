@@ -17,6 +17,7 @@ struct BenchCommand: ParsableCommand {
     var images: [String] = []
     @OptionGroup var model: ModelOptions
     @OptionGroup var method: MethodOptions
+    @OptionGroup var layerUse: LayerOptions
     @OptionGroup var device: DeviceOptions
 
     @Option(
@@ -91,6 +92,7 @@ struct BenchCommand: ParsableCommand {
     func run() throws {
         var options = Options()
         try method.apply(to: &options)
+        options.layersApart = layerUse.eachLayer
         try device.apply(to: &options)
         let start = Benchmark.now()
         let model = try model.load()

@@ -65,10 +65,7 @@ struct EvaluateCommand: FileWriter {
     @Flag(help: "Also measure what each method costs: time, passes through the network, memory.")
     var cost = false
 
-    @Option(
-        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
-    )
-    var batch = 8
+    @OptionGroup var batch: BatchOptions
 
     @Option(
         name: .shortAndLong,
@@ -95,10 +92,11 @@ struct EvaluateCommand: FileWriter {
     @Flag(help: "Print evaluation.json instead of tables.")
     var json = false
 
+    /// Options of `explain` that have no sense here, so that a sentence says why.
+    @Option(help: .hidden) var shard: String?
+    @Flag(help: .hidden) var eachLayer = false
+
     func validate() throws {
-        guard (1...1024).contains(batch) else {
-            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
-        }
         guard masks == nil || boxes == nil else {
             throw ValidationError("Where objects are is said by --masks or by --boxes, not by both.")
         }
@@ -119,18 +117,7 @@ struct EvaluateCommand: FileWriter {
         var choices = EvaluationOptions()
         choices.metrics = metrics.map { list($0.lowercased()) }
         if choices.metrics == ["all"] { choices.metrics = nil }
-        for text in setMetric {
-            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let names = parts[0].split(separator: ".", omittingEmptySubsequences: false)
-            guard parts.count == 2, names.count == 2, !names[0].isEmpty, !names[1].isEmpty, !parts[1].isEmpty
-            else {
-                throw ExplainError(
-                    .method,
-                    "“\(shortened(text))” is no setting; give METRIC.SETTING=VALUE, such as deletion.steps=56."
-                )
-            }
-            choices.settings[names[0].lowercased(), default: [:]][names[1].lowercased()] = String(parts[1])
-        }
+        for text in setMetric { try choices.set(text) }
         if let masks {
             guard FileKind(masks) == .folder else {
                 throw ExplainError(.input, "There is no folder of masks '\(masks)' (--masks).")
@@ -147,12 +134,12 @@ struct EvaluateCommand: FileWriter {
         let start = Benchmark.now()
         NoteHandler.isQuiet = quiet
         let choices = try choices()
-        guard pictures.shard == nil else {
+        guard shard == nil else {
             throw ValidationError(
                 "--shard shares the pictures of `app explain`; what several programs measured cannot be joined."
             )
         }
-        guard !method.eachLayer else {
+        guard !eachLayer else {
             throw ValidationError(
                 "Maps are measured by method, so those of several layers (--each-layer) would be mixed; measure one layer at a time."
             )
@@ -161,7 +148,7 @@ struct EvaluateCommand: FileWriter {
         var options = Options()
         try method.apply(to: &options, takesFolders: true)
         try device.apply(to: &options)
-        options.batch = Pictures.batch(batch, of: queue.count)
+        options.batch = batch.size(of: queue.count)
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures()
         model.beginDigests()
@@ -178,6 +165,7 @@ struct EvaluateCommand: FileWriter {
         let files = try EvaluationFiles(
             output, evaluation, existing: resume ? .resume : force ? .replace : .refuse)
         Report.notes(session)
+        if options.leavesOutInapplicable { Report.passes(session) }
         if !json { Report.head(session) }
         Interruption.watch()
 
@@ -186,6 +174,11 @@ struct EvaluateCommand: FileWriter {
         var firstFailure: ExplainError?
         var sane: [PictureRequest] = []
         var extra: [(String, JSON)] = []
+        var tables: [ReportDocument.Table] = []
+        func add(_ table: ReportDocument.Table) {
+            tables.append(table)
+            if !json { show(table) }
+        }
         func take(_ item: RunItem, _ result: Result<ImageExplanation, ExplainError>) throws {
             let record = try evaluation.record(item.request, stem: item.stem, result) {
                 progress.show(seen)
@@ -256,7 +249,7 @@ struct EvaluateCommand: FileWriter {
                 }
                 bar.hide()
                 extra.append(("sanity", found.json()))
-                if !json { printSanity(found) }
+                add(table(found))
             }
             if cost, let picture = readable ?? queue.pictures?.first ?? sane.first?.picture {
                 let costs = try session.options.methods.filter { name in
@@ -277,18 +270,7 @@ struct EvaluateCommand: FileWriter {
                                 )
                             })
                     ))
-                if !json {
-                    print("")
-                    print("Cost of a picture, alone in its batch")
-                    Report.table(
-                        [["Method", "Time", "Forward", "Back", "Memory"]]
-                            + costs.map {
-                                [
-                                    $0.method, Report.time($0.seconds), "\($0.forward)", "\($0.backward)",
-                                    "\(($0.memory + 1 << 19) >> 20) MiB",
-                                ]
-                            }, right: [1, 2, 3, 4])
-                }
+                add(table(costs))
             }
         } catch let reason as Interrupted {
             incomplete = reason
@@ -314,9 +296,9 @@ struct EvaluateCommand: FileWriter {
             evaluation, extra: extra,
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) } ?? late?.description)
         try page?.finish(
-            session, command: App.command,
+            session, command: App.command(self.model), details: JSON.object(evaluation.head()).text,
             incomplete: incomplete.map { $0.sentence(seen, of: queue.count) },
-            metrics: summary.forReport)
+            metrics: summary.forReport, tables: tables)
         if json {
             printLines(
                 String(decoding: try InputFile.contents(Paths.join(output, "evaluation.json")), as: UTF8.self)
@@ -393,14 +375,29 @@ struct EvaluateCommand: FileWriter {
         print("")
     }
 
-    private func printSanity(_ found: Randomisation) {
+    private func show(_ table: ReportDocument.Table) {
         print("")
-        print(
-            "Weights made random, from the scores down to the picture: correlation of ranks with the map of the trained network"
-        )
+        print(table.title)
+        Report.table([table.head] + table.rows, right: Set(1..<table.head.count))
+        for remark in table.remarks { print(remark) }
+    }
+
+    private func table(_ costs: [MethodCost]) -> ReportDocument.Table {
+        ReportDocument.Table(
+            title: "Cost of a picture, alone in its batch",
+            head: ["Method", "Time", "Forward", "Back", "Memory"],
+            rows: costs.map {
+                [
+                    $0.method, Report.time($0.seconds), "\($0.forward)", "\($0.backward)",
+                    "\(($0.memory + 1 << 19) >> 20) MiB",
+                ]
+            })
+    }
+
+    private func table(_ found: Randomisation) -> ReportDocument.Table {
         // nil where no scores were finite, and of methods that know no class.
         func text(_ value: Double?) -> String { value.map { Report.number($0, digits: 2) } ?? "–" }
-        let head: [String] =
+        let head =
             ["Method"] + found.levels.map { $0.count > 14 ? "…" + String($0.suffix(13)) : $0 } + [
                 "other class"
             ]
@@ -408,12 +405,13 @@ struct EvaluateCommand: FileWriter {
             let levels: [String] = (found.spearman[.cascading] ?? []).map(text)
             return [method] + levels + [text(found.otherClass)]
         }
-        Report.table([head] + rows, right: Set(1...found.levels.count + 1))
-        for (method, found) in found.methods where found.doesNotNotice {
-            print(
-                "\(method) does not notice: with all weights random its map is much the same, so it says little of what the network learnt."
-            )
-        }
+        return ReportDocument.Table(
+            title:
+                "Weights made random, from the scores down to the picture: correlation of ranks with the map of the trained network",
+            head: head, rows: rows,
+            remarks: found.methods.filter(\.found.doesNotNotice).map {
+                "\($0.method) does not notice: with all weights random its map is much the same, so it says little of what the network learnt."
+            })
     }
 }
 
@@ -421,20 +419,25 @@ struct MetricsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "metrics", abstract: "List the metrics of `evaluate`, or say all of one.")
 
-    @Argument(help: ArgumentHelp("The metric to say all of.", valueName: "metric"))
-    var name: String?
+    @Argument(
+        help: ArgumentHelp("Metrics to say all of; if left out, all are listed.", valueName: "metric"),
+        completion: .list(MetricList.all.map { $0.name }))
+    var names: [String] = []
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
 
     func run() throws {
-        if let name {
-            let metric = try MetricList.named(name.lowercased())
-            print("\(metric.title) (\(metric.name)), \(metric.family.rawValue)")
-            print("  \(metric.formula)")
-            print("  Source: \(metric.source)")
-            print("  Better: \(metric.better.rawValue). Cost: \(metric.cost).")
-            for setting in metric.settingsTable {
-                print(
-                    "  \(metric.name).\(setting.name)=\(setting.value.line)  \(setting.help); \(setting.expected)"
-                )
+        let metrics =
+            try names.isEmpty ? MetricList.all : names.map { try MetricList.named($0.lowercased()) }
+        guard !json else {
+            printLines(JSON.array(metrics.map(record)).text)
+            return
+        }
+        guard names.isEmpty else {
+            for (i, metric) in metrics.enumerated() {
+                if i > 0 { print("") }
+                describe(metric)
             }
             return
         }
@@ -446,4 +449,37 @@ struct MetricsCommand: ParsableCommand {
                 })
         }
     }
+
+    private func describe(_ metric: any Metric.Type) {
+        print("\(metric.title) (\(metric.name)), \(metric.family.rawValue)")
+        print("  \(metric.formula)")
+        print("  Source: \(metric.source)")
+        print("  Better: \(metric.better.rawValue). Cost: \(metric.cost).")
+        for setting in metric.settingsTable {
+            print(
+                "  \(metric.name).\(setting.name)=\(setting.value.line)  \(setting.help); \(setting.expected)"
+            )
+        }
+    }
+
+    private func record(_ metric: any Metric.Type) -> JSON {
+        .object([
+            ("name", .string(metric.name)), ("title", .string(metric.title)),
+            ("family", .string(metric.family.rawValue)), ("formula", .string(metric.formula)),
+            ("source", .string(metric.source)), ("better", .string(metric.better.rawValue)),
+            ("cost", .string(metric.cost)), ("needsObject", .bool(metric.needsObject)),
+            ("settings", settingsRecord(metric.settingsTable)),
+        ])
+    }
+}
+
+/// The settings of a method or a metric.
+func settingsRecord(_ table: [(name: String, value: JSON, expected: String, help: String)]) -> JSON {
+    .array(
+        table.map {
+            .object([
+                ("name", .string($0.name)), ("default", $0.value), ("value", .string($0.expected)),
+                ("help", .string($0.help)),
+            ])
+        })
 }

@@ -31,16 +31,15 @@ struct ExplainCommand: FileWriter {
     var images: [String] = []
     @OptionGroup var videos: VideoOptions
     @OptionGroup var pictures: PictureOptions
+    @OptionGroup var part: ShardOptions
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var method: MethodOptions
+    @OptionGroup var layers: LayerOptions
     @OptionGroup var device: DeviceOptions
     @OptionGroup var log: LogOptions
 
-    @Option(
-        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
-    )
-    var batch = 8
+    @OptionGroup var batch: BatchOptions
 
     @Option(
         name: .shortAndLong,
@@ -97,9 +96,6 @@ struct ExplainCommand: FileWriter {
     private func parts() throws -> Set<ResultPart> { try files.parts ?? (pack ? [] : ResultPart.standard) }
 
     func validate() throws {
-        guard (1...1024).contains(batch) else {
-            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
-        }
         guard PackFormat.Element(rawValue: packType.lowercased()) != nil else {
             throw ValidationError("--pack-type must be float32 or float16, and is “\(packType)”.")
         }
@@ -120,7 +116,7 @@ struct ExplainCommand: FileWriter {
                 "--resume does not compute again what a report (--report) would show; make the report in a run of its own."
             )
         }
-        guard try !(parts().contains(.contact) && (resume || pictures.shard != nil)) else {
+        guard try !(parts().contains(.contact) && (resume || part.shard != nil)) else {
             throw ValidationError(
                 "A sheet for all pictures (--write contact) is made by a run that explains all of them, without --resume and --shard."
             )
@@ -137,11 +133,12 @@ struct ExplainCommand: FileWriter {
         let start = Benchmark.now()
         (NoteHandler.isQuiet, Terminal.isJSON) = (quiet, log.json)
         try log.check()
-        let queue = try pictures.queue(images, videos: videos.videos)
+        let queue = try pictures.queue(images, videos: videos.videos, shard: part.shard)
         var options = Options()
         try method.apply(to: &options, takesFolders: true)
+        options.layersApart = layers.eachLayer
         try device.apply(to: &options, takesSeveral: true)
-        options.batch = Pictures.batch(batch, of: queue.count)
+        options.batch = batch.size(of: queue.count)
         let writer = try ResultWriter(
             directory: output ?? "whitebox-results", pictures: queue.pictures, options: options,
             background: files.background, parts: parts(), style: files.style.style,
@@ -167,6 +164,8 @@ struct ExplainCommand: FileWriter {
         queue.classes = try pictures.classes(session, images, isOfFolders: method.isOfFolders)
         queue.shard = try writer.begin(session, shard: queue.shard)
         Report.notes(session)
+        // Who asks for all does not know what they take.
+        if options.leavesOutInapplicable { Report.passes(session) }
         if !json { Report.head(session) }
 
         // Until here there is nothing to keep, and a signal ends the program as it always does.
@@ -186,7 +185,9 @@ struct ExplainCommand: FileWriter {
             let incomplete = run.seen == queue.count ? nil : sentence
             try run.writeMetrics()
             try writer.finish(session, incomplete: incomplete, list: queue.digest)
-            try page?.finish(session, command: App.command, incomplete: incomplete)
+            try page?.finish(
+                session, command: App.command(self.model), details: writer.details(session),
+                incomplete: incomplete)
             if json { try writer.text(session, incomplete: incomplete, printBytes) }
             _ = Terminal.flush()
             if reason.isToBeSaid { Terminal.complain("app: \(sentence)") }
@@ -200,7 +201,8 @@ struct ExplainCommand: FileWriter {
         run.progress.hide()
         try run.writeMetrics()
         try writer.finish(session, list: queue.digest)
-        try page?.finish(session, command: App.command)
+        try page?.finish(
+            session, command: App.command(self.model), details: writer.details(session))
         if json {
             try writer.text(session, printBytes)
         } else if run.failed < run.seen {
@@ -353,12 +355,30 @@ struct CompareCommand: FileWriter {
 
     @OptionGroup var explain: ExplainCommand
 
+    func validate() throws {
+        guard !explain.resume else {
+            throw ValidationError(
+                "--resume does not compute again what the page would show; go on with `app explain --resume`, or compare in a run of its own."
+            )
+        }
+    }
+
     func run() throws {
         var command = explain
+        NoteHandler.isQuiet = explain.quiet
         if command.method.method.isEmpty { command.method.method = ["all"] }
-        command.report = command.report ?? "report.html"
+        command.report = command.report ?? CompareCommand.page(replaces: explain.force)
         command.files.write = command.files.write ?? ResultPart.map.rawValue
         try command.run()
+    }
+
+    /// The first of report.html, report-2.html, … that is not there, as results are written beside those of earlier runs.
+    private static func page(replaces: Bool) -> String {
+        let first = "report.html"
+        guard !replaces, FileKind.isTaken(first) else { return first }
+        let free = (2...).lazy.map { "report-\($0).html" }.first { !FileKind.isTaken($0) }!
+        NoteHandler.logger.notice("\(first) is there already, so the page is \(free)")
+        return free
     }
 }
 
@@ -374,15 +394,13 @@ struct ClassifyCommand: ParsableCommand {
     var images: [String] = []
     @OptionGroup var videos: VideoOptions
     @OptionGroup var pictures: PictureOptions
+    @OptionGroup var part: ShardOptions
     @OptionGroup var model: ModelOptions
     @OptionGroup var inputs: InputOptions
     @OptionGroup var device: DeviceOptions
     @OptionGroup var log: LogOptions
 
-    @Option(
-        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
-    )
-    var batch = 8
+    @OptionGroup var batch: BatchOptions
 
     @Flag(name: .shortAndLong, help: "Print no notes; warnings and errors stay.")
     var quiet = false
@@ -390,20 +408,14 @@ struct ClassifyCommand: ParsableCommand {
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
-    func validate() throws {
-        guard (1...1024).contains(batch) else {
-            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
-        }
-    }
-
     func run() throws {
         (NoteHandler.isQuiet, Terminal.isJSON) = (quiet, log.json)
         try log.check()
-        let queue = try pictures.queue(images, videos: videos.videos)
+        let queue = try pictures.queue(images, videos: videos.videos, shard: part.shard)
         var options = Options()
         options.methods = []
         try device.apply(to: &options, takesSeveral: true)
-        options.batch = Pictures.batch(batch, of: queue.count)
+        options.batch = batch.size(of: queue.count)
         let model = try model.load(inputs: inputs.input)
         try model.checkTakesPictures(orVideos: true)
         let pool = try SessionPool(model, options: options, devices: device.choices) {
@@ -460,6 +472,15 @@ enum Report {
         for note in [session.model.outputNote, session.model.preprocessingNote] {
             if let note { NoteHandler.logger.notice("\(note)") }
         }
+    }
+
+    /// Which methods take long, and why.
+    static func passes(_ session: ExplanationSession) {
+        let many = session.manyPasses
+        guard !many.isEmpty else { return }
+        NoteHandler.logger.notice(
+            "\(many.count == 1 ? "one method asks" : "\(many.count) methods ask") the network many times for a map, and take\(many.count == 1 ? "s" : "") most of the time: \(many.map { "\($0.method): \($0.passes)" }.joined(separator: "; "))"
+        )
     }
 
     /// The complaint about a class, with what the network sees in the first picture.

@@ -168,10 +168,15 @@ struct MethodsCommand: ParsableCommand {
             let rows = methods.map {
                 [
                     $0.name, $0.title, $0.family.rawValue, $0.isClassSpecific ? "yes" : "no", $0.cost,
-                    $0.source,
+                    Findings.pointing[$0.name].map(Findings.percent) ?? "–", $0.source,
                 ]
             }
-            Report.table([["name", "title", "family", "class", "passes", "source"]] + rows)
+            Report.table(
+                [["name", "title", "family", "class", "passes", "finds", "source"]] + rows, right: [5])
+            print("")
+            print(
+                "finds: in how many scenes the map's largest number lies on the object (pointing game, \(Findings.network)); the picture's own edges alone do in \(Findings.percent(Findings.edges)). See Documentation/Comparison.md."
+            )
         } else {
             for (i, method) in methods.enumerated() {
                 if i > 0 { print("") }
@@ -189,16 +194,10 @@ struct MethodsCommand: ParsableCommand {
             ("signed", .bool(method.sign == .evidence)), ("score", .string(method.scale.rawValue)),
             ("passes", .string(method.cost)),
             (
-                "settings",
-                .array(
-                    method.settingsTable.map {
-                        .object([
-                            ("name", .string($0.name)), ("default", $0.value),
-                            ("value", .string($0.expected)),
-                            ("help", .string($0.help)),
-                        ])
-                    })
+                "pointingGame",
+                Findings.pointing[method.name].map { .double(Double($0) / 1000) } ?? .null
             ),
+            ("settings", settingsRecord(method.settingsTable)),
         ])
     }
 
@@ -224,6 +223,7 @@ struct MethodsCommand: ParsableCommand {
             }
         print("  lies on   \(grid)")
         print("  passes    \(method.cost)")
+        if let found = Findings.sentence(method.name) { print("  found     \(found)") }
         let settings = method.settingsTable
         print("  settings  " + (settings.isEmpty ? "none" : ""))
         Report.table(

@@ -40,13 +40,6 @@ enum Pictures {
         return paths.map(Picture.file) + videos
     }
 
-    /// A batch is computed whole, so the batches are made equal: ten images at most eight at a time are five and five.
-    static func batch(_ most: Int, of count: Int?) -> Int {
-        guard let count, count > 0 else { return most }
-        let batches = (count + most - 1) / most
-        return (count + batches - 1) / batches
-    }
-
     private static func isPicture(_ name: String) -> Bool {
         RGBImage.fileExtensions.contains(Paths.fileExtension(name))
     }

@@ -192,14 +192,8 @@ struct PictureOptions: ParsableArguments {
             valueName: "file"), completion: .file())
     var targets: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "Take only one part of the pictures, of those that several programs share: 3/40, or auto as Slurm and Kubernetes say it.",
-            valueName: "i/n|auto"))
-    var shard: ShardChoice?
-
     /// The pictures that were named.
-    func queue(_ images: [String], videos: [String]) throws -> PictureQueue {
+    func queue(_ images: [String], videos: [String], shard: ShardChoice? = nil) throws -> PictureQueue {
         if let listFile {
             guard images.isEmpty, videos.isEmpty else {
                 throw ValidationError(
@@ -241,6 +235,47 @@ struct PictureOptions: ParsableArguments {
         let saysMore = listFile != nil || images.contains(where: PictureQueue.isArchive)
         return isOfFolders ? .folders(resolver) : saysMore ? .listed(resolver) : .none
     }
+}
+
+/// How many pictures are computed at a time.
+package struct BatchOptions: ParsableArguments {
+    package init() {}
+
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("How many images are computed at a time.", valueName: "n")
+    )
+    package var batch = 8
+
+    package func validate() throws {
+        guard (1...1024).contains(batch) else {
+            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
+        }
+    }
+
+    /// A batch is computed whole, so the batches are made equal: ten images at most eight at a time are five and five.
+    /// - Parameter count: of pictures; nil if nobody knows.
+    func size(of count: Int?) -> Int {
+        guard let count, count > 0 else { return batch }
+        let batches = (count + batch - 1) / batch
+        return (count + batches - 1) / batches
+    }
+}
+
+/// Which part of the pictures is taken, of a command whose results can be joined.
+struct ShardOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Take only one part of the pictures, of those that several programs share: 3/40, or auto as Slurm and Kubernetes say it.",
+            valueName: "i/n|auto"))
+    var shard: ShardChoice?
+}
+
+/// What several layers become, of a command that gives a map for each.
+package struct LayerOptions: ParsableArguments {
+    package init() {}
+
+    @Flag(help: "Make a map of each of several layers, in place of one that is fused of all.")
+    package var eachLayer = false
 }
 
 /// One of several programs that share the pictures of a run.
@@ -396,9 +431,6 @@ package struct MethodOptions: ParsableArguments {
             valueName: "layer"))
     var layer = "auto"
 
-    @Flag(help: "Make a map of each of several layers, in place of one that is fused of all.")
-    var eachLayer = false
-
     @Option(
         name: .customLong("set"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
@@ -462,7 +494,6 @@ package struct MethodOptions: ParsableArguments {
             options.classChoice = ClassChoice(classChoice.joined(separator: ","))
         }
         options.layer = layer
-        options.layersApart = eachLayer
         options.against = against
         options.isNegative = negative
         options.scale = score.flatMap { Target.Scale(rawValue: $0.lowercased()) }

@@ -1,5 +1,6 @@
 // What methods are given of a batch.
 
+import Dispatch
 import Inference
 import Kernels
 
@@ -22,6 +23,8 @@ package final class ExplainedBatch {
         var gradients: [String: [Float]] = [:]
     }
     private let progress: ((_ done: Double) throws -> Void)?
+    /// How long the shared pass went back, whoever asked for it first.
+    private(set) var sharedSeconds = 0.0
 
     /// The pictures that there is room for.
     package var size: Int { pass.plan.spec.batch }
@@ -120,7 +123,9 @@ package final class ExplainedBatch {
         let seed = seed(cotangents, size: size)
         let bits = seed.map(\.bitPattern)
         if let known = rounds[bits] { return known }
-        try pass.backward(seed)
+        let begin = DispatchTime.now().uptimeNanoseconds
+        defer { sharedSeconds += Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9 }
+        try pass.backward(seed, pictures: pictures.count)
         var round = Round()
         for (i, other) in pass.plan.spec.additions.enumerated() where other.readsGradients {
             round.additions[i] = try pass.addition(i)

@@ -31,8 +31,11 @@ package protocol Explainer: Sendable {
     static var sign: MapSign { get }
     /// What of a class its paper explains.
     static var scale: Target.Scale { get }
-    /// The passes through the network that a map takes, in words.
+    /// The passes through the network that a map takes with the defaults, in words.
     static var cost: String { get }
+    /// The same with other settings.
+    /// - Parameter subject: what is explained; nil where that is not known.
+    static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String
     /// Whether those are many.
     static var asksManyTimes: Bool { get }
     /// The quantile of a map's numbers that its heat map shows as strongly as anything above it; 1 where only the largest is shown so.
@@ -52,6 +55,7 @@ package protocol Explainer: Sendable {
 extension Explainer {
     package static var layers: LayerUse { family == .activation || family == .features ? .each : .none }
     package static var asksManyTimes: Bool { family == .perturbation }
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String { cost }
     package static var isClassSpecific: Bool { true }
     package static var scale: Target.Scale { .logit }
     /// Of what comes back to the pixels, a few have many times what others have, beside which those would not be seen (Smilkov et al. 2017,
@@ -95,6 +99,13 @@ package enum MapSign: String, Sendable {
     case magnitude
     /// Above 0 speaks for what is explained, below 0 against it. The heat map shows what is above 0.
     case evidence
+}
+
+extension ExplainedNetwork? {
+    /// The channels of the layer, in words.
+    var eachChannel: String {
+        self?.layers.first.map { "each of \($0.shape.dims[1]) channels" } ?? "each channel"
+    }
 }
 
 /// What is explained: a network, and the layers that were chosen of it.
@@ -240,9 +251,12 @@ extension Explainer {
     /// - Parameter texts: by the names of settings.
     static func make(
         _ texts: [String: String], explaining subject: ExplainedNetwork
-    ) throws -> (method: any Explainer, settings: [(String, JSON)]) {
+    ) throws -> (method: any Explainer, settings: [(String, JSON)], passes: String) {
         let settings = try Settings(texts, of: name)
-        return (try Self(settings, explaining: subject), settings.entries)
+        return (
+            try Self(settings, explaining: subject), settings.entries,
+            passes(settings, of: subject)
+        )
     }
 
     package static var settingsTable: [(name: String, value: JSON, expected: String, help: String)] {

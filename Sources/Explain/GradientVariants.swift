@@ -129,14 +129,14 @@ package final class GradientVariants {
         var next = parts.first.map { numbers(of: $0, write) }
         for (k, part) in parts.enumerated() {
             for (i, numbers) in next!.enumerated() { try pass.feed(numbers, at: i) }
-            try pass.forward()
+            try pass.forward(pictures: part.count)
             // While the device computes, what it is fed next is written, where it does that by itself.
             if targets.isEmpty { next = k + 1 < parts.count ? numbers(of: parts[k + 1], write) : nil }
             let logits = try batch.logits(of: pass, count: part.count)
             for (variant, row) in zip(part, logits) { try receiveLogits(variant, row) }
             for (t, target) in targets.enumerated() {
                 let cotangents = logits.map { batch.scoring.cotangent(target, $0) }
-                try pass.backward(batch.seed(cotangents, size: size))
+                try pass.backward(batch.seed(cotangents, size: size), pictures: part.count)
                 if t == targets.count - 1, k + 1 < parts.count { next = numbers(of: parts[k + 1], write) }
                 try pass.gradient(value)!.withUnsafeBufferPointer { gradients in
                     for (i, variant) in part.enumerated() {

@@ -184,7 +184,10 @@ extension NoiseMethod {
     package static var family: MethodFamily { .gradient }
     package static var sign: MapSign { .magnitude }
     package static var asksManyTimes: Bool { true }
-    package static var cost: String { "50 forward, 50 back to the pixels (samples)" }
+    package static var cost: String { passes(NoiseSettings(), of: nil) }
+    package static func passes(_ settings: NoiseSettings, of subject: ExplainedNetwork?) -> String {
+        "\(settings.samples) forward, \(settings.samples) back to the pixels (samples)"
+    }
     package static var blankReason: String { "the gradient is zero at every pixel of every noisy copy" }
 
     package init(_ settings: NoiseSettings, explaining subject: ExplainedNetwork) throws {

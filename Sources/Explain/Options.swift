@@ -130,20 +130,11 @@ public struct Options: Sendable {
     /// - Parameter text: `METHOD.SETTING=VALUE`, such as `fem.k=1`.
     /// - Throws: `ExplainError` of kind `method`. Whether the method has that setting is checked by a session.
     public mutating func set(_ text: String) throws {
-        let (left, right) =
-            text.firstIndex(of: "=").map {
-                (text[..<$0], text[text.index(after: $0)...])
-            } ?? (text[...], "")
-        guard let dot = left.firstIndex(of: "."), !right.isEmpty, dot != left.startIndex,
-            left.index(after: dot) != left.endIndex
-        else {
-            throw ExplainError(
-                .method,
-                "“\(shortened(text))” is no setting; give METHOD.SETTING=VALUE, such as fem.k=1 (`app methods NAME` lists a "
-                    + "method's settings).")
-        }
-        let method = try ExplainerList.named(left[..<dot].lowercased())
-        settings[method.name, default: [:]][left[left.index(after: dot)...].lowercased()] = String(right)
+        let typed = try TypedSetting(
+            text,
+            form:
+                "METHOD.SETTING=VALUE, such as fem.k=1 (`app methods NAME` lists a method's settings)")
+        settings[try ExplainerList.named(typed.owner).name, default: [:]][typed.name] = typed.value
     }
 
     /// The names of all methods.

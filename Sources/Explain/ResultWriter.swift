@@ -808,6 +808,12 @@ public final class ResultWriter: Sendable {
         state.withLock { $0.rows?.remove() }
     }
 
+    /// What `results.json` says of the run, without what it says of pictures.
+    package func details(_ session: ExplanationSession) throws -> String {
+        let (pack, shard) = state.withLock { ($0.pack, $0.shard) }
+        return try ResultDocument.head(session, format, pack, shard: shard, isWhole: true)
+    }
+
     /// The text of `results.json`, in parts: as it was written, or would have been if any picture had been explained.
     package func text(
         _ session: ExplanationSession, incomplete: String? = nil, _ take: ([UInt8]) throws -> Void

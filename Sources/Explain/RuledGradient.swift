@@ -67,7 +67,9 @@ struct RuledGradient {
             var fed = pictures.flatMap(\.self) + rest
             if let baseline { fed += pictures.flatMap(baseline.numbers(for:)) + rest }
             try pass.feed(fed)
-            try pass.forward()
+            // With what each is compared with.
+            let counted = (baseline == nil ? 1 : 2) * part.count
+            try pass.forward(pictures: counted)
             let logits = try batch.logits(of: pass, count: together)
             let scores = try pass.stored(engine.network.logitsName)!
             /// The logits of a picture, and of what it is compared with.
@@ -86,7 +88,7 @@ struct RuledGradient {
                 for (i, target) in chosen.enumerated() where beginsWithScores(target) {
                     for k in i * row..<(i + 1) * row { seed[k] *= scores[k] }
                 }
-                try pass.backward(seed)
+                try pass.backward(seed, pictures: counted)
                 let all = try pass.gradient(input.name)!
                 for (i, picture) in part.enumerated() where round < targets[picture].count {
                     let (own, others) = rows(i)

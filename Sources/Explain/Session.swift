@@ -107,6 +107,11 @@ public final class ExplanationSession {
         return [mapsOfEach, first.size.height, first.size.width]
     }
 
+    /// Methods that ask the network many times for a map, and the passes that each takes, in words.
+    package var manyPasses: [(method: String, passes: String)] {
+        methods.filter { $0.type.asksManyTimes }.map { ($0.type.name, $0.passes) }
+    }
+
     private static func maps(_ method: MadeMethod, _ targets: [ClassTarget]) -> Int {
         (method.type.isClassSpecific ? targets.count : 1) * (method.isApart ? method.explainers.count : 1)
     }
@@ -118,6 +123,8 @@ public final class ExplanationSession {
         let explainers: [any Explainer]
         /// The settings as they stand in results.
         let settings: [(String, JSON)]
+        /// The passes that a map takes with these settings, in words.
+        let passes: String
         /// Whether each of its layers has a map of its own.
         let isApart: Bool
 
@@ -137,6 +144,9 @@ public final class ExplanationSession {
                         samplesAtATime: samplesAtATime, mostVariants: options.mostVariants))
             }
             (self.type, explainers, settings) = (type, made.map(\.method), made[0].settings)
+            passes =
+                made[0].passes
+                + (type.asksManyTimes && made.count > 1 ? ", at each of \(made.count) layers" : "")
             isApart = options.layersApart && made.count > 1
         }
 
@@ -425,7 +435,7 @@ public final class ExplanationSession {
         func launch(_ batch: Preparation.Batch) throws {
             start = DispatchTime.now().uptimeNanoseconds
             try pass.feed(batch.slot)
-            try pass.forward()
+            try pass.forward(pictures: batch.requests.count)
         }
         // Nothing goes on after this call, whatever ends it.
         defer { _ = coming?.wait() }
@@ -494,7 +504,7 @@ public final class ExplanationSession {
                     // Pictures that are decoded meanwhile may have held what was missing.
                     _ = coming!.wait()
                     try pass.feed(ready.slot)
-                    try pass.forward()
+                    try pass.forward(pictures: ready.requests.count)
                     computed = try compute()
                 }
             } catch let ended as Ended {
@@ -551,11 +561,12 @@ public final class ExplanationSession {
             let batch = version.isPlain ? batch : try explained(feed(version, of: batch))
             return try methods.map { method in
                 let wanted = classes.map { targets(of: method.type, $0) }
-                let begin = DispatchTime.now().uptimeNanoseconds
+                let (begin, shared) = (DispatchTime.now().uptimeNanoseconds, batch.sharedSeconds)
                 defer {
                     let end = DispatchTime.now().uptimeNanoseconds
-                    methodSeconds[method.type.name, default: 0] +=
-                        Double(end - begin) * 1e-9 / Double(pictures.count)
+                    // Who asks first for the way back of the shared pass does not pay for it.
+                    let own = Double(end - begin) * 1e-9 - (batch.sharedSeconds - shared)
+                    methodSeconds[method.type.name, default: 0] += own / Double(pictures.count)
                 }
                 let maps = try method.explainers.map { explainer in
                     let maps = try explainer.explain(batch, wanted, engine)
@@ -628,7 +639,8 @@ public final class ExplanationSession {
                         Prediction(
                             index: $0, label: session.model.label($0), logit: rows[i][$0],
                             probability: probabilities[$0])
-                    }, note: session.noted(ready.note), explanations: explanations,
+                    }, note: session.noted(ready.note, dropped: classes[i].dropped),
+                    explanations: explanations,
                     seconds: (ready.seconds, seconds),
                     view: ready.view, photo: ready.photo, source: ready.source, memory: session.model.writing)
                 (result.frames, result.frameNames) = (ready.frames, ready.frameNames)
@@ -653,14 +665,14 @@ public final class ExplanationSession {
         }
         try slot.send()
         try pass.feed(slot)
-        try pass.forward()
+        try pass.forward(pictures: batch.pictures.count)
         return slot.numbers
     }
 
     /// What a method explains of a picture.
     /// - Parameter classes: of `explained`.
     private func targets(
-        of method: any Explainer.Type, _ classes: (asked: [Int], explained: [Int], against: Int?)
+        of method: any Explainer.Type, _ classes: ExplainedClasses
     ) -> [Target] {
         classes.explained.map {
             Target(
@@ -689,16 +701,25 @@ public final class ExplanationSession {
         }
     }
 
-    /// The classes that are asked for of a picture, the same each once, and the one that they are compared with: without that one, unless it is
-    /// the only one.
-    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> (
-        asked: [Int], explained: [Int], against: Int?
-    ) {
+    /// The classes that are asked for of a picture, the same each once, and the one that they are compared with.
+    private struct ExplainedClasses {
+        var asked: [Int], explained: [Int]
+        var against: Int?
+        /// `against`, if it was asked for beside others; alone it is an error.
+        var dropped: Int?
+    }
+
+    private func classes(_ logits: [Float], of targets: [ClassTarget]) -> ExplainedClasses {
         let all = targets.classes(logits)
-        guard let other = against.map({ [$0].classes(logits)[0] }) else { return (all, all.unique, nil) }
+        guard let other = against.map({ [$0].classes(logits)[0] }) else {
+            return ExplainedClasses(asked: all, explained: all.unique)
+        }
         let others = all.filter { $0 != other }
         let asked = others.isEmpty ? all : others
-        return (asked, asked.unique, other)
+        return ExplainedClasses(
+            asked: asked, explained: asked.unique, against: other,
+            dropped: others.isEmpty || others.count == all.count
+                || !methods.contains { $0.type.isClassSpecific } ? nil : other)
     }
 
     /// A network that overflows has nothing to say of a picture, and no map of it means anything.
@@ -753,9 +774,13 @@ public final class ExplanationSession {
     }
 
     /// What is to be said of every picture's result, and of this one.
-    private func noted(_ note: String?) -> String? {
+    /// - Parameter dropped: a class that was asked for and is not explained, because the others are compared with it.
+    private func noted(_ note: String?, dropped: Int?) -> String? {
         let notes = [
             note,
+            dropped.map {
+                "class \($0) “\(shortened(model.label($0)))” is not explained, because it is the one that the others are compared with (--against)"
+            },
             model.network.isQuantised
                 ? "the network is quantised, so gradients go by the straight-through rule" : nil,
         ].compactMap { $0 }

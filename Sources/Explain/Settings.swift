@@ -123,6 +123,22 @@ package struct MethodSetting<Settings: MethodSettings>: Sendable {
     }
 }
 
+/// A setting as people type it: `OWNER.SETTING=VALUE`. Names are in small letters; the value is as it was typed.
+package struct TypedSetting: Sendable, Equatable {
+    package let owner: String, name: String, value: String
+
+    /// - Parameter form: what to give, for whoever gave something else: “METHOD.SETTING=VALUE, such as fem.k=1”.
+    /// - Throws: `ExplainError` of kind `method`.
+    package init(_ text: String, form: String) throws(ExplainError) {
+        let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let names = sides[0].split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        guard sides.count == 2, names.count == 2, !(names + [sides[1]]).contains("") else {
+            throw ExplainError(.method, "“\(shortened(text))” is no setting; give \(form).")
+        }
+        (owner, name, value) = (names[0].lowercased(), names[1].lowercased(), String(sides[1]))
+    }
+}
+
 /// Of a method that has none.
 package struct NoSettings: MethodSettings {
     package init() {}

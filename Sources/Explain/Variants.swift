@@ -118,7 +118,7 @@ package final class Variants {
                 }
             }
             try pass.feed(masks, at: 0)
-            try pass.forward()
+            try pass.forward(pictures: count)
             let logits = try ExplainedBatch.logits(of: pass, count, scoring)
             try masks.withUnsafeBufferPointer { masks in
                 for (i, row) in logits.enumerated() {

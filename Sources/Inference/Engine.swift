@@ -141,21 +141,24 @@ package final class Pass {
     // MARK: Running
 
     /// Begins the forward stage; reading waits for it where the device goes on by itself.
-    package func forward() throws {
-        count.forward += plan.spec.batch
+    /// - Parameter pictures: how many are counted: the others only fill the batch up. All if nil.
+    package func forward(pictures: Int? = nil) throws {
+        count.forward += pictures ?? plan.spec.batch
         try executor.start(tape.stage(0))
     }
 
     /// Begins the stage that goes back.
-    /// - Parameter cotangent: of the logits, in row-major order: such as 1 at a class and 0 elsewhere, for each picture.
-    package func backward(_ cotangent: [Float]) throws {
+    /// - Parameters:
+    ///   - cotangent: of the logits, in row-major order: such as 1 at a class and 0 elsewhere, for each picture.
+    ///   - pictures: how many are counted, as above.
+    package func backward(_ cotangent: [Float], pictures: Int? = nil) throws {
         guard let seed = plan.seed else {
             preconditionFailure("A pass that differentiates nothing goes nowhere back.")
         }
         try tape.shape(seed).memoryOrder(cotangent).withUnsafeBufferPointer {
             try executor.write(seed, from: $0)
         }
-        count.backward += plan.spec.batch
+        count.backward += pictures ?? plan.spec.batch
         try executor.start(tape.stage(1))
     }
 

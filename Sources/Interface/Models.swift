@@ -103,14 +103,9 @@ public func whitebox_model_free(_ model: OpaquePointer?) { OpenedModel.release(m
 private struct OptionsOfEngines: ParsableArguments {
     @OptionGroup var method: MethodOptions
     @OptionGroup var device: DeviceOptions
-    @Option(parsing: .unconditional) var batch = 8
+    @OptionGroup var layers: LayerOptions
+    @OptionGroup var batch: BatchOptions
     @Flag var classify = false
-
-    func validate() throws {
-        guard (1...1024).contains(batch) else {
-            throw ValidationError("--batch must be between 1 and 1024, and is \(batch).")
-        }
-    }
 }
 
 /// Sessions of one model on one or several devices.
@@ -138,7 +133,8 @@ final class OpenedEngine: Handle, @unchecked Sendable {
         } catch let error as ValidationError {
             throw Usage(sentence: error.message)
         }
-        options.batch = asked.batch
+        options.layersApart = asked.layers.eachLayer
+        options.batch = asked.batch.batch
         if asked.classify { options.methods = [] }
         let notes = Notes()
         self.notes = notes

@@ -66,6 +66,7 @@ package indirect enum JSON: Sendable {
     /// The text of a string.
     package var asString: String? { if case .string(let text) = self { text } else { nil } }
     /// A whole number.
+    package var asBool: Bool? { if case .bool(let flag) = self { flag } else { nil } }
     package var asInt: Int? { if case .int(let number) = self { number } else { nil } }
 
     private var isSimple: Bool {

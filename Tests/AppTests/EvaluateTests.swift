@@ -74,7 +74,10 @@ import Testing
     @Test func sanityAndCost() throws {
         let (place, _) = try RunTests.place(2)
         let outcome = try place.run(
-            ["evaluate", "photos", "--recursive", "-o", "out", "--sanity", "2", "--cost"] + Self.options)
+            [
+                "evaluate", "photos", "--recursive", "-o", "out", "--sanity", "2", "--cost", "--methods",
+                "smoothgrad", "--set", "smoothgrad.samples=5", "--report", "page.html",
+            ] + Self.options)
         #expect(outcome.code == 0, "\(outcome.err)")
         #expect(outcome.out.contains("Weights made random") && outcome.out.contains("Cost of a picture"))
         let data = try Data(contentsOf: URL(fileURLWithPath: "\(place.path)/out/evaluation.json"))
@@ -82,7 +85,41 @@ import Testing
         let cost = try #require(document["cost"] as? [String: [String: Int]])
         #expect(
             cost["gradcam"] == ["forward": 1, "backward": 1] && cost["fem"] == ["forward": 1, "backward": 0])
+        // What only fills a batch up is no passed picture: of five copies at four at a time, five.
+        #expect(cost["smoothgrad"] == ["forward": 6, "backward": 5])
         #expect((document["sanity"] as? [String: Any])?["levels"] is [String])
+        // The report has the tables that are printed, and the passes of these settings.
+        let report = try ReportTests.block(
+            try String(contentsOfFile: place.path + "/page.html", encoding: .utf8), "report")
+        let tables = try #require(report["tables"] as? [[String: Any]])
+        #expect(tables.count == 2 && tables.allSatisfy { ($0["rows"] as? [[String]])?.count == 3 })
+        #expect((tables[1]["rows"] as? [[String]])?[0].first == "smoothgrad")
+        let methods = try #require(report["methods"] as? [String: [String: Any]])
+        #expect((methods["smoothgrad"]?["passes"] as? String)?.hasPrefix("5 forward, 5 back") == true)
+        let means = try #require(report["metrics"] as? [[String: Any]])
+        #expect(means.count == 9 && means.allSatisfy { $0["pictures"] as? Int == 2 && $0["low"] is Double })
+        #expect((report["details"] as? String)?.contains("\"deletion\": {\"steps\": 4") == true)
+    }
+
+    /// What an earlier run measured is not lost: neither pictures that are not named any more, nor what was asked for beside them.
+    @Test func goingOnLosesNothing() throws {
+        let (place, pictures) = try RunTests.place(3)
+        let run = ["evaluate", "-o", "out"] + Self.options
+        #expect(try place.run(run + pictures[..<2] + ["--sanity", "1", "--cost"]).code == 0)
+        let before = try RunTests.content(place, "out")
+        let fewer = try place.run(run + pictures[..<1] + ["--resume"])
+        #expect(fewer.code == 10 && fewer.err.contains("1 picture that is not named now"), "\(fewer.err)")
+        let after = try RunTests.content(place, "out").filter { $0.key != "evaluation.journal" }
+        #expect(after == before)
+        let same = try place.run(run + pictures[..<2] + ["--resume"])
+        #expect(same.code == 0 && same.out.contains("2 of them before"), "\(same.err)")
+        #expect(try RunTests.content(place, "out") == before)
+        let more = try place.run(run + pictures + ["--resume"])
+        #expect(more.code == 0, "\(more.err)")
+        let data = try Data(contentsOf: URL(fileURLWithPath: "\(place.path)/out/evaluation.json"))
+        let document = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+        #expect(document["sanity"] is [String: Any] && document["cost"] is [String: Any])
+        #expect((document["summary"] as? [String: Any])?["pictures"] as? Int == 3)
     }
 
     @Test func whatIsRefused() throws {
@@ -129,7 +166,10 @@ import Testing
         // Of nothing there are no results.
         try place.write("bad.png", [1])
         let nothing = try place.run(["evaluate", "bad.png", "-o", "nothing"] + Self.options)
-        #expect(nothing.code == 3 && place.list("nothing").isEmpty)
+        #expect(nothing.code == 3 && !place.list("").contains("nothing"))
+        // What is no option here is said to be none, though no help lists it.
+        #expect(try message(["--shard", "1/2"]).1.contains("cannot be joined"))
+        #expect(try message(["--each-layer"]).1.contains("one layer at a time"))
     }
 
     /// A class that is asked of a picture is part of what was measured.
@@ -172,12 +212,45 @@ import Testing
         #expect(try place.run("summarise", "photos").err.contains("neither results.json"))
     }
 
+    /// Maps of several layers are no maps of one method: each counts as it does alone.
+    @Test func summarisesEachLayerForItself() throws {
+        let (place, pictures) = try RunTests.place(12)
+        try place.write(
+            "classes.csv", Array(pictures.enumerated().map { "\($1),\($0 % 2)\n" }.joined().utf8))
+        let run =
+            ["explain"] + pictures + [
+                "--model", "small.onnx", "--device", "cpu", "--targets", "classes.csv", "--write", "map",
+            ]
+        #expect(try place.run(run + ["--layer", "relu1,relu2", "--each-layer", "-o", "both"]).code == 0)
+        #expect(try place.run(run + ["--layer", "relu1", "-o", "one"]).code == 0)
+        func classes(_ folder: String) throws -> [[String: Any]] {
+            let outcome = try place.run("summarise", folder, "--json")
+            return try #require(try outcome.json()["classes"] as? [[String: Any]])
+        }
+        let (both, one) = (try classes("both"), try classes("one"))
+        #expect(both.count == 4 && one.count == 2)
+        #expect(Set(both.compactMap { $0["method"] as? String }) == ["gradcam at relu1", "gradcam at relu2"])
+        for alone in one {
+            let other = both.first {
+                $0["method"] as? String == "gradcam at relu1" && $0["class"] as? Int == alone["class"] as? Int
+            }
+            #expect(other?["distance"] as? Double == alone["distance"] as? Double)
+            #expect(other?["pictures"] as? Int == 6)
+        }
+    }
+
     @Test func listsMetrics() throws {
         let place = try Place()
         let all = try place.run("metrics")
         #expect(all.code == 0 && all.out.contains("max-sensitivity") && all.out.contains("Localisation"))
         let one = try place.run("metrics", "deletion")
         #expect(one.code == 0 && one.out.contains("deletion.steps=224"))
+        let two = try place.run("metrics", "deletion", "road")
+        #expect(two.code == 0 && two.out.contains("deletion.steps=224") && two.out.contains("road.noise"))
+        let data = Data(try place.run("metrics", "road", "energy", "--json").out.utf8)
+        let records = try #require(try JSONSerialization.jsonObject(with: data) as? [[String: Any]])
+        #expect(records.map { $0["name"] as? String } == ["road", "energy"])
+        #expect(records.map { $0["needsObject"] as? Bool } == [false, true])
         #expect(try place.run("metrics", "deletoin").err.contains("Did you mean"))
     }
 }

@@ -44,15 +44,14 @@ import Testing
         "--video", "--recursive", "--list", "--targets", "--shard", "--log-json", "--metrics",
     ]
     static let method = [
-        "--method", "--methods", "--class", "--against", "--negative", "--score", "--layer", "--each-layer",
-        "--set",
-        "--augment",
-        "--seed",
+        "--method", "--methods", "--class", "--against", "--negative", "--score", "--layer", "--set",
+        "--augment", "--seed",
     ]
     /// `compare` is `explain` with other things left out.
     static let explain =
         model + device + method + [
-            "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type", "--pack-size",
+            "--each-layer", "--input", "--batch", "--output", "--overlay", "--write", "--pack", "--pack-type",
+            "--pack-size",
             "--force", "--resume", "--max-failures", "--quiet", "--json", "--report", "--colormap",
             "--opacity",
             "--scale", "--threshold", "<image>",
@@ -62,12 +61,12 @@ import Testing
         (
             "evaluate",
             model + device + method + [
-                "--input", "--recursive", "--list", "--targets", "--shard", "--metrics", "--set-metric",
+                "--input", "--recursive", "--list", "--targets", "--metrics", "--set-metric",
                 "--masks",
                 "--boxes", "--sanity", "--cost", "--batch", "--output", "--report", "--force", "--resume",
                 "--quiet", "--json", "<image>",
             ]
-        ), ("metrics", []), ("summarise", ["--output", "--force", "--json", "<folder>"]),
+        ), ("metrics", ["--json"]), ("summarise", ["--output", "--force", "--json", "<folder>"]),
         ("classify", model + device + pictures + ["--input", "--batch", "--quiet", "--json", "<image>"]),
         ("merge", ["--output", "--shard", "<folder>"]),
         ("check", model + device + ["--input", "--json", "<model|image>"]),
@@ -81,7 +80,8 @@ import Testing
         (
             "bench",
             model + device + method + [
-                "--work", "--batch", "--rounds", "--layers", "--input", "--output", "--on-request", "--force",
+                "--each-layer", "--work", "--batch", "--rounds", "--layers", "--input", "--output",
+                "--on-request", "--force",
                 "--json", "<image>",
             ]
         ),

@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct ReportTests {
     /// The JSON of a block of a page.
-    private func block(_ page: String, _ id: String) throws -> [String: Any] {
+    static func block(_ page: String, _ id: String) throws -> [String: Any] {
         let parts = page.components(separatedBy: "<script type=\"application/json\" id=\"\(id)\">")
         let text = try #require(parts.dropFirst().first).components(separatedBy: "</script>")[0]
         return try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
@@ -31,7 +31,7 @@ import Testing
             "--class", "top2", "--device", "cpu", "--output", "out", "--report", "it's.html")
         #expect(outcome.code == 2 && outcome.out.contains("see it's.html"), "\(outcome.err)")
         let page = try page(place, "it's.html")
-        let report = try block(page, "report")
+        let report = try Self.block(page, "report")
         let command = try #require(report["command"] as? String)
         #expect(
             command.hasPrefix("app explain one.png bad.png") && command.hasSuffix("--report 'it'\\''s.html'"))
@@ -42,7 +42,7 @@ import Testing
         #expect((listed[1]["error"] as? String)?.contains("bad.png") == true)
         #expect(Set(try #require(report["methods"] as? [String: Any]).keys) == ["gradcam", "saliency"])
 
-        let picture = try block(page, "picture-2")
+        let picture = try Self.block(page, "picture-2")
         #expect(picture["name"] as? String == "two.png" && picture["width"] as? Int == 48)
         let panels = try #require(picture["panels"] as? [[String: Any]])
         #expect(panels.map { $0["method"] as? String } == ["gradcam", "gradcam", "saliency", "saliency"])
@@ -63,6 +63,31 @@ import Testing
         #expect((photo.width, photo.height) == (48, 40))
     }
 
+    /// The command and the settings are those of the run: also of what was not typed.
+    @Test func saysAllThatWasChosen() throws {
+        let place = try Place()
+        let outcome = try place.run(
+            [
+                "explain", "one.png", "--method", "gradcam,rise", "--set", "rise.samples=8", "--class",
+                "top2",
+                "--against", "top1", "--write", "map,mask", "--device", "cpu", "--output", "out", "--report",
+                "page.html",
+            ], environment: ["WHITEBOX_MODEL": "small.onnx"])
+        #expect(outcome.code == 0, "\(outcome.err)")
+        // One of two classes is that which the other is compared with, and is not left out in silence.
+        #expect(outcome.out.contains("Note: class") && outcome.out.contains("is not explained"))
+        let page = try page(place, "page.html")
+        let report = try Self.block(page, "report")
+        #expect((report["command"] as? String)?.hasPrefix("WHITEBOX_MODEL=small.onnx app explain") == true)
+        #expect((report["details"] as? String)?.contains("\"write\": [\"map\", \"mask\"]") == true)
+        let methods = try #require(report["methods"] as? [String: [String: Any]])
+        #expect(methods["rise"]?["passes"] as? String == "8 forward (samples)")
+        let picture = try Self.block(page, "picture-0")
+        #expect((picture["note"] as? String)?.contains("--against") == true)
+        let seconds = try #require(picture["seconds"] as? [String: Double])
+        #expect(seconds.values.allSatisfy { $0 >= 0 })
+    }
+
     /// Noise, of which a JPEG file is as large as it gets.
     @Test func photographsAreBounded() throws {
         let place = try Place()
@@ -76,7 +101,7 @@ import Testing
         let outcome = try place.run(
             "explain", "noise.png", "--model", "small.onnx", "--device", "cpu", "--report", "r.html")
         #expect(outcome.code == 0, "\(outcome.err)")
-        let picture = try block(try page(place, "r.html"), "picture-0")
+        let picture = try Self.block(try page(place, "r.html"), "picture-0")
         #expect(picture["width"] as? Int == 2000)
         let file = try bytes(picture["photo"])
         let photo = try RGBImage(decoding: file, name: "photo")
@@ -108,18 +133,29 @@ import Testing
             "compare", "one.png", "--model", "small.onnx", "--methods", "white", "--device", "cpu",
             "--output", "out")
         #expect(outcome.code == 0, "\(outcome.err)")
-        let report = try block(try page(place, "report.html"), "report")
+        let report = try Self.block(try page(place, "report.html"), "report")
         let methods = try #require(report["methods"] as? [String: [String: Any]])
         #expect(methods.count > 20 && methods.values.allSatisfy { $0["black"] as? Bool == false })
         // What the network has nothing for is left out, and the page says so.
         #expect((report["leftOut"] as? [[String]])?.contains { $0[0] == "rollout" } == true)
         #expect(place.list("out").allSatisfy { $0.hasSuffix(".npy") || $0 == "results.json" })
+        // Who asked for all is told what takes long, with this network's numbers.
+        #expect(outcome.err.contains("scorecam: 1 forward, and 1 for each of 16 channels"), "\(outcome.err)")
+        // A second time both lie beside the first.
+        let again = try place.run(
+            "compare", "one.png", "--model", "small.onnx", "--methods", "gradcam,fem", "--device", "cpu")
+        #expect(again.code == 0 && again.err.contains("so the page is report-2.html"), "\(again.err)")
+        #expect(again.out.contains("see report-2.html"))
+        let first = try self.page(place, "report.html")
+        #expect(try Self.block(first, "report")["methods"] as? [String: Any] != nil)
+        #expect(
+            try place.run("compare", "one.png", "--model", "small.onnx", "-o", "out", "--resume").code == 64)
 
         let asked = try place.run(
             "compare", "one.png", "--model", "small.onnx", "--methods", "black", "--device", "cpu",
             "--output", "black", "--report", "black.html", "--write", "sheet")
         #expect(asked.code == 0, "\(asked.err)")
-        let black = try block(try page(place, "black.html"), "report")
+        let black = try Self.block(try page(place, "black.html"), "report")
         #expect(
             Set((black["methods"] as? [String: Any] ?? [:]).keys) == [
                 "occlusion", "rise", "lime", "kernel-shap",

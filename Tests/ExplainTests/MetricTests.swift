@@ -1,6 +1,7 @@
 // Measures of maps: exact numbers, independent references in double precision, and equal bits on all devices.
 
 import Explain
+import Files
 import Foundation
 import Imaging
 import Inference
@@ -322,6 +323,34 @@ import Text
 
     // MARK: All metrics
 
+    /// Below 16 pixels a border of a sixteenth is none, and a map is not stable because nothing was done.
+    @Test func cropsOfNothingHaveNoNumber() throws {
+        let session = try session(sums(), ["input-x-gradient"])
+        let record = try record(
+            try evaluation(session, ["stability-crop", "stability-flip"]), .array([1, 2, 3, 5], name: "x"))
+        #expect(value(record, "stability-crop") == nil && value(record, "stability-flip") != nil)
+        let note = map(record)[key: "notes"]?[key: "stability-crop"]?.asString ?? ""
+        #expect(note.contains("2×2 pixels"), "\(note)")
+    }
+
+    /// What `app methods` says of methods is what the comparison found.
+    @Test func findingsAreThoseOfTheComparison() throws {
+        let root = Paths.parent(Paths.parent(Paths.parent(#filePath)))
+        let page = try String(contentsOfFile: root + "/Documentation/Comparison.md", encoding: .utf8)
+        let table = try #require(
+            page.components(separatedBy: "**\(Findings.network.lowercased())**").dropFirst().first)
+        var found: [String: Int] = [:]
+        for line in table.components(separatedBy: "\n**")[0].split(separator: "\n") {
+            let cells = line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+            guard cells.count == 6, let share = Double(cells[2].prefix { $0 != " " }) else { continue }
+            found[cells[0]] = Int((share * 1000).rounded())
+        }
+        #expect(found.removeValue(forKey: "(edges of the picture)") == Findings.edges)
+        found = found.filter { !$0.key.hasPrefix("(") }
+        #expect(found.count == 19 && found == Findings.pointing)
+        #expect(Findings.sentence("lrp")?.contains("98.5 %") == true && Findings.sentence("rise") == nil)
+    }
+
     @Test func everyMetricSaysWhatItIs() {
         #expect(Set(MetricList.all.map { $0.name }).count == MetricList.all.count)
         for metric in MetricList.all {
@@ -457,6 +486,67 @@ import Text
         }
     }
 
+    /// A place belongs to the pixel or box whose left and upper edge it lies on: of two boxes that touch, to one. Here the network sees every other
+    /// pixel of 32×32, and the centres of what it sees are corners of pixels.
+    @Test func edgesBelongToWhatBeginsThere() throws {
+        let folder = try TemporaryDirectory()
+        let session = try session(small(), ["gradcam"])
+        var preprocessed = Options()
+        (preprocessed.device, preprocessed.methods) = (.cpu, ["gradcam"])
+        let model = try Model(
+            session.model.network,
+            preprocessing: {
+                let path = "\(folder.path)/half.json"
+                try Data(#"{"resize": {"width": 16, "height": 16}}"#.utf8).write(
+                    to: URL(fileURLWithPath: path))
+                return path
+            }())
+        let half = try ExplanationSession(model, options: preprocessed)
+        let path = "\(folder.path)/cat.png"
+        try RGBImage(
+            width: 32, height: 32, pixels: (0..<3072).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 2) }
+        ).writePNG(to: path, overwrite: false)
+        let image = try half.explain(.file(path))
+        // The centre of what is seen in column u lies at 2u + 1.
+        func inside(_ source: ObjectSource) throws -> [Int] {
+            let objects = try source.objects(
+                of: image, stem: "cat", Questions(half), PictureClasses.Resolver(half))
+            let mask = try objects.mask(ofClass: 0).get()
+            return mask.inside.indices.filter { mask.inside[$0] && $0 / 16 == 2 }.map { $0 % 16 }
+        }
+        func box(_ left: Int, _ right: Int) throws -> ObjectSource {
+            let text = """
+                {"images": [{"id": 1, "file_name": "cat.png"}],
+                 "annotations": [{"image_id": 1, "bbox": [\(left), 0, \(right - left), 32]}]}
+                """
+            return .boxes(try BoxFile(.coco, Array(text.utf8), name: "boxes"))
+        }
+        #expect(try inside(box(3, 7)) == [1, 2])
+        #expect(try inside(box(7, 11)) == [3, 4])
+        for (left, right) in [(3, 7), (7, 11)] {
+            let masks = "\(folder.path)/masks\(left)"
+            try FileManager.default.createDirectory(atPath: masks, withIntermediateDirectories: false)
+            try RGBImage(
+                width: 32, height: 32,
+                pixels: (0..<1024).flatMap {
+                    [UInt8](repeating: (left..<right).contains($0 % 32) ? 1 : 0, count: 3)
+                }
+            ).writePNG(to: "\(masks)/cat.png", overwrite: false)
+            #expect(try inside(.masks(folder: masks)) == inside(box(left, right)))
+        }
+    }
+
+    /// What XML calls a section of characters is text like any other.
+    @Test func sectionsOfCharactersAreRead() throws {
+        let text = """
+            <annotation><filename><![CDATA[a & b.png]]></filename><object><name>big <![CDATA[<cat>]]></name>
+            <bndbox><xmin><![CDATA[2]]></xmin><ymin>3</ymin><xmax>4</xmax><ymax>5</ymax></bndbox></object></annotation>
+            """
+        let boxes = try BoxFile(.voc, Array(text.utf8), name: "boxes").boxes
+        #expect(boxes.map(\.name) == ["big <cat>"])
+        #expect(boxes.map { [$0.left, $0.top, $0.right, $0.bottom] } == [[1, 2, 4, 5]])
+    }
+
     @Test func objectFilesThatSayNothing() throws {
         let folder = try TemporaryDirectory()
         func message(_ name: String, _ text: String) throws -> String {
@@ -481,6 +571,12 @@ import Text
             try message(
                 "a.json",
                 #"{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, 1, -1, 1]}]}"#
+            )
+            .contains("no box"))
+        #expect(
+            try message(
+                "a.json",
+                #"{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1e308, 1, 1e308, 1]}]}"#
             )
             .contains("no box"))
         #expect(try message("a.xml", "<annotation>").contains("no XML"))

@@ -11,7 +11,7 @@ import Text
 
 /// A kind of file under attack.
 package enum FuzzTarget: String, CaseIterable, Sendable {
-    case onnx, png, jpeg, webp, tiff, gif, bmp, tar, exif, npy, json
+    case onnx, png, jpeg, webp, tiff, gif, bmp, tar, exif, npy, json, coco, voc, mask
 
     /// Reads `bytes` as such a file. A trap is a fault; so is what is returned.
     /// - Returns: what should not have happened, nil if all is well.
@@ -24,6 +24,9 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
             (1...8).contains(EXIF.orientation(of: bytes[...])) ? nil : "an orientation that there is not"
         case .npy: FuzzTarget.array(bytes)
         case .json: FuzzTarget.json(bytes)
+        case .coco: FuzzTarget.boxes(.coco, bytes)
+        case .voc: FuzzTarget.boxes(.voc, bytes)
+        case .mask: FuzzTarget.mask(bytes)
         }
     }
 
@@ -35,17 +38,44 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     ) -> [UInt8] {
         switch self {
         case .onnx: ModelAttack.changed(bytes, &random, blindly: blindly)
-        case .png: PNGAttack.changed(bytes, &random, blindly: blindly)
+        case .png, .mask: PNGAttack.changed(bytes, &random, blindly: blindly)
         case .jpeg: JPEGAttack.changed(bytes, &random, blindly: blindly)
         case .tar: TarAttack.changed(bytes, &random, blindly: blindly)
-        case .webp, .tiff, .gif, .bmp, .exif, .npy, .json: blindly(bytes)
+        case .webp, .tiff, .gif, .bmp, .exif, .npy, .json, .coco, .voc: blindly(bytes)
         }
     }
 
     /// A sentence that people can read: on one line, with a full stop.
-    private static func check(_ error: ImageError) -> String? {
+    private static func check(_ error: some Error & CustomStringConvertible) -> String? {
         let text = error.description
         return text.hasSuffix(".") && printable(text) == text ? nil : "no sentence: \(text)"
+    }
+
+    /// Where objects are: each box has finite sides in their order.
+    private static func boxes(_ format: BoxFile.Format, _ bytes: [UInt8]) -> String? {
+        do {
+            let boxes = try BoxFile(format, bytes, name: "boxes").boxes
+            let areWhole = boxes.allSatisfy { box in
+                box.left <= box.right && box.top <= box.bottom
+                    && [box.left, box.top, box.right, box.bottom].allSatisfy(\.isFinite)
+            }
+            return areWhole ? nil : "a box has no sides"
+        } catch let error as ExplainError {
+            return check(error)
+        } catch {
+            return "\(type(of: error)) \(error)"
+        }
+    }
+
+    private static func mask(_ bytes: [UInt8]) -> String? {
+        do {
+            let mask = try DrawnMask(decoding: bytes, name: "mask") { memory throws(ImageError) in
+                guard memory < 1 << 28 else { throw .overLimit(file: "mask", reason: "is large") }
+            }
+            return mask.isObject.count == mask.width * mask.height ? nil : "pixels are missing"
+        } catch {
+            return check(error)
+        }
     }
 
     private static func picture(_ bytes: [UInt8]) -> String? {

@@ -204,6 +204,8 @@ def main() -> int:
     if arguments.documents:
         used = tuple(s for s in SETTINGS if any(s.partition(".")[0] in found for found in results.values()))
         report.write(ROOT / "Documentation", results, json.loads(state.read_text()), used)
+        if found := results.get("efficientnet-lite0"):
+            report.findings(ROOT / "Sources/Explain/Findings.swift", found)
     return 0
 
 

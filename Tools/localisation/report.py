@@ -68,6 +68,18 @@ def plot(results: dict) -> str:
     return "\n".join(parts + ["</svg>"]) + "\n"
 
 
+def findings(path: Path, found: dict) -> None:
+    """Puts the pointing game's numbers into what `app methods` says, between two marks."""
+    shares = {method: round(1000 * round(estimates["pointing-game"][0], 3)) for method, estimates in ranked(found)}
+    lines = [f'        "{method}": {share},' for method, share in shares.items() if not method.startswith("(")]
+    body = "\n".join(["    /// By method, of a thousand scenes.", "    package static let pointing = [", *lines, "    ]",
+                      "    /// The same of a map that is the picture's own edges: what a method must beat.",
+                      f"    package static let edges = {shares['(edges of the picture)']}"])
+    start, end = "    // Written by `make localisation`.\n", "    // End of what is written.\n"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(re.escape(start) + ".*" + re.escape(end), lambda _: f"{start}{body}\n{end}", text, flags=re.S), encoding="utf-8")
+
+
 def write(documentation: Path, results: dict, scenes: dict, settings: tuple[str, ...]) -> None:
     """Puts tables and plot into Comparison.md, between two marks; the rest of the page stays."""
     path = documentation / "Comparison.md"

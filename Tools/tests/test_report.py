@@ -252,6 +252,18 @@ class ReportTests(unittest.TestCase):
         page.click("#metrics thead button:has-text('deletion')")
         self.assertIn("Grad-CAM", rows()[0])
 
+    def test_tables_of_all_pictures(self):
+        text = (self.folder / "measured.html").read_text()
+        head = block(text, "report")
+        head["metrics"] = [{"method": "gradcam", "class": None, "name": "insertion", "value": 0.7, "higher": True, "low": 0.6, "high": 0.8, "pictures": 12}]
+        head["tables"] = [{"title": "Cost of <b>", "head": ["Method", "Time"], "rows": [["gradcam", "3 ms"]], "remarks": ["<b>fem</b> does not notice."]}]
+        (self.folder / "all.html").write_text(with_block(text, "report", head))
+        page = self.open("all.html")
+        shown = page.inner_text("#metrics-tables")
+        for words in ("0.6 … 0.8, n = 12", "Cost of <b>", "3 ms", "<b>fem</b> does not notice."):
+            self.assertIn(words, shown)
+        self.assertEqual(page.locator("#metrics table").count(), 3)
+
     def test_other_pictures(self):
         page = self.open("plain.html")
         before = self.pixels(page)
@@ -307,6 +319,13 @@ class ReportTests(unittest.TestCase):
         page.locator("figure .map").first.scroll_into_view_if_needed()
         page.locator("figure .map").first.tap(position={"x": 40, "y": 50})
         self.assertTrue(all(page.locator(".value").all_text_contents()))
+        # Of a table that is cut there is a hint, and of one that fits there is none.
+        hint = lambda: page.evaluate("() => getComputedStyle(document.querySelector('#matrix'), '::after').content")
+        page.wait_for_selector("#matrix.more")
+        self.assertIn("scroll", hint())
+        page.set_viewport_size({"width": 1280, "height": 844})
+        page.wait_for_selector("#matrix:not(.more)")
+        self.assertEqual(hint(), "none")
 
     def test_prints(self):
         page = self.open("measured.html")

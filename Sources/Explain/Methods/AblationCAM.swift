@@ -17,7 +17,10 @@ package struct AblationCAM: HostLayerMethod {
     package static let source = "Ramaswamy et al. 2020, equations 2 and 3"
     package static let sign = MapSign.magnitude
     package static let asksManyTimes = true
-    package static let cost = "1 forward, 1 of the tail for each channel; 1 back where the tail is linear"
+    package static let cost = passes(NoSettings(), of: nil)
+    package static func passes(_ settings: NoSettings, of subject: ExplainedNetwork?) -> String {
+        "1 forward, 1 of the tail for \(subject.eachChannel); 1 back where the tail is linear"
+    }
     package let layer: TargetLayer
     private let subject: ExplainedNetwork
     /// Whether the tail is affine, so that the drops follow from it.

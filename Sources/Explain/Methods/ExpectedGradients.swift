@@ -25,7 +25,10 @@ package struct ExpectedGradients: Explainer {
     package static let source = "Erion et al. 2021, equation 3"
     package static let sign = MapSign.evidence
     package static let asksManyTimes = true
-    package static let cost = "400 forward, 200 back to the pixels (samples, and their baselines)"
+    package static let cost = passes(Settings(), of: nil)
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "\(2 * settings.samples) forward, \(settings.samples) back to the pixels (samples, and their baselines)"
+    }
 
     package struct Settings: MethodSettings {
         package var samples = 200

@@ -20,7 +20,12 @@ package struct IntegratedGradients: Explainer {
     package static let source = "Sundararajan et al. 2017, equation 1"
     package static let sign = MapSign.evidence
     package static let asksManyTimes = true
-    package static let cost = "51 forward, 51 back to the pixels (steps and the baseline)"
+    package static let cost = passes(Settings(), of: nil)
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        let (steps, baselines) = (settings.steps + 1, settings.baselines.all.count)
+        return
+            "\(baselines * steps) forward, \(baselines * steps) back to the pixels (steps and the baseline)"
+    }
 
     package struct Settings: MethodSettings {
         package var steps = 50

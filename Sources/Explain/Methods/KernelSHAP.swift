@@ -18,7 +18,10 @@ package struct KernelSHAP: SegmentMethod {
     package static let reading =
         "Each segment's fair share of the score's rise from the hidden picture; do not read within a segment, nor forget that what stands for hidden is a choice."
     package static let source = "Lundberg and Lee 2017, theorem 2"
-    package static let cost = "1 forward, and 2048 (samples)"
+    package static let cost = passes(Settings(), of: nil)
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "1 forward, and \(settings.samples) (samples)"
+    }
 
     package struct Settings: SegmentMethodSettings {
         package var picture = SegmentSettings()

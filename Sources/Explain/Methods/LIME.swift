@@ -19,7 +19,10 @@ package struct LIME: SegmentMethod {
     package static let reading =
         "How much each segment adds to the score, as far as a linear model can say; do not read within a segment, nor trust it where another seed gives another order."
     package static let source = "Ribeiro et al. 2016, equations 1 and 2"
-    package static let cost = "1000 forward (samples)"
+    package static let cost = passes(Settings(), of: nil)
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "\(settings.samples) forward (samples)"
+    }
 
     package struct Settings: SegmentMethodSettings {
         package var picture = SegmentSettings()

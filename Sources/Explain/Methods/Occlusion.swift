@@ -17,7 +17,14 @@ package struct Occlusion: Explainer {
     package static let source = "Zeiler and Fergus 2014, section 4.2"
     package static let sign = MapSign.evidence
     package static let scale = Target.Scale.probability
-    package static let cost = "1 forward for each window: 784 at 224 x 224"
+    package static let cost = "1 forward for each window: \(windows(Settings(), 224, 224)) at 224 x 224"
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        guard let dims = subject?.input.dims, dims.count == 4 else { return cost }
+        return "1 forward for each of \(windows(settings, dims[2], dims[3])) windows"
+    }
+    private static func windows(_ settings: Settings, _ height: Int, _ width: Int) -> Int {
+        spans(height, settings).count * spans(width, settings).count
+    }
 
     package struct Settings: MethodSettings {
         package var window = 15
@@ -49,7 +56,7 @@ package struct Occlusion: Explainer {
     package var grid: Attribution.Grid { input.grid }
 
     /// Where windows lie along an axis.
-    private func spans(_ extent: Int) -> [Range<Int>] {
+    private static func spans(_ extent: Int, _ settings: Settings) -> [Range<Int>] {
         let length = min(settings.window, extent)
         var starts = Array(stride(from: 0, through: extent - length, by: settings.stride))
         if starts.last! + length < extent { starts.append(extent - length) }
@@ -59,7 +66,9 @@ package struct Occlusion: Explainer {
     package func explain(_ batch: ExplainedBatch, _ targets: [[Target]], _ engine: Engine) throws
         -> [Attribution]
     {
-        let (rows, columns) = (spans(input.height), spans(input.width))
+        let (rows, columns) = (
+            Self.spans(input.height, settings), Self.spans(input.width, settings)
+        )
         let variants = try Variants(
             batch, engine, of: subject, mask: [1, input.height, input.width], hasBaseline: true)
         let (count, width) = (rows.count * columns.count, input.width)

@@ -19,7 +19,10 @@ package struct RISE: Explainer {
     package static let source = "Petsiuk et al. 2018, equation 6"
     package static let sign = MapSign.magnitude
     package static let scale = Target.Scale.probability
-    package static let cost = "4000 forward (samples)"
+    package static let cost = passes(Settings(), of: nil)
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "\(settings.samples) forward (samples)"
+    }
 
     package struct Settings: MethodSettings {
         package var samples = 4000

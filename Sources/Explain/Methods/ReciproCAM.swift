@@ -16,7 +16,11 @@ package struct ReciproCAM: HostLayerMethod {
     package static let sign = MapSign.magnitude
     package static let scale = Target.Scale.probability
     package static let asksManyTimes = true
-    package static let cost = "1 forward, 1 of the tail for each cell"
+    package static let cost = passes(Settings(), of: nil)
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "1 forward, 1 of the tail for "
+            + (subject.map { "each of \($0.layers[0].cells) cells" } ?? "each cell")
+    }
 
     package struct Settings: MethodSettings {
         package var gaussian = false

@@ -134,7 +134,10 @@ package struct ScoreCAM: ScoreCAMFamily {
     package static let reading =
         "Strong where channels fire through which the picture still says the class; do not trust it where a picture that is mostly black is a class of its own to the network."
     package static let source = "Wang et al. 2020, algorithm 1"
-    package static let cost = "1 forward, and 1 for each channel"
+    package static let cost = passes(NoSettings(), of: nil)
+    package static func passes(_ settings: NoSettings, of subject: ExplainedNetwork?) -> String {
+        "1 forward, and 1 for \(subject.eachChannel)"
+    }
     package let layer: TargetLayer, subject: ExplainedNetwork
     package let samples = SampleCount(most: 1, precision: nil)
 
@@ -154,6 +157,9 @@ package struct SSCAM: ScoreCAMFamily {
         "As Score-CAM, with noise on the masks so that the map is smoother; do not read faint parts of few samples, and what is said of Score-CAM's masks holds here too."
     package static let source = "Wang et al. 2020 (SS-CAM), algorithm 1"
     package static let cost = "1 forward, and `samples` for each channel"
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "1 forward, and \(settings.samples) for \(subject.eachChannel)"
+    }
 
     package struct Settings: MethodSettings {
         package var samples = 10
@@ -198,6 +204,9 @@ package struct ISCAM: ScoreCAMFamily {
         "As Score-CAM, with each mask brought in by steps; do not trust it where a darkened picture means something else to the network."
     package static let source = "Naidu et al. 2020"
     package static let cost = "1 forward, and `samples` for each channel"
+    package static func passes(_ settings: Settings, of subject: ExplainedNetwork?) -> String {
+        "1 forward, and \(settings.samples) for \(subject.eachChannel)"
+    }
 
     package struct Settings: MethodSettings {
         package var samples = 10

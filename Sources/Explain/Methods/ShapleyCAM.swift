@@ -40,10 +40,11 @@ package struct ShapleyCAM: HostLayerMethod {
         return try batch.rounds(targets) { targets, pictures in
             func gradient(_ factor: Float) throws -> [Float] {
                 try tail.feed(activation.map { $0 * factor })
-                try tail.forward()
+                try tail.forward(pictures: batch.pictures.count)
                 let logits = try batch.logits(of: tail)
                 let seeds = zip(targets, logits).map { batch.scoring.cotangent($0, $1) }
-                try tail.backward(batch.seed(seeds, size: batch.size))
+                try tail.backward(
+                    batch.seed(seeds, size: batch.size), pictures: batch.pictures.count)
                 return try tail.gradient(layer.output)!
             }
             let plain = try batch.gradient(layer.output, targets: targets)

@@ -16,7 +16,10 @@ package struct SmoothGradCAMPlusPlus: Explainer {
     package static let reading =
         "What stays of Grad-CAM++ when the picture is disturbed; do not trust faint parts of few samples, which may be chance."
     package static let source = "Omeiza et al. 2019, equations 6 to 9"
-    package static let cost = "1 + 50 forward, 50 back to the layer (samples)"
+    package static let cost = passes(NoiseSettings(), of: nil)
+    package static func passes(_ settings: NoiseSettings, of subject: ExplainedNetwork?) -> String {
+        "1 + \(settings.samples) forward, \(settings.samples) back to the layer (samples)"
+    }
     package static let asksManyTimes = true
 
     private let layer: TargetLayer

@@ -17,6 +17,17 @@ package struct EvaluationOptions: Sendable {
     /// Whether the curves are kept.
     package var keepsCurves = true
     package init() {}
+
+    /// Takes one setting of one metric. Whether it is among the metrics, and has that setting, is checked by an `Evaluation`.
+    /// - Parameter text: `METRIC.SETTING=VALUE`, such as `deletion.steps=56`.
+    package mutating func set(_ text: String) throws {
+        let typed = try TypedSetting(
+            text,
+            form:
+                "METRIC.SETTING=VALUE, such as deletion.steps=56 (`app metrics NAME` lists a metric's settings)"
+        )
+        settings[typed.owner, default: [:]][typed.name] = typed.value
+    }
 }
 
 /// Takes measures of pictures that a session explains.
@@ -439,10 +450,12 @@ package final class Evaluation {
         /// The means of all pictures, for a report.
         package var forReport: [ReportDocument.Metric] {
             metrics.flatMap { metric in
-                ranking(metric).map {
-                    ReportDocument.Metric(
-                        method: $0.method, classIndex: nil, name: metric.title, value: $0.estimate.mean,
+                ranking(metric).map { method, estimate in
+                    var mean = ReportDocument.Metric(
+                        method: method, classIndex: nil, name: metric.title, value: estimate.mean,
                         isHigherBetter: metric.better == .higher)
+                    mean.spread = (estimate.low, estimate.high, estimate.count)
+                    return mean
                 }
             }
         }

@@ -12,10 +12,19 @@ package final class EvaluationFiles {
     /// The journal, open for writing as long as this lives.
     private var file: Int32 = -1
     private var end = 0
-    /// Where the records of pictures lie, by their stems.
-    private var places:
-        [String: (offset: Int, length: Int, sha256: String?, asked: String?, isFailure: Bool)] =
-            [:]
+    /// Whether the folder was made for this run.
+    private let isNew: Bool
+    /// What an earlier run found beside the measures of pictures, by asking the same.
+    private var stored: [(String, JSON)] = []
+    private static let beside = ["sanity", "cost"]
+    /// Where the record of a picture lies, and of which it is.
+    private struct Place {
+        let offset: Int, length: Int
+        let image: String, sha256: String?, asked: String?
+        let isFailure: Bool
+    }
+    /// By the pictures' stems, which depend on what other pictures there are.
+    private var places: [String: Place] = [:]
     /// The stems of this run, in its order.
     private var order: [String] = []
     private static let names = ["evaluation.json", "measurements.csv", "pictures.jsonl"]
@@ -28,7 +37,8 @@ package final class EvaluationFiles {
         journal = Paths.join(directory, "evaluation.journal")
         let head = JSON.object(try evaluation.head()).line
         func failed(_ reason: String) -> ExplainError { ExplainError(.output, reason) }
-        if FileKind(directory) != .missing {
+        isNew = FileKind(directory) == .missing
+        if !isNew {
             let found = (Self.names + ["evaluation.journal"]).filter {
                 FileKind(Paths.join(directory, $0)) != .missing
             }
@@ -41,6 +51,9 @@ package final class EvaluationFiles {
         do { try Folder.make(directory) } catch { throw ExplainError(error, .output) }
         var kept: [UInt8] = []
         if existing == .resume {
+            if let document = storedDocument(), Self.head(of: document) == head {
+                stored = document.filter { Self.beside.contains($0.0) }
+            }
             // A run that was finished goes on from its records.
             for path in [journal, Paths.join(directory, "pictures.jsonl")] where FileKind(path) == .file {
                 guard kept.isEmpty else { break }
@@ -82,20 +95,27 @@ package final class EvaluationFiles {
 
     /// What a finished run was asked for.
     private func storedHead() throws -> String {
-        let path = Paths.join(directory, "evaluation.json")
-        guard let bytes = try? InputFile.contents(path),
-            case .object(let entries)? = try? JSON(reading: bytes)
-        else {
+        guard let document = storedDocument() else {
             throw ExplainError(
                 .output,
-                "'\(path)' cannot be read, so it is not known what was measured; --force begins anew.")
+                "'\(Paths.join(directory, "evaluation.json"))' cannot be read, so it is not known what was measured; --force begins anew."
+            )
         }
-        return JSON.object(
-            entries.filter {
-                $0.0 != "summary" && $0.0 != "device" && $0.0 != "incomplete" && $0.0 != "sanity"
-                    && $0.0 != "cost"
-            }
-        ).line
+        return Self.head(of: document)
+    }
+
+    /// The document of results that is there.
+    private func storedDocument() -> [(String, JSON)]? {
+        guard let bytes = try? InputFile.contents(Paths.join(directory, "evaluation.json")),
+            case .object(let entries)? = try? JSON(reading: bytes)
+        else { return nil }
+        return entries
+    }
+
+    /// What was asked for.
+    private static func head(of document: [(String, JSON)]) -> String {
+        let others = ["summary", "device", "incomplete"] + beside
+        return JSON.object(document.filter { !others.contains($0.0) }).line
     }
 
     private func append(_ line: String, _ record: JSON? = nil, _ stem: String? = nil) throws {
@@ -110,16 +130,19 @@ package final class EvaluationFiles {
             done += count
         }
         if let stem, let record {
-            places[stem] = (
-                end, bytes.count - 1, record[key: "sha256"]?.asString, record[key: "asked"]?.asString,
-                record[key: "error"] != nil
-            )
+            places[stem] = Place(
+                offset: end, length: bytes.count - 1, image: record[key: "image"]?.asString ?? stem,
+                sha256: record[key: "sha256"]?.asString, asked: record[key: "asked"]?.asString,
+                isFailure: record[key: "error"] != nil)
         }
         end += bytes.count
     }
 
-    /// Removes the journal of a run that measured nothing.
-    package func discard() { FileName.remove(journal) }
+    /// Removes the journal of a run that measured nothing, and the folder if it was made for that.
+    package func discard() {
+        FileName.remove(journal)
+        if isNew { _ = FileName.withPath(directory) { rmdir($0) } }
+    }
 
     /// Whether a picture was measured before, and is still the same. One that failed is tried again.
     package func keeps(_ stem: String, _ request: PictureRequest) -> Bool {
@@ -152,10 +175,17 @@ package final class EvaluationFiles {
     }
 
     /// Writes the results, and removes the journal if the run came to its end.
+    /// - Parameter extra: what was found beside the measures of pictures; what an earlier run found and this one did not ask for stays.
+    /// - Throws: `ExplainError` of kind `output`, if a run that is gone on with has pictures that this one was not told: they would be lost.
     package func finish(
         _ evaluation: Evaluation, extra: [(String, JSON)], incomplete: String?
     ) throws -> Evaluation.Summary {
         fsync(file)
+        if incomplete == nil { try checkAllAreNamed() }
+        let new = Set(extra.map(\.0))
+        let extra = (stored.filter { !new.contains($0.0) } + extra).sorted {
+            Self.beside.firstIndex(of: $0.0) ?? 0 < Self.beside.firstIndex(of: $1.0) ?? 0
+        }
         var summary = evaluation.summary()
         var csv = "image,method,class,metric,value\n"
         var lines = ""
@@ -184,6 +214,20 @@ package final class EvaluationFiles {
         } catch { throw ExplainError(error, .output) }
         if incomplete == nil { FileName.remove(journal) }
         return summary
+    }
+
+    private func checkAllAreNamed() throws {
+        let now = order.compactMap { places[$0] }
+        let (images, digests) = (Set(now.map(\.image)), Set(now.compactMap(\.sha256)))
+        let others = Set(
+            places.values.filter {
+                !$0.isFailure && !images.contains($0.image) && !digests.contains($0.sha256 ?? "")
+            }.map(\.image))
+        guard let one = others.min() else { return }
+        throw ExplainError(
+            .output,
+            "'\(directory)' has measures of \(others.count) picture\(others.count == 1 ? "" : "s") that \(others.count == 1 ? "is" : "are") not named now, such as “\(shortenedPath(one))”, and they would be lost. Name all pictures, and more if you like, or choose another --output; nothing was removed."
+        )
     }
 
     private static func cell(_ text: String) -> String {

@@ -11,10 +11,59 @@ package struct NoObject: Error, Sendable {
 }
 
 /// A box around an object, in pixels of the upright photograph.
-struct ObjectBox: Sendable, Equatable {
-    var left: Double, top: Double, right: Double, bottom: Double
+package struct ObjectBox: Sendable, Equatable {
+    package let left: Double, top: Double, right: Double, bottom: Double
     /// What the file calls it.
-    var name: String?
+    package let name: String?
+
+    /// - Returns: nil if the sides are no finite numbers in that order.
+    init?(left: Double, top: Double, right: Double, bottom: Double, name: String?) {
+        guard left.isFinite, top.isFinite, right.isFinite, bottom.isFinite, left <= right, top <= bottom
+        else { return nil }
+        (self.left, self.top, self.right, self.bottom, self.name) = (left, top, right, bottom, name)
+    }
+
+    /// Whether a place lies in the box: its left and upper edges belong to it, the others to what lies beyond, so that each place is in one of two boxes that touch.
+    func contains(_ x: Double, _ y: Double) -> Bool { x >= left && x < right && y >= top && y < bottom }
+}
+
+/// A mask as somebody drew it, of the size of its photograph.
+package struct DrawnMask: Sendable {
+    package let width: Int, height: Int
+    /// Row by row: what is not black, or if the file has opacity, what is at least half opaque.
+    package let isObject: [Bool]
+
+    /// - Throws: `ExplainError` of kind `input`.
+    package init(
+        decoding bytes: [UInt8], name: String,
+        admission: RGBImage.Admission = { _ throws(ImageError) in }
+    ) throws(ExplainError) {
+        // Of 16 bits the upper eight would be read, and small numbers of objects be lost.
+        guard bytes.count < 26 || bytes[24] != 16 else {
+            throw ExplainError(
+                .input,
+                "\(name): The mask has 16 bits for each number; a mask is a PNG file of 8 bits or fewer.")
+        }
+        let image: RGBImage
+        do { image = try RGBImage(decoding: bytes, name: name, admission: admission) } catch {
+            throw ExplainError(error, .input)
+        }
+        (width, height) = (image.width, image.height)
+        if let opacity = image.opacity {
+            isObject = opacity.map { $0 >= 128 }
+        } else {
+            isObject = (0..<width * height).map { i in
+                image.pixels[3 * i..<3 * i + 3].contains { $0 != 0 }
+            }
+        }
+    }
+
+    /// Whether a place lies on the object; a pixel has its left and upper edges, as a box has.
+    func contains(_ x: Double, _ y: Double) -> Bool {
+        let (column, row) = (Int(x.rounded(.down)), Int(y.rounded(.down)))
+        return (0..<width).contains(column) && (0..<height).contains(row)
+            && isObject[row * width + column]
+    }
 }
 
 /// Where the objects of pictures are.
@@ -124,44 +173,22 @@ package struct PictureObjects {
             let isNamed = boxes.contains { $0.classIndex != nil }
             let own = isNamed ? boxes.filter { $0.classIndex == index } : boxes
             guard !own.isEmpty else { return .failure(NoObject("no box is of the class that is explained")) }
-            return seen(
-                frame.mask { x, y in
-                    own.contains {
-                        x >= $0.box.left && x < $0.box.right && y >= $0.box.top && y < $0.box.bottom
-                    }
-                })
+            return seen(frame.mask { x, y in own.contains { $0.box.contains(x, y) } })
         case .masks(let folder, let names, let frame):
             for name in names.flatMap({ ["\($0).\(index).png", "\($0).png"] }) {
                 let path = Paths.join(folder, name)
                 guard FileKind(path) == .file else { continue }
                 if !name.hasPrefix(names[0] + ".") || !names[0].contains("/") { try take(path) }
-                // Of 16 bits the upper eight would be read, and small numbers of objects be lost.
-                if let head = try? InputFile.contents(path).prefix(26), head.count > 25, head[24] == 16 {
-                    throw ExplainError(
-                        .input,
-                        "\(path): The mask has 16 bits for each number; a mask is a PNG file of 8 bits or fewer."
-                    )
-                }
-                let mask: RGBImage
-                do { mask = try RGBImage.load(path: path) { _ in } } catch {
-                    throw ExplainError(error, .input)
-                }
+                let bytes: [UInt8]
+                do { bytes = try InputFile.contents(path) } catch { throw ExplainError(error, .input) }
+                let mask = try DrawnMask(decoding: bytes, name: path)
                 guard (mask.width, mask.height) == (frame.size.width, frame.size.height) else {
                     throw ExplainError(
                         .input,
                         "\(path): The mask is \(mask.width)×\(mask.height), and its picture \(frame.size.width)×\(frame.size.height); a mask has the size of its picture."
                     )
                 }
-                return seen(
-                    frame.mask { x, y in
-                        let (column, row) = (Int(x.rounded(.down)), Int(y.rounded(.down)))
-                        guard (0..<mask.width).contains(column), (0..<mask.height).contains(row) else {
-                            return false
-                        }
-                        let i = row * mask.width + column
-                        if let opacity = mask.opacity { return opacity[i] >= 128 }
-                        return mask.pixels[3 * i] | mask.pixels[3 * i + 1] | mask.pixels[3 * i + 2] != 0
-                    })
+                return seen(frame.mask(mask.contains))
             }
             return .failure(NoObject("the folder of masks has none for the picture"))
         }
@@ -187,10 +214,37 @@ package struct BoxFile: Sendable {
             guard !names.isEmpty else {
                 throw ExplainError(.settings, "The folder of boxes '\(path)' holds no XML files.")
             }
-            for name in FileName.sorted(names) { try addXML(Paths.join(path, name)) }
+            for name in FileName.sorted(names) {
+                let file = Paths.join(path, name)
+                try add(.voc, bytes(file), file)
+            }
         case .file, .other:
-            if Paths.fileExtension(path) == "xml" { try addXML(path) } else { try addJSON(path) }
+            try add(Paths.fileExtension(path) == "xml" ? .voc : .coco, bytes(path), path)
         }
+        end()
+    }
+
+    /// How a file says it: COCO's JSON, or Pascal VOC's XML.
+    package enum Format: Sendable { case coco, voc }
+
+    /// Reads the bytes of a file; `name` is what errors call it.
+    package init(_ format: Format, _ bytes: [UInt8], name: String) throws {
+        try add(format, bytes, name)
+        end()
+    }
+
+    /// All boxes of all pictures, in no order.
+    package var boxes: [ObjectBox] { byPath.values.flatMap(\.self) }
+
+    private mutating func add(_ format: Format, _ bytes: [UInt8], _ name: String) throws {
+        digest += SHA256.digits(of: bytes)
+        switch format {
+        case .coco: try addJSON(bytes, name)
+        case .voc: try addXML(bytes, name)
+        }
+    }
+
+    private mutating func end() {
         digest = SHA256.digits(of: Array(digest.utf8))
         for path in byPath.keys { byName[Paths.name(path), default: []].append(path) }
     }
@@ -209,22 +263,18 @@ package struct BoxFile: Sendable {
         return ends.count == 1 ? ends[0] : nil
     }
 
-    private mutating func bytes(_ path: String) throws -> [UInt8] {
-        do {
-            let bytes = try InputFile.contents(path)
-            digest += SHA256.digits(of: bytes)
-            return bytes
-        } catch { throw ExplainError(error, .settings) }
+    private func bytes(_ path: String) throws -> [UInt8] {
+        do { return try InputFile.contents(path) } catch { throw ExplainError(error, .settings) }
     }
 
-    private mutating func addJSON(_ path: String) throws {
+    private mutating func addJSON(_ bytes: [UInt8], _ path: String) throws {
         func failed(_ reason: String) -> ExplainError {
             ExplainError(.settings, "The file of boxes '\(path)': \(reason)")
         }
         let document: JSON
         do {
-            document = try JSON(reading: bytes(path))
-        } catch let error as JSON.ReadingError {
+            document = try JSON(reading: bytes)
+        } catch {
             throw failed("It is neither XML (.xml) nor JSON: \(error).")
         }
         guard case .array(let images)? = document[key: "images"],
@@ -253,14 +303,18 @@ package struct BoxFile: Sendable {
             guard let id = annotation[key: "image_id"]?.asInt, let file = paths[id] else {
                 throw failed("An annotation is of an image that the file does not name.")
             }
-            guard case .array(let numbers)? = annotation[key: "bbox"],
-                case let box = numbers.compactMap(Self.number), box.count == 4, numbers.count == 4,
-                box[2] >= 0, box[3] >= 0
+            var sides: [Double] = []
+            if case .array(let numbers)? = annotation[key: "bbox"] {
+                sides = numbers.compactMap { Self.number($0) }
+                if sides.count != numbers.count { sides = [] }
+            }
+            guard sides.count == 4, sides[2] >= 0, sides[3] >= 0,
+                let box = ObjectBox(
+                    left: sides[0], top: sides[1], right: sides[0] + sides[2],
+                    bottom: sides[1] + sides[3],
+                    name: annotation[key: "category_id"]?.asInt.flatMap { names[$0] })
             else { throw failed("An annotation of \(shortened(file)) has no box of four numbers.") }
-            byPath[file]!.append(
-                ObjectBox(
-                    left: box[0], top: box[1], right: box[0] + box[2], bottom: box[1] + box[3],
-                    name: annotation[key: "category_id"]?.asInt.flatMap { names[$0] }))
+            byPath[file]!.append(box)
         }
     }
 
@@ -272,10 +326,9 @@ package struct BoxFile: Sendable {
         }
     }
 
-    private mutating func addXML(_ path: String) throws {
-        let (file, size, boxes) = try VOCReader.read(bytes(path), path)
+    private mutating func addXML(_ bytes: [UInt8], _ path: String) throws {
+        let (file, size, boxes) = try VOCReader.read(bytes, path)
         if let size { sizes[file] = size }
-        // Numbers of pixels there begin at 1, and the last one counts.
         byPath[file, default: []] += boxes
     }
 }

@@ -73,7 +73,7 @@ package final class Questions {
                     i * self.count..<(i + 1) * self.count, with: try picture(begin + i))
             }
             try pass.feed(numbers)
-            try pass.forward()
+            try pass.forward(pictures: part)
             values += try ExplainedBatch.logits(of: pass, part, scoring).map { scoring.value(target, $0) }
         }
         return values

@@ -23,7 +23,9 @@ package struct ResultSummary {
 
     /// The maps of a class by a method.
     package struct Class {
-        package let method: String, index: Int, label: String
+        /// The method; of a run with maps of several layers, with the layer: “gradcam at layer4”.
+        package let method: String
+        package let index: Int, label: String
         package let count: Int
         /// [32, 32].
         package let mean: [Double]
@@ -47,6 +49,9 @@ package struct ResultSummary {
     /// The share of a map that lies on a border of a sixteenth if it is the same everywhere.
     package static let evenBorder = 1 - pow(Double(side - 4) / Double(side), 2)
 
+    /// What results call the layer of a map that lies on pixels.
+    private static let pixels = Attribution.Grid.pixels(height: 1, width: 1).title
+
     private struct Sums {
         var sum = [Double](repeating: 0, count: side * side)
         var count = 0
@@ -60,8 +65,10 @@ package struct ResultSummary {
         var seen: [String: Int] = [:]
         let random = CounterRandom(seed: seed, stream: CounterRandom.Stream.bootstrap)
         /// Adds the maps of a picture.
-        func take(_ image: JSON, _ explanations: [JSON], _ map: (Int) throws -> Plane?) throws {
-            let name = image[key: "image"]?.asString ?? "?"
+        func take(
+            _ image: JSON, _ explanations: [JSON], eachLayer: Bool, _ map: (Int) throws -> Plane?
+        ) throws {
+            let picture = image[key: "image"]?.asString ?? "?"
             guard image[key: "error"]?.asString == nil else {
                 failed += 1
                 return
@@ -74,14 +81,19 @@ package struct ResultSummary {
                 Self.keep(
                     &wrong,
                     Item(
-                        image: name, method: best[key: "label"]?.asString ?? "",
+                        image: picture, method: best[key: "label"]?.asString ?? "",
                         value: best[key: "probability"]?.number ?? 0),
                     highest: true)
             }
-            var first: [(method: String, map: [Float])] = []
+            var first: [(method: String, layer: String?, map: [Float])] = []
             let firstClass = explanations.lazy.compactMap { $0[key: "class"]?.asInt }.first
             for (place, explanation) in explanations.enumerated() {
                 guard let method = explanation[key: "method"]?.asString else { continue }
+                // Layers look elsewhere, so that a method counts at each of them for itself.
+                let layer =
+                    eachLayer
+                    ? explanation[key: "layer"]?.asString.flatMap { $0 == Self.pixels ? nil : $0 } : nil
+                let name = method + (layer.map { " at \($0)" } ?? "")
                 guard let map = try map(place) else { continue }
                 guard let cells = Self.distribution(map) else {
                     blank += 1
@@ -90,11 +102,11 @@ package struct ResultSummary {
                 if explanation[key: "class"]?.asInt == firstClass
                     || explanation[key: "class"]?.asInt == nil
                 {
-                    first.append((method, cells))
+                    first.append((method, layer, cells))
                 }
                 let share = Self.border(cells)
                 if share > Self.evenBorder {
-                    Self.keep(&border, Item(image: name, method: method, value: share), highest: true)
+                    Self.keep(&border, Item(image: picture, method: name, value: share), highest: true)
                 }
                 // Methods that know no class are summed by what the network says.
                 guard
@@ -103,25 +115,27 @@ package struct ResultSummary {
                 let label =
                     explanation[key: "label"]?.asString ?? Self.predicted(image)?.label
                     ?? "class \(index)"
-                var own = sums[method]?[index] ?? Sums()
+                var own = sums[name]?[index] ?? Sums()
                 for i in cells.indices { own.sum[i] += Double(cells[i]) }
                 (own.count, own.label) = (own.count + 1, label)
-                sums[method, default: [:]][index] = own
+                sums[name, default: [:]][index] = own
                 // A sample of all, each as likely as any other (Vitter 1985, algorithm R).
-                let number = seen[method, default: 0]
-                seen[method] = number + 1
+                let number = seen[name, default: 0]
+                seen[name] = number + 1
                 if number < Self.mostShuffled {
-                    kept[method, default: []].append((index, cells))
+                    kept[name, default: []].append((index, cells))
                 } else {
                     let at = CounterRandom.index(
                         random.words(sample: number, place: 1 << 20)[0], below: number + 1)
-                    if at < Self.mostShuffled { kept[method]![at] = (index, cells) }
+                    if at < Self.mostShuffled { kept[name]![at] = (index, cells) }
                 }
             }
             if first.count > 1 {
                 var correlations: [Double] = []
                 for i in first.indices {
-                    for j in first.indices.dropFirst(i + 1) {
+                    // Two layers of a method are no two methods.
+                    for j in first.indices.dropFirst(i + 1)
+                    where first[i].layer == nil || first[j].layer == nil || first[i].layer == first[j].layer {
                         if let r = Similarity.correlation(first[i].map, first[j].map) {
                             correlations.append(r)
                         }
@@ -132,7 +146,8 @@ package struct ResultSummary {
                     Self.keep(
                         &disagreeing,
                         Item(
-                            image: name, method: "\(first.count) methods",
+                            image: picture,
+                            method: "\(Set(first.map(\.method)).count) methods",
                             value: mean), highest: false
                     )
                 }
@@ -156,6 +171,7 @@ package struct ResultSummary {
             guard case .array(let images)? = document[key: "images"] else {
                 throw ExplainError(.input, "\(results): It has no list of images.")
             }
+            let eachLayer = document[key: "options"]?[key: "eachLayer"]?.asBool ?? false
             if case .array(let blocks)? = document[key: "blocks"], !blocks.isEmpty {
                 // Of a run that packs its maps all is in the indices.
                 for block in blocks {
@@ -176,7 +192,9 @@ package struct ResultSummary {
                         var explanations: [JSON] = []
                         if case .array(let maps)? = image[key: "maps"] { explanations = maps }
                         let row = image[key: "row"]?.asInt
-                        try take(image, explanations) { place in try row.map { try pack.map($0, place) } }
+                        try take(image, explanations, eachLayer: eachLayer) { place in
+                            try row.map { try pack.map($0, place) }
+                        }
                     }
                 }
                 continue
@@ -184,7 +202,9 @@ package struct ResultSummary {
             for image in images {
                 var explanations: [JSON] = []
                 if case .array(let found)? = image[key: "explanations"] { explanations = found }
-                try take(image, explanations) { try Self.map(folder, explanations[$0]) }
+                try take(image, explanations, eachLayer: eachLayer) {
+                    try Self.map(folder, explanations[$0])
+                }
             }
         }
         guard !sums.isEmpty || !beside.isEmpty else {

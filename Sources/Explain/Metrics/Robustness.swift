@@ -103,6 +103,12 @@ package struct CropStability: Metric {
     package func measure(_ map: MeasuredMap) throws -> Measurement {
         let (height, width) = (map.picture.height, map.picture.width)
         let (top, left) = (height / 16, width / 16)
+        // Nothing would be cropped, and every map be as stable as can be.
+        guard top > 0, left > 0 else {
+            return .nothing(
+                "the network takes \(width)×\(height) pixels, of which a border of a sixteenth is less than one"
+            )
+        }
         func cropped(_ numbers: [Float]) -> [Float] {
             var result: [Float] = []
             for begin in stride(from: 0, to: numbers.count, by: height * width) {

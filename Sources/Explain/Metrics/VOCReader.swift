@@ -15,7 +15,7 @@ final class VOCReader {
     private var problem: String?
 
     /// - Throws: `ExplainError` of kind `settings`.
-    static func read(_ bytes: [UInt8], _ file: String) throws -> (
+    static func read(_ bytes: [UInt8], _ file: String) throws(ExplainError) -> (
         picture: String, size: (width: Int, height: Int)?, boxes: [ObjectBox]
     ) {
         func failed(_ reason: String) -> ExplainError {
@@ -64,13 +64,14 @@ final class VOCReader {
         case ["annotation", "object", "bndbox", element]: sides[element] = Double(value)
         case ["annotation", "object"]:
             guard let left = sides["xmin"], let top = sides["ymin"], let right = sides["xmax"],
-                let bottom = sides["ymax"], left <= right, top <= bottom
+                let bottom = sides["ymax"], left <= right, top <= bottom,
+                // Numbers of pixels there begin at 1, and the last one counts.
+                let box = ObjectBox(left: left - 1, top: top - 1, right: right, bottom: bottom, name: name)
             else {
                 problem = "An object lacks its box of numbers (bndbox with xmin, ymin, xmax, ymax)."
                 return false
             }
-            boxes.append(
-                ObjectBox(left: left - 1, top: top - 1, right: right, bottom: bottom, name: name))
+            boxes.append(box)
         default: break
         }
         path.removeLast()

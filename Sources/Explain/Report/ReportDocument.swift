@@ -24,6 +24,8 @@ package struct ReportDocument: Sendable {
         package var name: String
         package var value: Double
         package var isHigherBetter: Bool
+        /// Of a mean over pictures: its 95 % interval, and how many have a number; nil of one picture.
+        package var spread: (low: Double, high: Double, pictures: Int)?
 
         package init(method: String, classIndex: Int?, name: String, value: Double, isHigherBetter: Bool) {
             (self.method, self.classIndex, self.name) = (method, classIndex, name)
@@ -34,6 +36,29 @@ package struct ReportDocument: Sendable {
             .object([
                 ("method", .string(method)), ("class", JSON(classIndex)), ("name", .string(printable(name))),
                 ("value", .double(value)), ("higher", .bool(isHigherBetter)),
+                ("low", spread.map { .double($0.low) } ?? .null),
+                ("high", spread.map { .double($0.high) } ?? .null),
+                ("pictures", JSON(spread?.pictures)),
+            ])
+        }
+    }
+
+    /// A table whose cells are ready to be read, such as of what methods cost.
+    package struct Table: Sendable {
+        package var title: String
+        package var head: [String], rows: [[String]]
+        /// Sentences below it.
+        package var remarks: [String]
+
+        package init(title: String, head: [String], rows: [[String]], remarks: [String] = []) {
+            (self.title, self.head, self.rows, self.remarks) = (title, head, rows, remarks)
+        }
+
+        var json: JSON {
+            .object([
+                ("title", .string(printable(title))), ("head", JSON(head.map(printable))),
+                ("rows", .array(rows.map { JSON($0.map(printable)) })),
+                ("remarks", JSON(remarks.map(printable))),
             ])
         }
     }
@@ -158,10 +183,13 @@ package struct ReportDocument: Sendable {
     package var details: String
     /// By name.
     package var methods: [String]
+    /// What maps take with the settings of the run, by method; else what they take with the defaults.
+    package var passes: [String: String] = [:]
     /// Methods that were asked for and cannot explain the network, and why.
     package var leftOut: [(method: String, reason: String)] = []
     /// Of all pictures together.
     package var metrics: [Metric] = []
+    package var tables: [Table] = []
     /// Why not all is here; nil if it is.
     package var incomplete: String?
 
@@ -182,7 +210,10 @@ package struct ReportDocument: Sendable {
             ("leftOut", .array(leftOut.map { JSON([$0.method, printable($0.reason)]) })),
             (
                 "methods",
-                .object(try methods.map { ($0, ReportDocument.method(try ExplainerList.named($0))) })
+                .object(
+                    try methods.map {
+                        ($0, ReportDocument.method(try ExplainerList.named($0), passes: passes[$0]))
+                    })
             ),
             (
                 "colours",
@@ -195,15 +226,16 @@ package struct ReportDocument: Sendable {
                         ])
                     })
             ),
-            ("metrics", .array(metrics.map(\.json))), ("pictures", .array(pictures)),
+            ("metrics", .array(metrics.map(\.json))), ("tables", .array(tables.map(\.json))),
+            ("pictures", .array(pictures)),
         ])
     }
 
-    private static func method(_ type: any Explainer.Type) -> JSON {
+    private static func method(_ type: any Explainer.Type, passes: String?) -> JSON {
         .object([
             ("title", .string(type.title)), ("family", .string(type.family.title)),
             ("formula", .string(type.formula)), ("source", .string(type.source)),
-            ("reading", .string(type.reading)), ("passes", .string(type.cost)),
+            ("reading", .string(type.reading)), ("passes", .string(passes ?? type.cost)),
             ("black", .bool(type.family == .perturbation)),
         ])
     }

@@ -190,19 +190,20 @@ package final class ReportWriter: Sendable {
     /// Waits for all pictures and writes the page; nothing at all if no picture was taken.
     /// - Parameters:
     ///   - command: what makes the report again.
+    ///   - details: all that results say of the run.
     ///   - incomplete: why not all pictures were explained.
-    ///   - metrics: of all pictures together.
+    ///   - metrics, tables: of all pictures together.
     /// - Throws: `ExplainError` of kind `output`.
     package func finish(
-        _ session: ExplanationSession, command: String, incomplete: String? = nil,
-        metrics: [ReportDocument.Metric] = []
+        _ session: ExplanationSession, command: String, details: String, incomplete: String? = nil,
+        metrics: [ReportDocument.Metric] = [], tables: [ReportDocument.Table] = []
     ) throws {
         group.wait()
         try state.withLock { state in
             if let failure = state.failure { throw failure }
             guard !state.entries.isEmpty else { return }
-            var document = try ReportDocument.of(session, command: command)
-            document.metrics = metrics
+            var document = try ReportDocument.of(session, command: command, details: details)
+            (document.metrics, document.tables) = (metrics, tables)
             let reasons = [
                 incomplete,
                 state.leftOut > 0
@@ -243,7 +244,9 @@ package final class ReportWriter: Sendable {
 
 extension ReportDocument {
     /// What a report says of a run.
-    package static func of(_ session: ExplanationSession, command: String) throws -> ReportDocument {
+    package static func of(
+        _ session: ExplanationSession, command: String, details: String
+    ) throws -> ReportDocument {
         let model = session.model
         var facts = [
             Fact("Program", "Whitebox \(Whitebox.version), numerics \(Whitebox.numerics)"),
@@ -261,10 +264,10 @@ extension ReportDocument {
             Fact("Seed", "\(session.options.seed)"),
             Fact("Device", "\(session.device); no bit of a map depends on it"),
         ]
-        let head = try ResultDocument.head(
-            session, PictureFiles(background: .view, parts: []), nil, isWhole: true)
         var document = ReportDocument(
-            command: command, facts: facts, details: head, methods: session.methods.map { $0.type.name })
+            command: command, facts: facts, details: details,
+            methods: session.methods.map { $0.type.name })
+        for method in session.methods { document.passes[method.type.name] = method.passes }
         document.leftOut = session.leftOut
         return document
     }
