@@ -42,7 +42,13 @@ lab: build models .venv/lab ## the exercise that this came from: Documentation/L
 .PHONY: test
 test: test-tools models photos test-example .venv-opencl/ready ## run every test, in release, on the CPU and on OpenCL devices
 	@# Without testable imports the compiler gets the flags of `make build`, and its results serve both.
-	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest
+	@# Thousands of lines; what failed is said once more at their end.
+	WHITEBOX_CACHE_DIR="$(CURDIR)/.build/test-cache" swift test -c release --disable-testable-imports --disable-xctest 2>&1 | tee .build/test.log || {
+	  printf '\nWhat failed:\n'
+	  grep -a -A3 'recorded an issue' .build/test.log | cut -c1-500 | head -80
+	  grep -a '✘ Test .* failed after' .build/test.log | cut -c1-200
+	  exit 1
+	}
 ifneq ($(SETUP),no)
 	@Tools/setup.sh oclgrind
 endif

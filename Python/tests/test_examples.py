@@ -71,6 +71,33 @@ class Examples(Case):
                 found = np.asarray(row["map"], np.float32).reshape(row["height"], row["width"])
                 self.assertSame(found, expected, (photo, method))
 
+    @needs_app
+    @unittest.skipUnless(importlib.util.find_spec("distributed"), "Dask is not installed")
+    def test_dask(self):
+        """The same of Dask's workers."""
+        import json
+
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(f"{folder}/photos")
+            for photo in PHOTOS:
+                os.symlink(photo, f"{folder}/photos/{photo.name}")
+            pathlib.Path(folder, "photos", "broken.png").write_bytes(b"rubbish")
+            out = subprocess.run(
+                [sys.executable, ROOT / "Examples" / "dask" / "explain.py", f"{folder}/photos", "--model", SQUEEZENET, "--output", f"{folder}/maps",
+                 "--batch", "2", "--device", "cpu"],
+                capture_output=True, text=True, timeout=600)
+            self.assertEqual(out.returncode, 0, out.stderr[-3000:])
+            maps = np.load(f"{folder}/maps/maps.npy", mmap_mode="r")
+            lines = list(map(json.loads, pathlib.Path(folder, "maps", "index.jsonl").read_text(encoding="utf-8").splitlines()))
+        self.assertEqual(len(lines), len(PHOTOS) + 1)
+        for line in lines:
+            if line["image"].endswith("broken.png"):
+                self.assertIsNotNone(line["error"])
+                continue
+            photo = next(p for p in PHOTOS if line["image"].endswith("/" + p.name))
+            _, arrays = explained(SQUEEZENET, photo, ["gradcam"])
+            self.assertSame(np.array(maps[line["row"]]), arrays["gradcam", line["class"], "map"], photo)
+
 
 if __name__ == "__main__":
     import nbformat
