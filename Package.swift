@@ -26,6 +26,7 @@ let package = Package(
         .target(name: "COpenCL"),
         .target(name: "CKernelSources"),
         .target(name: "CMicrokernels"),
+        .target(name: "CPango", dependencies: ["CSystem"]),
         .target(name: "CReport", exclude: ["report.html", "report.css", "report.js"]),
         .target(name: "CTIFF", dependencies: ["CSystem"]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
@@ -46,7 +47,7 @@ let package = Package(
             dependencies: ["Files", "Text", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
         .target(name: "Inference", dependencies: ["Kernels", "ONNX", "CMicrokernels", "Text"]),
         .target(
-            name: "Imaging", dependencies: ["CDeflate", "CGIF", "CPNG", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
+            name: "Imaging", dependencies: ["CDeflate", "CGIF", "CPNG", "CPango", "CTIFF", "CTurboJPEG", "CWebP", "Files", "Text"]),
         .target(
             name: "Explain",
             dependencies: ["Inference", "Imaging", "CExpat", "CMicrokernels", "CReport", "Files", "Text"]),

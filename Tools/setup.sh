@@ -12,6 +12,7 @@ packages=(
     libdeflate-dev # writing PNG
     libexpat1-dev # boxes in XML
     libgif-dev
+    libpangocairo-1.0-0 # labels beyond ASCII on sheets
     libpng-dev
     libtiff-dev
     libturbojpeg0-dev

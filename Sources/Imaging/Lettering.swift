@@ -1,9 +1,13 @@
-// A small lettering of our own, drawn with a round pen: no font file is needed, and it is smooth at every size.
+// Letters in pictures. What is plain ASCII is drawn by a small lettering of our own, with a round pen: no font file is needed, and a picture has the same
+// bytes on every machine. Other scripts are set by Pango in the machine's own fonts, where it has any.
 //
 // A glyph is its advance and its strokes on a grid: x to the right, y up, both one hexadecimal digit. The
 // baseline is y = 3, small letters reach 9, capitals and ascenders c, descenders 0. A stroke begins with what it is:
 // `-` straight lines through its points, `~` a smooth curve (quadratic B-spline) between its ends, `o` a
-// closed one. Printable ASCII, and · × – … °; everything else shows as a question mark.
+// closed one. Printable ASCII, and · × – … °; without Pango everything else shows as a question mark.
+
+import CPango
+import Text
 
 /// Text drawn into a picture.
 package enum Lettering {
@@ -31,8 +35,54 @@ package enum Lettering {
     private static let spacing = 2.6
     private static let capitalHeight = 9.0
 
+    /// Of a text that has letters which are not ours, in the fonts of the machine; nil where these cannot be had, or are not needed.
+    private struct Foreign {
+        let bytes: [UInt8], style: Style
+
+        init?(_ text: String, _ style: Style) {
+            guard !text.allSatisfy({ glyphs[$0] != nil }), wb_text_available(nil) else { return nil }
+            // It may come from a stranger's file.
+            (bytes, self.style) = (Array(printable(text).utf8), style)
+        }
+
+        /// Of the letters, where capitals are as high as ours; fonts have about that proportion.
+        private var size: Double { style.size / 0.714 }
+        private var isBold: Bool { style.pen / style.size >= 0.13 }
+
+        private func withText<R>(_ body: (UnsafePointer<CChar>, Int) -> R) -> R {
+            bytes.withUnsafeBytes { body($0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count) }
+        }
+
+        var width: Double { withText { wb_text_width($0, $1, size, isBold) } }
+
+        /// - Returns: whether it is drawn.
+        func draw(x: Double, baseline: Double, on image: inout RGBImage) -> Bool {
+            let (left, top) = (x.rounded(.down) - 4, (baseline - 2 * size).rounded(.down))
+            let (columns, rows) = (width.rounded(.up) + 12, (3 * size).rounded(.up))
+            guard columns > 12, columns < 20000, rows < 2000, abs(left) < 1e6, abs(top) < 1e6 else {
+                return false
+            }
+            var mask = [UInt8](repeating: 0, count: Int(columns) * Int(rows))
+            let isDrawn = withText {
+                wb_text_draw(
+                    $0, $1, size, isBold, &mask, Int32(columns), Int32(rows), x - left, baseline - top)
+            }
+            guard isDrawn else { return false }
+            for row in 0..<Int(rows) where (0..<image.height).contains(Int(top) + row) {
+                for column in 0..<Int(columns) where (0..<image.width).contains(Int(left) + column) {
+                    let cover = mask[row * Int(columns) + column]
+                    guard cover > 0 else { continue }
+                    image.blend(
+                        style.colour, Double(cover) / 255, x: Int(left) + column, y: Int(top) + row)
+                }
+            }
+            return true
+        }
+    }
+
     /// How wide the text comes out, in pixels.
     package static func width(of text: String, style: Style) -> Double {
+        if let width = Foreign(text, style)?.width, width >= 0 { return width }
         let units = text.reduce(-spacing) { $0 + glyph($1).advance + spacing }
         return max(units, 0) * style.size / capitalHeight + style.pen
     }
@@ -49,6 +99,7 @@ package enum Lettering {
     package static func draw(
         _ text: String, x: Double, baseline: Double, style: Style, on image: inout RGBImage
     ) {
+        if let foreign = Foreign(text, style), foreign.draw(x: x, baseline: baseline, on: &image) { return }
         let scale = style.size / capitalHeight
         var pen = Point(x + style.pen / 2, baseline - style.pen / 2)
         for character in text {
@@ -73,7 +124,6 @@ package enum Lettering {
         let (columns, rows) = (reached(xs, image.width), reached(ys, image.height))
         // A dot is a little larger than the pen, or it would look faint.
         let radius = points.count == 1 ? style.pen * 0.62 : style.pen / 2
-        let colour = [style.colour.0, style.colour.1, style.colour.2].map(Double.init)
         for y in rows {
             for x in columns {
                 let centre = Point(Double(x) + 0.5, Double(y) + 0.5)
@@ -88,11 +138,7 @@ package enum Lettering {
                 }
                 let cover = min(max(radius - nearest.squareRoot() + 0.5, 0), 1)
                 guard cover > 0 else { continue }
-                for channel in 0..<3 {
-                    let at = (y * image.width + x) * 3 + channel
-                    let old = Double(image.pixels[at])
-                    image.pixels[at] = UInt8(old + (colour[channel] - old) * cover + 0.5)
-                }
+                image.blend(style.colour, cover, x: x, y: y)
             }
         }
     }
@@ -244,4 +290,17 @@ package enum Lettering {
         … 8 -03 -43 -83
         ° 3 o0c3c3909
         """#
+}
+
+extension RGBImage {
+    /// Lays a colour over a pixel of which it covers a part, 0 … 1.
+    fileprivate mutating func blend(_ colour: (UInt8, UInt8, UInt8), _ cover: Double, x: Int, y: Int) {
+        let at = (y * width + x) * 3
+        func mixed(_ new: UInt8, _ old: UInt8) -> UInt8 {
+            UInt8(Double(old) + (Double(new) - Double(old)) * cover + 0.5)
+        }
+        pixels[at] = mixed(colour.0, pixels[at])
+        pixels[at + 1] = mixed(colour.1, pixels[at + 1])
+        pixels[at + 2] = mixed(colour.2, pixels[at + 2])
+    }
 }

@@ -272,7 +272,7 @@ import Text
             ]
             for (i, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
             where means.contains(where: { line.contains($0) }) && !line.contains("isatty")
-                && file != "app/Terminal.swift"
+                && file != "Commands/Terminal.swift"
             {
                 found.append("\(file):\(i + 1)")
             }

@@ -250,6 +250,21 @@ import Testing
         #expect(fitted.hasSuffix("…") && Lettering.width(of: fitted, style: style) <= 100)
         // Beyond every edge nothing is drawn, and nothing breaks.
         var page = RGBImage(width: 10, height: 10)
+        // Of other scripts, in fonts of the machine; what is ASCII has the same bytes with and without these.
+        func drawn(_ text: String) -> RGBImage {
+            var page = RGBImage(width: 200, height: 30, colour: (255, 255, 255))
+            Lettering.draw(text, x: 4, baseline: 20, style: style, on: &page)
+            return page
+        }
+        let words = ["слон", "слот", "éléphant", "elephant", "فيل", "????"].map(drawn)
+        for (i, word) in words.enumerated() {
+            #expect(word.pixels.contains { $0 < 128 })
+            for other in words[..<i] { #expect(word != other) }
+        }
+        let long = Lettering.fitted("слон африканский саванный", into: 100, style: style)
+        #expect(long.hasPrefix("слон") && Lettering.width(of: long, style: style) <= 100)
+        Lettering.draw("слон", x: -20, baseline: 3, style: style, on: &page)
+        Lettering.draw("слон", x: 1e9, baseline: -1e9, style: style, on: &page)
         Lettering.draw("far away", x: -500, baseline: 1000, style: style, on: &page)
         Lettering.draw("across the edges", x: -5, baseline: 4, style: style, on: &page)
         Lettering.draw("above", x: 5, baseline: -40, style: style, on: &page)
