@@ -66,6 +66,18 @@ import Testing
         }
     }
 
+    /// Foundation brings tens of megabytes with it, into every program and every wheel; nothing of it is needed but its small part.
+    @Test func nobodyNeedsFoundation() throws {
+        let folder = Self.root.appending(path: "Sources").path
+        for case let file as String in try #require(FileManager.default.enumerator(atPath: folder))
+        where file.hasSuffix(".swift") {
+            let text = try String(contentsOfFile: folder + "/" + file, encoding: .utf8)
+            let imports = text.components(separatedBy: "\n").filter { $0.hasSuffix("import Foundation") }
+            // What protoc writes takes the small part where there is one.
+            #expect(imports.isEmpty || text.contains("#if canImport(FoundationEssentials)"), "\(file)")
+        }
+    }
+
     /// The arrows of the picture in Architecture.md, from a module to one that uses it.
     @Test func pictureOfTheModulesIsThePackage() throws {
         let page = try Self.text("Documentation/Architecture.md")
