@@ -244,7 +244,7 @@ import Testing
         var shapes: Set<[UInt8]> = []
         for character in printable { shapes.insert(ink(character)) }
         #expect(shapes.count == printable.count)
-        #expect(ink("é") == ink("?") && ink(" ") == ink(""))
+        #expect(ink(" ") == ink(""))
         #expect(Lettering.width(of: "WW", style: style) > Lettering.width(of: "ii", style: style))
         let fitted = Lettering.fitted("a title that is much too long", into: 100, style: style)
         #expect(fitted.hasSuffix("…") && Lettering.width(of: fitted, style: style) <= 100)
