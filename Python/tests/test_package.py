@@ -315,6 +315,188 @@ class Errors(Case):
             self.assertNotIn("\x1b", str(caught.exception))
 
 
+class Attacks(Case):
+    """What an attack from outside found."""
+
+    def setUp(self):
+        self.model = whitebox.Model(SQUEEZENET)
+
+    def test_interrupted_pictures(self):
+        """Ctrl-C while pictures are made is raised, and never leaves another method's picture."""
+        code = textwrap.dedent(f"""
+            import signal, whitebox
+            e = whitebox.Model({str(SQUEEZENET)!r}).explain({str(COFFEE)!r}, ["gradcam", "fem"], device="cpu")[0]
+            right = [m.overlay() for m in e]
+            def interrupt(*_):
+                raise KeyboardInterrupt
+            signal.signal(signal.SIGALRM, interrupt)
+            counts = [0, 0, 0]
+            for i in range(150):
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.0005 * (i % 40))
+                try:
+                    try:
+                        found = e[i % 2].overlay()
+                        counts[0 if found == right[i % 2] else 2] += 1
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    counts[1] += 1
+            print(counts[0] + counts[1], counts[2])
+        """)
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+        self.assertEqual(out.stdout.split(), ["150", "0"], out.stderr)
+
+    def test_targets(self):
+        explain = lambda **options: [e[0].class_index for e in self.model.explain([COFFEE] * 2, device="cpu", **options)]
+        self.assertEqual(explain(targets=np.array([0, 5])), [0, 5])
+        self.assertEqual(explain(targets=[0, None]), [0, 967])
+        self.assertEqual(explain(target=np.int64(3)), [3, 3])
+        for wrong in (dict(target=False), dict(target=True), dict(against=False), dict(targets={0: 5, 1: 6}), dict(targets="28"),
+                      dict(targets=[True, 1]), dict(batch=True), dict(batch=None), dict(batch="8"), dict(seed=True), dict(settings=5),
+                      dict(methods=5), dict(layer=["fem", object()])):
+            with self.subTest(str(wrong)), self.assertRaises(whitebox.UsageError):
+                explain(**wrong)
+
+    def test_images(self):
+        masked = np.ma.masked_array(np.zeros((224, 224, 3), np.uint8), mask=True)
+        with self.assertRaises(whitebox.InputError):
+            self.model.explain(masked)
+        self.model.explain(np.ma.masked_array(np.zeros((224, 224, 3), np.uint8)), device="cpu")
+        single = list(self.model.explain_iter(np.zeros((40, 50, 3), np.uint8), device="cpu"))
+        self.assertEqual(len(single), 1)
+        self.assertEqual(len(list(self.model.explain_iter(str(COFFEE), device="cpu"))), 1)
+        batches = np.zeros((2, 40, 50, 3), np.uint8)
+        self.assertEqual(len(list(self.model.explain_iter([[batches, batches]], device="cpu"))), 4)
+        # Those that are none are kept among the others, in their places.
+        found = self.model.explain([COFFEE, np.zeros((3, 3), np.uint16), COFFEE], errors="keep", device="cpu")
+        self.assertEqual([e.error is None for e in found], [True, False, True])
+        self.assertIn("uint16", found[1].error)
+        found = list(self.model.explain_iter([COFFEE, np.zeros((3, 3), np.uint16), COFFEE], device="cpu", batch=2))
+        self.assertEqual([e.error is None for e in found], [True, False, True])
+
+        def failing():
+            yield from [COFFEE] * 3
+            raise RuntimeError("the disk is gone")
+
+        found = []
+        with self.assertRaises(RuntimeError):
+            for e in self.model.explain_iter(failing(), batch=2, device="cpu"):
+                found.append(e)
+        self.assertEqual(len(found), 3)
+
+    @unittest.skipUnless(has("PIL"), "Pillow is not installed")
+    def test_deep_images(self):
+        import io
+
+        from PIL import Image
+
+        deep = np.random.default_rng(4).integers(0, 65536, (230, 240)).astype(np.uint16)
+        file = io.BytesIO()
+        Image.fromarray(deep).save(file, "PNG")
+        of_file = self.model.explain(file.getvalue(), device="cpu")[0]
+        of_image = self.model.explain(Image.open(io.BytesIO(file.getvalue())), device="cpu")[0]
+        self.assertSame(of_file.image, of_image.image)
+        for mode in ("I", "F"):
+            with self.assertRaises(whitebox.InputError):
+                self.model.explain(Image.new(mode, (9, 9)))
+
+    def test_names(self):
+        for wrong in (lambda: whitebox.Model(f"{SQUEEZENET}\0x"), lambda: self.model.explain(f"{COFFEE}\0.png"),
+                      lambda: self.model.explain(COFFEE, target="top1\0x"), lambda: self.model.explain(COFFEE, targets=["top1\0x"]),
+                      lambda: self.model.explain(COFFEE, device="cpu").save("x\0y"), lambda: self.model.explain("\ud800.png"),
+                      lambda: whitebox.methods("fem\0"), lambda: whitebox.evaluate(COFFEE, SQUEEZENET, help=True)):
+            with self.assertRaises(whitebox.UsageError):
+                wrong()
+        with self.assertRaises(whitebox.ModelError):
+            whitebox.check("-t.onnx")
+
+    def test_arrays(self):
+        map = self.model.explain(COFFEE, device="cpu")[0].maps[0].map
+        with self.assertRaises(ValueError):
+            map.flags.writeable = True
+
+    def test_copies(self):
+        import copy
+        import pickle
+
+        model = whitebox.Model(SQUEEZENET, labels=[f"class {i}" for i in range(1000)])
+        del self.model
+        copied = copy.copy(model)
+        del copied
+        self.assertEqual(model.explain(COFFEE, device="cpu")[0].predictions[0].label, "class 967")
+        whitebox.check(model)
+        again = pickle.loads(pickle.dumps(model))
+        self.assertEqual(again.labels[5], "class 5")
+        e = model.explain(COFFEE, device="cpu")
+        for thing in (e[0], e[0][0], e):
+            with self.assertRaises(whitebox.UsageError):
+                pickle.dumps(thing)
+
+    def test_saved_in_order(self):
+        e = self.model.explain([COFFEE, str(PHOTOS[0])], device="cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaises(whitebox.UsageError):
+                e[::-1].save(f"{folder}/x")
+            with self.assertRaises(whitebox.UsageError):
+                e.save(None)
+            e[:].save(f"{folder}/x")
+        with self.assertRaises(whitebox.UsageError):
+            e[0].sheet(write="map")
+
+    def test_failures_are_told(self):
+        with self.assertWarns(UserWarning) as caught:
+            whitebox.evaluate([COFFEE, "nope.png"], self.model, "gradcam", "sparseness", device="cpu")
+        self.assertIn("nope.png", str(caught.warning))
+
+    def test_forked(self):
+        """A process that was forked says so, and does not wait for ever."""
+        code = textwrap.dedent(f"""
+            import os, whitebox
+            model = whitebox.Model({str(SQUEEZENET)!r})
+            model.labels
+            child = os.fork()
+            if child == 0:
+                try:
+                    model.explain({str(COFFEE)!r}, device="cpu")
+                except whitebox.Error as reason:
+                    os._exit(7 if "spawn" in str(reason) else 8)
+                os._exit(9)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), model.explain({str(COFFEE)!r}, device="cpu")[0].predictions[0].label)
+        """)
+        out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertEqual(out.stdout.split(), ["7", "espresso"], out.stderr)
+
+    def test_interrupts_are_ones_own(self):
+        """Ctrl-C ends the main thread's call, and nobody else's."""
+        code = textwrap.dedent(f"""
+            import os, signal, threading, time, whitebox
+            model = whitebox.Model({str(SQUEEZENET)!r})
+            options = dict(methods="rise", settings={{"rise.samples": 300}}, device="cpu", batch=1)
+            model.explain({str(COFFEE)!r}, **options)
+            outcome = []
+            def work():
+                try:
+                    for _ in range(4):
+                        model.explain({str(COFFEE)!r}, **options)
+                        outcome.append("done")
+                except BaseException as reason:
+                    outcome.append(repr(reason))
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            [t.start() for t in threads]
+            for i in range(5):
+                threading.Timer(0.05 + 0.1 * i, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+                try:
+                    while True:
+                        model.explain({str(COFFEE)!r}, **options)
+                except KeyboardInterrupt:
+                    outcome.append("interrupted")
+            [t.join() for t in threads]
+            print(*sorted(outcome))
+        """)
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        self.assertEqual(out.stdout.split(), ["done"] * 8 + ["interrupted"] * 5, out.stderr)
+
+
 class Concurrency(Case):
     def test_threads(self):
         """Threads share a model, and even an engine, and each has what it asked for."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from . import _images as images_
@@ -23,7 +24,7 @@ def run(arguments: Sequence[str], allowed: Sequence[int] = (0,), quiet: bool = T
     What it says on stderr is shown, unless `quiet`; what it failed with is raised. Ctrl-C reaches it, too, and it ends as it does in a terminal.
     """
     process = subprocess.Popen(
-        [lib.PROGRAM, *map(os.fsencode, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [lib.PROGRAM, *map(lib.encoded, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
     )
     try:
@@ -41,7 +42,12 @@ def run(arguments: Sequence[str], allowed: Sequence[int] = (0,), quiet: bool = T
         lines = [line[5:] for line in said.splitlines() if line.startswith("app: ")]
         sentence = lines[-1] if lines else f"The program ended with {process.returncode}. {said}".strip()
         raise error_of_code(process.returncode, sentence)
-    if not quiet and said:
+    if process.returncode == 2:
+        # Some images failed, and others did not.
+        for line in said.splitlines():
+            if line.startswith("app: "):
+                warnings.warn(line[5:], stacklevel=3)
+    elif not quiet and said:
         sys.stderr.write(said)
     return out.decode("utf-8", "replace")
 
@@ -67,13 +73,14 @@ class _Pictures:
     def _file(self, image: Any, name: str) -> str:
         if self.folder is None:
             self.folder = tempfile.TemporaryDirectory(prefix="whitebox-")
-        path = os.path.join(self.folder.name, name)
+        path = os.path.join(self.folder.name, os.path.basename(name))
         if isinstance(image, (bytes, bytearray, memoryview)):
             with open(path, "wb") as file:
                 file.write(image)
             return path
-        prepared = images_.prepare(image, name, ())
-        if prepared.kind != lib.PIXELS:
+        array = None if hasattr(image, "convert") else images_.array_of(image)
+        prepared = None if array is not None and array.dtype.kind == "f" else images_.prepare(image, name, ())
+        if prepared is None or prepared.kind != lib.PIXELS:
             raise UsageError(f"{name}: This command takes photographs, and not the network's own numbers; give a path, a PIL image, or an array of uint8.")
         try:
             from PIL import Image
@@ -93,8 +100,8 @@ def _model(model: Any) -> List[str]:
     if model is None:
         return []
     if images_.is_path(model):
-        return ["--model", os.fsdecode(model)]
-    return ["--model", model.path, *model._words]
+        return [f"--model={os.fsdecode(model)}"]
+    return [f"--model={model.path}", *model._words]
 
 
 def _options(options: Mapping[str, Any]) -> Dict[str, Any]:
@@ -150,7 +157,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="whitebox-") as folder, _Pictures(images) as paths:
         place = os.fsdecode(output) if output is not None else os.path.join(folder, "evaluation")
         asked = {"method": methods, "metrics": metrics, "masks": masks, "boxes": boxes, **_options(options)}
-        text = run(["evaluate", "--json", "--output", place, *_model(model), *words(asked), *paths], allowed=(0, 2))
+        text = run(["evaluate", "--json", f"--output={place}", *_model(model), *words(asked), *paths], allowed=(0, 2))
         result = Evaluation(json.loads(text))
         result.folder = os.fsdecode(output) if output is not None else None
         with open(os.path.join(place, "measurements.csv"), encoding="utf-8") as file:

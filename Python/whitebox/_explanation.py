@@ -12,7 +12,7 @@ import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _library as lib
-from ._errors import UsageError, error_of_code
+from ._errors import Cancelled, Error, UsageError, error_of_code
 from ._options import words
 
 
@@ -27,6 +27,11 @@ class Prediction(NamedTuple):
     probability: float
 
 
+_unpicklable = UsageError(
+    "Explanations are memory of the library and cannot be pickled or copied; take what you need of them: record, map.copy()."
+)
+
+
 class Found:
     """Results of one call, as the library has them."""
 
@@ -34,9 +39,10 @@ class Found:
         self.handle, self.engine = handle, engine
         self.count = lib.functions["results_count"](handle.pointer)
 
-    def explanations(self) -> Iterator["Explanation"]:
+    def explanations(self, refused: Sequence[Optional[str]] = ()) -> Iterator["Explanation"]:
+        """`refused`: why images were not even given to the library; None for those that were."""
         for number in range(self.count):
-            yield Explanation(self, number)
+            yield Explanation(self, number, refused[number] if refused else None)
 
     def array(self, picture: int, index: int, content: int) -> Any:
         """The library's own memory as an array, which cannot be written to; None if there are no such numbers."""
@@ -53,19 +59,33 @@ class Found:
         memory = (kind * count).from_address(found.data)
         # The array holds this, and this what it lies in.
         memory._found = self  # type: ignore[attr-defined]
-        array = np.frombuffer(memory, dtype=np.uint8 if content == lib.VIEW else np.float32).reshape(shape)
-        array.flags.writeable = False
-        return array
+        buffer = memoryview(memory).toreadonly()
+        return np.frombuffer(buffer, dtype=np.uint8 if content == lib.VIEW else np.float32).reshape(shape)
 
     def files(self, picture: int, options: Dict[str, Any]) -> Dict[str, bytes]:
         arguments = words(options)
         files: Dict[str, bytes] = {}
+        reasons: List[BaseException] = []
 
         def take(_: Any, name: bytes, data: Any, size: int) -> bool:
-            files[os.fsdecode(name)] = ctypes.string_at(data, size)
-            return True
+            # What is raised here reaches nobody by itself.
+            try:
+                files[os.fsdecode(name)] = ctypes.string_at(data, size)
+                return not reasons
+            except BaseException as reason:
+                reasons.append(reason)
+                return False
 
-        lib.call("results_files", self.handle.pointer, picture, lib.texts(arguments), len(arguments), lib.File(take), None)
+        callback = lib.File(take)
+        try:
+            lib.interruptible(
+                lambda: lib.call(
+                    "results_files", self.handle.pointer, picture, lib.texts(arguments), len(arguments), callback, None
+                ),
+                lambda: reasons.append(KeyboardInterrupt()),
+            )
+        except Cancelled:
+            raise reasons[0] if reasons else Error("The files were not made.") from None
         return files
 
 
@@ -126,6 +146,9 @@ class Map:
     def _repr_png_(self) -> bytes:
         return self.overlay()
 
+    def __reduce__(self) -> Any:
+        raise _unpicklable
+
     def __repr__(self) -> str:
         of = f" of {self.class_index} {self.label!r}" if self.class_index is not None else ""
         return f"<whitebox.Map {self.method}{of} {self.map.shape}{', blank' if self.blank else ''}>"
@@ -137,8 +160,8 @@ class Explanation(collections.abc.Sequence):
     ``explanation["gradcam"]`` is the map of a method, of its best class if there are several; ``explanation["gradcam", 285]`` that of a class.
     """
 
-    def __init__(self, found: Found, number: int):
-        self._found, self._number = found, number
+    def __init__(self, found: Found, number: int, refused: Optional[str] = None):
+        self._found, self._number, self._refused = found, number, refused
         self._record: Optional[Dict[str, Any]] = None
 
     @property
@@ -147,6 +170,8 @@ class Explanation(collections.abc.Sequence):
         if self._record is None:
             text = lib.functions["results_json"](self._found.handle.pointer, self._number)
             self._record = json.loads(text)
+            if self._refused is not None:
+                self._record["error"] = self._refused
         return self._record
 
     @property
@@ -207,7 +232,7 @@ class Explanation(collections.abc.Sequence):
         return iter(self.maps)
 
     def __getitem__(self, key: Union[str, int, slice, Tuple[str, Any]]) -> Any:
-        if isinstance(key, (int, slice)):
+        if isinstance(key, slice) or hasattr(key, "__index__"):
             return self.maps[key]
         self._check()
         method, target = key if isinstance(key, tuple) else (key, None)
@@ -223,17 +248,23 @@ class Explanation(collections.abc.Sequence):
 
     def _overlays(self, style: Dict[str, Any]) -> List[bytes]:
         self._check()
-        return [
-            data for name, data in self._found.files(self._number, {"write": "overlay", **style}).items()
-            if name.endswith(".png")
-        ]
+        made = self._files("overlay", style)
+        pictures = [data for name, data in made.items() if name.endswith(".png")]
+        if len(pictures) != len(self.maps):
+            raise Error(f"There are {len(pictures)} pictures of {len(self.maps)} maps.")
+        return pictures
+
+    def _files(self, write: str, style: Dict[str, Any]) -> Dict[str, bytes]:
+        if "write" in style:
+            raise UsageError("write says which files there are; this makes one. Use files.")
+        return self._found.files(self._number, {"write": write, **style})
 
     def sheet(self, **style: Any) -> bytes:
         """The picture and all heat maps side by side, a PNG file. `style` is that of `Map.overlay`."""
         self._check()
         if not self.maps:
             raise UsageError("There is no map to show: the image was only classified.")
-        return next(iter(self._found.files(self._number, {"write": "sheet", **style}).values()))
+        return next(iter(self._files("sheet", style).values()))
 
     def files(self, write: Any = None, **style: Any) -> Dict[str, bytes]:
         """The files that `Explanations.save` would write of this image, by their names."""
@@ -282,6 +313,9 @@ class Explanation(collections.abc.Sequence):
             picture = f'<img alt="{name} and its heat maps" src="data:image/png;base64,{data}">'
         return f"<div><b>{name}</b><table>{rows}</table>{said}{picture}</div>"
 
+    def __reduce__(self) -> Any:
+        raise _unpicklable
+
     def __repr__(self) -> str:
         if self.error is not None:
             return f"<whitebox.Explanation {self.name!r}: {self.error}>"
@@ -324,11 +358,14 @@ class Explanations(collections.abc.Sequence):
         for explanation in self._all:
             if not founds or founds[-1] is not explanation._found:
                 founds.append(explanation._found)
-        if sum(found.count for found in founds) != len(self._all):
-            raise UsageError("Only all images of a call can be saved together, and not some of them; explain those alone.")
+        if folder is None:
+            raise UsageError("save needs a folder.")
+        order = [(found, number) for found in founds for number in range(found.count)]
+        if [(e._found, e._number) for e in self._all] != order:
+            raise UsageError("Only all images of a call can be saved together, in their order; explain alone what is to be saved alone.")
         pointers = (ctypes.c_void_p * len(founds))(*[found.handle.pointer for found in founds])
         arguments = words({"write": write, "force": force, **style})
-        lib.call("results_save", pointers, len(founds), os.fsencode(folder), lib.texts(arguments), len(arguments))
+        lib.call("results_save", pointers, len(founds), lib.encoded(os.fspath(folder)), lib.texts(arguments), len(arguments))
 
     def stack(self, method: Optional[str] = None, heatmaps: bool = False) -> Any:
         """The maps of one method, of each image its first, as one array [images, height, width]."""

@@ -24,7 +24,7 @@ class Prepared:
 
     def write(self, place: lib.Picture, target: Optional[str]) -> List[Any]:
         """Fills a structure of C; what is returned must live as long."""
-        name = os.fsencode(self.name)
+        name = lib.encoded(self.name)
         place.kind, place.name, place.size = self.kind, name, self.size
         place.height, place.width = self.height, self.width
         kept: List[Any] = [name, self.data]
@@ -37,7 +37,7 @@ class Prepared:
         elif self.data is not None:
             place.data = self.data.ctypes.data
         if target is not None:
-            word = target.encode()
+            word = lib.encoded(target)
             kept.append(word)
             place.target = word
         return kept
@@ -52,8 +52,10 @@ def array_of(image: Image):
     lies in this machine's memory already. None if it is no array."""
     import numpy as np
 
+    if isinstance(image, np.ma.MaskedArray) and np.ma.is_masked(image):
+        raise InputError("An array with masked elements is no image: what lies under the mask is nobody's.")
     if isinstance(image, np.ndarray):
-        return image
+        return np.asarray(image)
     if hasattr(image, "detach") and hasattr(image, "cpu"):  # torch
         image = image.detach().cpu()
         if str(image.dtype) == "torch.bfloat16":
@@ -70,6 +72,14 @@ def is_batch(image: Image) -> bool:
     """Whether it is an array of several images."""
     dimensions = getattr(image, "ndim", None)
     return isinstance(dimensions, int) and dimensions == 4
+
+
+def is_single(image: Any) -> bool:
+    """Whether it is one image, and no list of some."""
+    return (
+        is_path(image) or isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "convert")
+        or getattr(image, "ndim", None) in (2, 3)
+    )
 
 
 def prepare(image: Image, name: str, shape: Sequence[int]) -> Prepared:
@@ -92,7 +102,17 @@ def prepare(image: Image, name: str, shape: Sequence[int]) -> Prepared:
 
         name = os.path.basename(getattr(image, "filename", "") or "") or name
         upright = ImageOps.exif_transpose(image)
-        return _pixels(np.asarray(upright.convert("RGB")), name)
+        if upright.mode.startswith("I;16"):
+            # Pillow would clip it to white; of a file the high bytes are taken, too.
+            return _pixels((np.asarray(upright).astype("<u2") >> 8).astype(np.uint8), name)
+        if upright.mode in ("I", "F"):
+            raise InputError(
+                f"{name}: The image has the mode {upright.mode}, of which nobody knows what is white; convert it to L or RGB yourself."
+            )
+        try:
+            return _pixels(np.asarray(upright.convert("RGB")), name)
+        except ValueError as reason:
+            raise InputError(f"{name}: Pillow cannot make red, green and blue of an image of mode {upright.mode}: {reason}.") from None
     array = array_of(image)
     if array is None:
         raise UsageError(
@@ -134,13 +154,13 @@ def _pixels(array, name: str) -> Prepared:
 
 def listed(images: Union[Image, Iterable[Image]]) -> Iterable[Image]:
     """One image is a list of one; an array of four dimensions is the images in it."""
-    if is_path(images) or isinstance(images, (bytes, bytearray, memoryview)) or hasattr(images, "convert"):
+    if is_single(images):
         return [images]
     if is_batch(images):
-        return list(images)
+        return list(array_of(images))
     if getattr(images, "ndim", None) is not None:
         return [images]
-    if not hasattr(images, "__iter__"):
+    if not hasattr(images, "__iter__") or isinstance(images, dict):
         return [images]
     return images
 
@@ -148,8 +168,14 @@ def listed(images: Union[Image, Iterable[Image]]) -> Iterable[Image]:
 def of_loader(loader: Iterable[Any]) -> Iterator[Image]:
     """The images that a loader gives, one by one: images, lists or arrays of them, or, as PyTorch's DataLoader does, a list or tuple of such a batch
     and what else belongs to it, which is left out."""
-    for item in loader:
-        if isinstance(item, (list, tuple)) and item and (is_batch(item[0]) or _is_labelled(item)):
+    for item in [loader] if is_single(loader) or is_batch(loader) else loader:
+        if isinstance(item, (list, tuple)) and item and is_batch(item[0]):
+            # Labels and the like belong to the images in front of them; other arrays of images do not.
+            for part in item:
+                if is_batch(part):
+                    yield from listed(part)
+            continue
+        if isinstance(item, (list, tuple)) and _is_labelled(item):
             item = item[0]
         if isinstance(item, dict):
             for key in ("image", "pixel_values", "img"):
@@ -163,7 +189,7 @@ def of_loader(loader: Iterable[Any]) -> Iterator[Image]:
 
 def _is_labelled(item: Sequence[Any]) -> bool:
     """(image, label), as torchvision's datasets give it."""
-    if len(item) != 2 or is_path(item[1]):
+    if len(item) != 2 or is_single(item[1]):
         return False
     first, second = item
     is_image = is_path(first) or hasattr(first, "convert") or getattr(first, "ndim", 0) in (2, 3)

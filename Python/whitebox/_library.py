@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from ctypes import POINTER, c_bool, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_void_p
 from typing import Sequence
 
-from ._errors import Error, error_of_code
+from ._errors import Error, UsageError, error_of_code
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 #: The program, for what is done in a process of its own.
@@ -90,17 +91,45 @@ def _load():
 functions = _load()
 
 
+def encoded(word: str) -> bytes:
+    """A text for C, where it ends with a zero. Names of files may be any bytes, as os.fsencode has them."""
+    try:
+        bytes_ = os.fsencode(word)
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!r} is no text, and no file's name.") from None
+    if b"\0" in bytes_:
+        raise UsageError(f"{word!r} has a NUL in it, which no name and no option may have.")
+    return bytes_
+
+
 def texts(words: Sequence[str]):
-    """An array of texts for C. Names of files may be any bytes, as os.fsencode has them."""
-    return (c_char_p * len(words))(*[os.fsencode(word) for word in words])
+    """An array of texts for C."""
+    return (c_char_p * len(words))(*map(encoded, words))
 
 
 def text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
+# Threads of the library do not come along into a forked process, and whatever waits for them would wait for ever.
+_is_forked = False
+
+
+def _forked():
+    global _is_forked
+    _is_forked = True
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def call(name: str, *arguments):
     """Calls a function whose last parameter takes an error, and raises that."""
+    if _is_forked:
+        raise Error(
+            "This process was forked from one that has loaded whitebox, whose threads did not come along; start it by spawn "
+            "(multiprocessing.get_context(\"spawn\")), or import whitebox after the fork."
+        )
     error = c_void_p()
     result = functions[name](*arguments, ctypes.byref(error))
     if error.value is not None:
@@ -115,6 +144,46 @@ def call(name: str, *arguments):
     return result
 
 
+def interruptible(work, end, forget=lambda result: None):
+    """Calls `work`, so that Ctrl-C is heard at once.
+
+    Python hears of it in the main thread only, and only between its own instructions; within a function that C calls it would be lost. So the main
+    thread waits, and another works. After an interrupt `end` asks the work to end, which is waited for, and `forget` is given what came of it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    outcome = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def run():
+        begun.set()
+        try:
+            outcome.append((True, work()))
+        except BaseException as reason:  # raised again below
+            outcome.append((False, reason))
+        finally:
+            ended.set()
+
+    try:
+        threading.Thread(target=run, name="whitebox", daemon=True).start()
+        ended.wait()
+    except BaseException:
+        end()
+        # Whatever is interrupted again, nothing of this call must go on without it.
+        while begun.wait(1) and not ended.is_set():
+            try:
+                ended.wait()
+            except BaseException:
+                continue
+        if outcome and outcome[0][0]:
+            forget(outcome[0][1])
+        raise
+    succeeded, value = outcome[0]
+    if not succeeded:
+        raise value
+    return value
+
+
 class Handle:
     """An object of the library, freed with this one."""
 
@@ -124,5 +193,5 @@ class Handle:
 
     def __del__(self):
         pointer, self.pointer = getattr(self, "pointer", None), None
-        if pointer:
+        if pointer and not _is_forked:
             self._free(pointer)

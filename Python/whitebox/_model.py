@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 from . import _images as images_
 from . import _library as lib
-from ._errors import UsageError, error_of_code
+from ._errors import InputError, UsageError, error_of_code
 from ._explanation import Explanation, Explanations, Found
-from ._options import method_options, words
+from ._options import method_options, word, words
 
 
 class Layer(NamedTuple):
@@ -67,46 +67,28 @@ class Engine:
                     return True
             return True
 
-        callback = lib.Progress(told) if progress else None
-        pointer = self._interruptible(
+        is_ended = [False]
+
+        def goes_on(context: Any, done: float) -> bool:
+            return not is_ended[0] and (progress is None or told(context, done))
+
+        # Only the main thread is interrupted, and only its own call must end.
+        is_main = threading.current_thread() is threading.main_thread()
+        callback = lib.Progress(goes_on) if progress or is_main else None
+
+        def end() -> None:
+            is_ended[0] = True
+
+        pointer = lib.interruptible(
             lambda: lib.call(
                 "explain", self.handle.pointer, pictures, len(prepared),
                 ctypes.cast(callback, ctypes.c_void_p) if callback else None, None,
-            )
+            ),
+            end,
+            lambda pointer: lib.Handle("results", pointer),  # which frees it
         )
         del kept
         return Found(lib.Handle("results", pointer), self)
-
-    def _interruptible(self, call: Callable[[], Any]) -> Any:
-        """Ctrl-C must end a call at once, and Python hears of it only between its own instructions: so the main thread waits, and another calls."""
-        if threading.current_thread() is not threading.main_thread():
-            return call()
-        outcome: List[Any] = []
-        begun, ended = threading.Event(), threading.Event()
-
-        def work() -> None:
-            begun.set()
-            try:
-                outcome.append((True, call()))
-            except BaseException as reason:  # raised again below
-                outcome.append((False, reason))
-            finally:
-                ended.set()
-
-        try:
-            threading.Thread(target=work, name="whitebox", daemon=True).start()
-            ended.wait()
-        except BaseException:
-            # Until the library has been asked for something there is nothing that could be cancelled.
-            while not ended.wait(0.02) and begun.wait(1):
-                lib.functions["engine_cancel"](self.handle.pointer)
-            if outcome and outcome[0][0]:
-                lib.Handle("results", outcome[0][1])  # which frees it
-            raise
-        succeeded, value = outcome[0]
-        if not succeeded:
-            raise value
-        return value
 
 
 class Model:
@@ -160,12 +142,18 @@ class Model:
                              "for a module of PyTorch there is whitebox.from_torch.")
         #: The path of the file.
         self.path = os.fsdecode(path)
+        self._arguments = (self.path, {
+            "preprocess": preprocess, "labels": labels, "size": size, "input": input, "score_output": score_output,
+            "frames": frames, "memory_limit": memory_limit, "work_limit": work_limit,
+        })
         self._own_labels: Optional[str] = None
-        if isinstance(labels, (list, tuple)):
+        if labels is not None and not isinstance(labels, (str, os.PathLike)):
             import tempfile
 
-            with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
-                json.dump(list(map(str, labels)), file)
+            names = list(map(str, labels))
+            self._arguments[1]["labels"] = names
+            with tempfile.NamedTemporaryFile("w", prefix="labels-", suffix=".json", delete=False, encoding="utf-8") as file:
+                json.dump(names, file)
             labels = self._own_labels = file.name
         if isinstance(size, (list, tuple)):
             size = "x".join(map(str, size))
@@ -179,11 +167,12 @@ class Model:
         self._kept: Any = None
         self._handle = lib.Handle(
             "model",
-            lib.call("model_open", os.fsencode(self.path), lib.texts(self._words), len(self._words)),
+            lib.call("model_open", lib.encoded(self.path), lib.texts(self._words), len(self._words)),
         )
         self._info: Optional[Dict[str, Any]] = None
         self._engines: "collections.OrderedDict[Tuple[str, ...], Engine]" = collections.OrderedDict()
-        self._lock = threading.Lock()
+        # A signal's handler may explain something, too.
+        self._lock = threading.RLock()
 
     def __del__(self) -> None:
         path = getattr(self, "_own_labels", None)
@@ -195,6 +184,16 @@ class Model:
 
     def __repr__(self) -> str:
         return f"whitebox.Model({self.path!r})"
+
+    def __copy__(self) -> "Model":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "Model":
+        return self
+
+    def __reduce__(self) -> Any:
+        # In another process it is opened anew; what modules its layers were is not known there.
+        return _reopened, self._arguments
 
     # What it is
 
@@ -327,24 +326,47 @@ class Model:
             self._names(methods), target, against, negative, score, self._layer(layer), each_layer, settings,
             augment, seed,
         )
+        if not isinstance(batch, int) or isinstance(batch, bool):
+            raise UsageError(f"batch must be a number from 1 to 1024, and is {batch!r}.")
         engine = self._engine(options, batch, device, threads)
         # Several batches for each device, so that none waits for the others at the end of each.
+        device = str(device)
         devices = 1 if device in ("auto", "cpu") else max(1, device.count(",") + 1, 4 if device == "all" else 1)
         most = batch * (4 * devices if devices > 1 else 1)
         waiting: List[images_.Prepared] = []
         shape = self.input_shape
-        for image, name in images_.named(images_.of_loader(images)):
-            waiting.append(images_.prepare(image, name, shape))
+        refused: List[Optional[str]] = []
+
+        def explained() -> Iterator[Explanation]:
+            found = engine.explain(waiting, [None] * len(waiting), None)
+            yield from found.explanations(list(refused))
+
+        given = images_.named(images_.of_loader(images))
+        while True:
+            try:
+                image, name = next(given)
+                picture, reason = _prepared(image, name, shape)
+            except StopIteration:
+                break
+            except Exception:
+                # What was given before the loader failed is explained.
+                if waiting:
+                    yield from explained()
+                raise
+            waiting.append(picture)
+            refused.append(reason)
             if len(waiting) == most:
-                yield from engine.explain(waiting, [None] * most, None).explanations()
-                waiting = []
+                yield from explained()
+                waiting, refused = [], []
         if waiting:
-            yield from engine.explain(waiting, [None] * len(waiting), None).explanations()
+            yield from explained()
 
     # How
 
     def _names(self, methods: Any) -> Any:
-        if methods is None or len(methods) == 0:
+        if hasattr(methods, "tolist"):
+            methods = methods.tolist()
+        if not isinstance(methods, (str, list, tuple)) or len(methods) == 0:
             raise UsageError("methods names no method; whitebox.methods() lists them.")
         return methods
 
@@ -357,7 +379,7 @@ class Model:
             raise UsageError(
                 "layer is a module that is not part of the one that this model was made of (whitebox.from_torch); give its path, such as layer4."
             )
-        return None if layer == "auto" else layer
+        return None if isinstance(layer, str) and layer == "auto" else layer
 
     def _engine(self, options: Dict[str, Any], batch: int, device: str, threads: Optional[int]) -> Engine:
         arguments = tuple(words({**options, "batch": batch, "device": device, "threads": threads}))
@@ -378,12 +400,29 @@ class Model:
         if errors not in ("raise", "keep"):
             raise UsageError(f"errors must be “raise” or “keep”, and is {errors!r}.")
         shape = self.input_shape
-        prepared = [
-            images_.prepare(image, name, shape) for image, name in images_.named(images_.listed(images))
-        ]
+        prepared: List[images_.Prepared] = []
+        refused: List[Optional[str]] = []
+        for image, name in images_.named(images_.listed(images)):
+            if errors == "raise":
+                prepared.append(images_.prepare(image, name, shape))
+                refused.append(None)
+            else:
+                picture, reason = _prepared(image, name, shape)
+                prepared.append(picture)
+                refused.append(reason)
+        if targets is not None:
+            if isinstance(targets, (str, dict)) or not hasattr(targets, "__len__"):
+                raise UsageError("targets is a list with a target for each image; for all images there is target.")
+            targets = targets.tolist() if hasattr(targets, "tolist") else list(targets)
         if targets is not None and len(targets) != len(prepared):
             raise UsageError(f"There are {len(targets)} targets for {len(prepared)} images.")
-        own = [None if target is None else ",".join(words({"x": target})[1:]) for target in targets or [None] * len(prepared)]
+        own: List[Optional[str]] = [None] * len(prepared)
+        for number, target in enumerate(targets or []):
+            if isinstance(target, bool):
+                raise UsageError(f"A target cannot be {target}.")
+            own[number] = None if target is None else word(target)
+        if not isinstance(batch, int) or isinstance(batch, bool):
+            raise UsageError(f"batch must be a number from 1 to 1024, and is {batch!r}.")
         # A batch is computed whole, so one that is not full costs what a full one does: of few images there are as many as twos.
         size = batch
         while size > 1 and size // 2 >= len(prepared):
@@ -391,12 +430,24 @@ class Model:
         engine = self._engine(options, size, device, threads)
         with _bar(progress, len(prepared)) as told:
             found = engine.explain(prepared, own, told)
-        result = Explanations(list(found.explanations()), found)
+        result = Explanations(list(found.explanations(refused)), found)
         if errors == "raise":
             for explanation in result:
                 if explanation.error is not None:
                     raise error_of_code(explanation.record["code"], explanation.error)
         return result
+
+
+def _reopened(path: str, options: Dict[str, Any]) -> Model:
+    return Model(path, **options)
+
+
+def _prepared(image: Any, name: str, shape: Sequence[int]) -> Tuple[images_.Prepared, Optional[str]]:
+    """An image for the library; if it is none, one that fails there, and why."""
+    try:
+        return images_.prepare(image, name, shape), None
+    except InputError as reason:
+        return images_.Prepared(lib.PIXELS, name, b""), str(reason)
 
 
 class _bar:

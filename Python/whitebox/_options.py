@@ -10,6 +10,11 @@ from ._errors import UsageError
 
 #: Options that are given once for each of their values.
 REPEATED = {"set", "set_metric", "input"}
+#: Options that have a value, and how Python calls them.
+NO_FLAGS = {
+    "class": "target", "against": "against", "method": "methods", "metrics": "metrics", "layer": "layer", "score": "score", "batch": "batch",
+    "device": "device", "threads": "threads", "seed": "seed", "augment": "augment", "output": "output", "report": "report",
+}
 
 
 def word(value: Any) -> str:
@@ -19,8 +24,10 @@ def word(value: Any) -> str:
         raise UsageError(f"An option cannot be {value}.")
     if isinstance(value, (list, tuple)):
         return ",".join(word(part) for part in value)
-    if hasattr(value, "item"):  # a number of NumPy
-        value = value.item()
+    if hasattr(value, "tolist"):  # of NumPy or torch
+        return word(value.tolist())
+    if not isinstance(value, (int, float)):
+        raise UsageError(f"An option cannot be a {type(value).__name__}.")
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -28,20 +35,30 @@ def words(options: Mapping[str, Any]) -> List[str]:
     """None and False leave an option out; True gives a flag; lists get commas, but for options that are given once for each value."""
     result: List[str] = []
     for key, value in options.items():
+        if key in ("help", "version"):
+            raise UsageError(f"There is no option {key}.")
+        if hasattr(value, "tolist") and not hasattr(value, "__fspath__"):
+            value = value.tolist()
+        if isinstance(value, bool) and key in NO_FLAGS:
+            raise UsageError(f"{NO_FLAGS[key]} cannot be {value}.")
         name = "--" + key.rstrip("_").replace("_", "-")
         if value is None or value is False:
             continue
         if value is True:
             result.append(name)
         elif key.rstrip("_") in REPEATED:
+            if not isinstance(value, (str, Mapping, list, tuple)):
+                raise UsageError(f"{key} must be a dictionary such as {{\"fem.k\": 1}}, and is a {type(value).__name__}.")
             if isinstance(value, Mapping):
                 value = [f"{setting}={word(number)}" for setting, number in value.items()]
             elif isinstance(value, str):
                 value = [value]
             for part in value:
-                result += [name, word(part)]
+                result.append(f"{name}={word(part)}")
         else:
-            result += [name, word(value)]
+            text = word(value)
+            # In one word, where what begins with a dash is no other option.
+            result += [f"{name}={text}"] if text else [name, text]
     return result
 
 
@@ -50,6 +67,7 @@ def method_options(
     settings: Any, augment: Any, seed: int,
 ) -> Dict[str, Any]:
     return {
-        "method": methods, "class": target, "against": against, "negative": negative, "score": score,
-        "layer": layer, "each_layer": each_layer, "set": settings, "augment": augment, "seed": seed or None,
+        "method": methods, "class": target, "against": against, "negative": bool(negative), "score": score,
+        "layer": layer, "each_layer": bool(each_layer), "set": settings, "augment": augment,
+        "seed": seed if isinstance(seed, bool) else seed or None,
     }

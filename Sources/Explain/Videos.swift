@@ -182,11 +182,11 @@ extension Picture {
         guard case .pixels(let bytes, let height, let width, let name) = self else {
             return try RGBImage(decoding: content ?? self.content(), name: name, admission: admission)
         }
-        let (area, overflow) = width.multipliedReportingOverflow(by: height)
+        let (area, overflow) = max(0, width).multipliedReportingOverflow(by: max(0, height))
         guard height > 0, width > 0, !overflow, area <= RGBImage.pixelLimit, bytes.count == 3 * area else {
             throw ExplainError(
                 .input,
-                "\(name): The pixels must be [height, width, 3] bytes, at most \(RGBImage.pixelLimit) pixels, and are \(bytes.count) bytes for [\(height), \(width), 3]."
+                "\(name): The pixels must be [height, width, 3] bytes, at most \(RGBImage.pixelLimit) pixels, and are said to be [\(height), \(width), 3]."
             )
         }
         return RGBImage(width: width, height: height, pixels: bytes)

@@ -69,18 +69,29 @@ func attempt<R>(
     }
 }
 
+/// Refuses numbers that can only be a mistake, before memory is read.
+func checkCount(_ count: Int, _ isNull: Bool, _ what: String) throws {
+    guard (0...1 << 31).contains(count) else {
+        throw Usage(sentence: "\(UInt(bitPattern: count)) is no number of \(what).")
+    }
+    guard !isNull || count == 0 else {
+        throw Usage(sentence: "There are \(count) \(what), and the pointer to them is NULL.")
+    }
+}
+
 /// Reads options as the command line does.
 func parsed<O: ParsableArguments>(
     _ type: O.Type, _ words: UnsafePointer<UnsafePointer<CChar>>?, _ count: Int
 ) throws -> O {
-    guard words != nil || count == 0 else {
-        throw Usage(sentence: "There are \(count) options, and the pointer to them is NULL.")
-    }
+    try checkCount(count, words == nil, "options")
     do {
         return try O.parse((0..<count).map { FileName.text(words![$0]) })
     } catch let error as ExplainError {
         throw error
     } catch {
+        guard O.exitCode(for: error) != .success else {
+            throw Usage(sentence: "Help is none of the options; Documentation/CommandLine.md describes them.")
+        }
         // What follows the first line is the usage of a program that there is not.
         let line = O.message(for: error).split(separator: "\n").first.map(String.init) ?? "\(error)"
         throw Usage(sentence: line.hasSuffix(".") || line.hasSuffix("?") ? line : line + ".")

@@ -4,8 +4,10 @@
 import ArgumentParser
 import CWhitebox
 import Commands
+import Dispatch
 import Explain
 import Files
+import Glibc
 import Synchronization
 import Text
 
@@ -110,13 +112,15 @@ private struct OptionsOfEngines: ParsableArguments {
 
 /// Sessions of one model on one or several devices.
 final class OpenedEngine: Handle, @unchecked Sendable {
-    // The sessions are touched by who holds the lock.
+    // The sessions are touched by the thread whose turn it is.
     private let pool: SessionPool
-    private let lock = Mutex(())
+    private let turn = DispatchSemaphore(value: 1)
+    /// Whose turn it is; 0 if nobody's.
+    private let owner = Atomic<UInt>(0)
+    /// Calls that explain have numbers: that of the one that is computing, 0 if none is; and of the last one that is to end.
+    private let computing = Atomic<UInt64>(0), cancelled = Atomic<UInt64>(0)
+    private var calls: UInt64 = 0
     private let json = Mutex<CText?>(nil)
-    /// How many threads compute or wait to, and whether they are to end.
-    private let calls = Atomic<Int>(0)
-    private let isCancelled = Atomic<Bool>(false)
     /// What became of devices.
     private let notes: Notes
 
@@ -143,27 +147,48 @@ final class OpenedEngine: Handle, @unchecked Sendable {
         }
     }
 
-    /// Nobody else uses the session meanwhile.
-    func withSession<R>(_ body: (ExplanationSession) throws -> R) rethrows -> R {
-        try lock.withLock { _ in try body(pool.first) }
+    /// Waits until it is this thread's turn.
+    /// - Parameter waiting: is called now and then; what it throws ends the waiting and is thrown on.
+    private func inTurn<R>(waiting: () throws -> Void = {}, _ body: () throws -> R) throws -> R {
+        let thread = UInt(pthread_self())
+        guard owner.load(ordering: .relaxed) != thread else {
+            throw Usage(
+                sentence:
+                    "The engine is computing for this very thread, so a progress function cannot use it.")
+        }
+        while turn.wait(timeout: .now() + .milliseconds(50)) == .timedOut { try waiting() }
+        owner.store(thread, ordering: .relaxed)
+        defer {
+            owner.store(0, ordering: .relaxed)
+            turn.signal()
+        }
+        return try body()
     }
 
-    func cancel() { if calls.load(ordering: .relaxed) > 0 { isCancelled.store(true, ordering: .relaxed) } }
+    /// Nobody else uses the session meanwhile.
+    func withSession<R>(_ body: (ExplanationSession) throws -> R) throws -> R {
+        try inTurn { try body(pool.first) }
+    }
+
+    /// Ends the call that is computing; one that comes later has another number.
+    func cancel() {
+        let call = computing.load(ordering: .relaxed)
+        if call != 0 { cancelled.store(call, ordering: .relaxed) }
+    }
 
     func explain(
         _ requests: [PictureRequest], progress: ((Double) -> Bool)?
     ) throws -> [Result<ImageExplanation, ExplainError>] {
-        calls.add(1, ordering: .relaxed)
-        defer {
-            if calls.subtract(1, ordering: .relaxed).newValue == 0 {
-                isCancelled.store(false, ordering: .relaxed)
-            }
-        }
-        return try lock.withLock { _ in
+        try inTurn(waiting: { if !(progress?(0) ?? true) { throw Cancelled() } }) {
+            calls += 1
+            let call = calls
+            computing.store(call, ordering: .relaxed)
+            defer { computing.store(0, ordering: .relaxed) }
             var results: [Result<ImageExplanation, ExplainError>] = []
             var taken = 0
             func tell(_ part: Double) throws {
-                guard !isCancelled.load(ordering: .relaxed), progress?(Double(results.count) + part) ?? true
+                guard cancelled.load(ordering: .relaxed) != call,
+                    progress?(Double(results.count) + part) ?? true
                 else { throw Cancelled() }
             }
             try tell(0)

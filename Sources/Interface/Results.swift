@@ -103,6 +103,7 @@ extension PictureRequest {
             guard let data = picture.data else {
                 throw Usage(sentence: "\(printable(name)): Picture \(number) has no data (NULL).")
             }
+            try checkCount(picture.size, false, "bytes or numbers")
             return data
         }
         let source: Picture =
@@ -129,12 +130,9 @@ extension PictureRequest {
         _ picture: whitebox_picture, _ name: String, _ data: UnsafeRawPointer
     ) throws -> Picture {
         let (height, width) = (Int(picture.height), Int(picture.width))
-        // What is larger than any picture may be is not even copied.
+        // What is larger than any picture may be is not even copied, and refused like one that cannot be read.
         guard height > 0, width > 0, height * width <= 200_000_000 else {
-            throw ExplainError(
-                .input,
-                "\(name): The pixels must be [height, width, 3] bytes, at most 200000000 pixels, and are [\(height), \(width), 3]."
-            )
+            return .pixels([], height: height, width: width, name: name)
         }
         let bytes = Array(UnsafeRawBufferPointer(start: data, count: 3 * height * width))
         return .pixels(bytes, height: height, width: width, name: name)
@@ -148,9 +146,7 @@ public func whitebox_explain(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> OpaquePointer? {
     attempt(error) {
-        guard pictures != nil || count == 0 else {
-            throw Usage(sentence: "There are \(count) pictures, and the pointer to them is NULL.")
-        }
+        try checkCount(count, pictures == nil, "pictures")
         let engine = OpenedEngine.at(engine)
         let requests = try (0..<count).map { try PictureRequest(pictures![$0], number: $0) }
         let results = try engine.explain(
@@ -236,6 +232,7 @@ public func whitebox_results_save(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> Bool {
     attempt(error) {
+        try checkCount(resultsCount, false, "results")
         let all = (0..<resultsCount).map { FoundResults.at(results[$0]) }
         guard let engine = all.first?.engine else { throw Usage(sentence: "There are no results to save.") }
         guard all.allSatisfy({ $0.engine === engine }) else {

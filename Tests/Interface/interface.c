@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,11 +69,25 @@ static void wrong(void) {
         {.kind = WHITEBOX_PIXELS, .name = "too large", .data = "x", .height = 1 << 30, .width = 1 << 30},
         {.kind = (whitebox_kind)77, .name = "no kind", .data = "x"},
     };
-    const int codes[] = {WHITEBOX_USAGE, WHITEBOX_INPUT, WHITEBOX_INPUT, WHITEBOX_USAGE};
+    const int codes[] = {WHITEBOX_USAGE, 0, 0, WHITEBOX_USAGE};
     for (int i = 0; i < 4; i++) {
+        if (!codes[i]) {
+            whitebox_results *failed = whitebox_explain(engine, &pictures[i], 1, NULL, NULL, &error);
+            CHECK(failed && strstr(whitebox_results_json(failed, 0), "The pixels must be"));
+            whitebox_results_free(failed);
+            continue;
+        }
         CHECK(!whitebox_explain(engine, &pictures[i], 1, NULL, NULL, &error));
         expect(&error, codes[i], pictures[i].name);
     }
+    // Numbers that can only be mistakes.
+    CHECK(!whitebox_explain(engine, pictures, (size_t)-1, NULL, NULL, &error));
+    expect(&error, WHITEBOX_USAGE, "is no number of pictures");
+    CHECK(!whitebox_engine_open(model, options, (size_t)-1, &error));
+    expect(&error, WHITEBOX_USAGE, "is no number of options");
+    whitebox_picture huge = {.kind = WHITEBOX_NUMBERS, .name = "huge", .data = "x", .size = (size_t)1 << 62};
+    CHECK(!whitebox_explain(engine, &huge, 1, NULL, NULL, &error));
+    expect(&error, WHITEBOX_USAGE, "is no number of bytes");
     // What is a picture and cannot be explained is a result.
     whitebox_picture bad[] = {
         {.kind = WHITEBOX_FILE, .name = "missing.png"},
@@ -177,6 +192,47 @@ static void *many(void *unused) {
     return NULL;
 }
 
+static bool use_engine(void *context, double done) {
+    (void)done;
+    whitebox_error *error = NULL;
+    CHECK(!whitebox_engine_json(engine, &error));
+    expect(&error, WHITEBOX_USAGE, "progress function");
+    whitebox_picture picture = {.kind = WHITEBOX_FILE, .name = picture_path};
+    CHECK(!whitebox_explain(engine, &picture, 1, NULL, NULL, &error));
+    expect(&error, WHITEBOX_USAGE, "progress function");
+    (*(int *)context)++;
+    return true;
+}
+
+// A cancel ends the call that computes, and no other, before or after.
+static atomic_int answered, ended;
+static void *ask(void *which) {
+    whitebox_picture picture = {.kind = WHITEBOX_FILE, .name = picture_path};
+    for (int i = 0; i < 30; i++) {
+        whitebox_error *error = NULL;
+        whitebox_results *results = whitebox_explain(which, &picture, 1, NULL, NULL, &error);
+        atomic_fetch_add(results ? &answered : &ended, 1);
+        if (!results) expect(&error, WHITEBOX_CANCELLED, "ended");
+        whitebox_results_free(results);
+    }
+    return NULL;
+}
+
+static void cancels_are_single(void) {
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) CHECK(!pthread_create(&threads[i], NULL, ask, engine));
+    for (int i = 0; i < 10; i++) {
+        usleep(20000);
+        whitebox_engine_cancel(engine);
+    }
+    for (int i = 0; i < 4; i++) CHECK(!pthread_join(threads[i], NULL));
+    CHECK(ended <= 10 && answered + ended == 120);
+    for (int i = 0; i < 20; i++) {
+        whitebox_engine_cancel(engine);
+        whitebox_results_free(explain(engine));
+    }
+}
+
 static void *cancel(void *which) {
     for (int i = 0; i < 50; i++) {
         usleep(20000);
@@ -221,6 +277,12 @@ int main(int argc, char **argv) {
     pthread_t threads[4];
     for (int i = 0; i < 4; i++) CHECK(!pthread_create(&threads[i], NULL, many, NULL));
     for (int i = 0; i < 4; i++) CHECK(!pthread_join(threads[i], NULL));
+    int told = 0;
+    whitebox_picture picture = {.kind = WHITEBOX_FILE, .name = picture_path};
+    whitebox_results *results = whitebox_explain(engine, &picture, 1, use_engine, &told, &error);
+    CHECK(results && told > 0);
+    whitebox_results_free(results);
+    cancels_are_single();
     cancelled();
     whitebox_engine_free(engine);
     whitebox_model_free(model);

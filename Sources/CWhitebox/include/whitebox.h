@@ -18,7 +18,9 @@
 // Where something fails NULL is returned (or false) and, if `error` is not NULL, an error is put there, which the caller frees.
 //
 // Everything may be called by any thread at any time, with two exceptions: an object must not be freed while another thread uses it, and an error
-// belongs to the thread that it was given to. An engine computes for one thread at a time; others wait. There is no state but in these objects.
+// belongs to the thread that it was given to. An engine computes for one thread at a time; others wait; a progress function, which is called while it
+// computes, cannot use that engine. There is no state but in these objects, and in threads that wait for work: a process that is forked from one that
+// has opened anything cannot use the library.
 
 #ifndef WHITEBOX_H
 #define WHITEBOX_H
@@ -96,7 +98,7 @@ whitebox_engine *_Nullable whitebox_engine_open(whitebox_model *_Nonnull model, 
 // What results.json says of a run, but for its pictures: versions, device, model, options, layers, methods that were left out; and notes.
 const char *_Nullable whitebox_engine_json(whitebox_engine *_Nonnull engine, whitebox_error *_Nullable *_Nullable error);
 // Ends the call of whitebox_explain that is computing, as soon as the device has done what it was given; it fails with WHITEBOX_CANCELLED.
-// Where none is computing nothing happens. It may be called in a signal handler.
+// Where none is computing nothing happens; calls that wait for their turn go on to wait. It may be called in a signal handler.
 void whitebox_engine_cancel(whitebox_engine *_Nonnull engine);
 void whitebox_engine_free(whitebox_engine *_Nullable engine);
 
