@@ -59,6 +59,33 @@ def gradcam_ours(model, module, x, c):
     return heat / heat.max()
 
 
+def plusplus_theirs(module, x, c):
+    from pytorch_grad_cam import GradCAMPlusPlus
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with GradCAMPlusPlus(module, [module.layer4]) as cam:
+        return cam(x, targets=[ClassifierOutputTarget(c)])[0]
+
+
+def plusplus_ours(model, module, x, c):
+    heat = model.explain(x, "gradcam++", c, layer=module.layer4)[0]["gradcam++"].heatmap
+    return heat / heat.max()
+
+
+def layers_theirs(module, x, c):
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with GradCAM(module, [module.layer3, module.layer4]) as cam:
+        return cam(x, targets=[ClassifierOutputTarget(c)])[0]
+
+
+def layers_ours(model, module, x, c):
+    e = model.explain(x, "gradcam", c, layer=[module.layer3, module.layer4])
+    heat = e[0]["gradcam"].heatmap
+    return heat / heat.max()
+
+
 def captum_theirs(module, x, c):
     from captum.attr import LayerGradCam
 
@@ -121,6 +148,10 @@ def occlusion_ours(model, module, x, c):
 TASKS = [
     ("Grad-CAM, enlarged and scaled to 0 … 1", "pytorch-grad-cam", gradcam_theirs, gradcam_ours, 1e-3,
      "It scales the map, enlarges it, and scales once more; here the second is left out (so the brightest pixel may be below 1), and is done above to compare."),
+    ("Grad-CAM++", "pytorch-grad-cam", plusplus_theirs, plusplus_ours, 0.2,
+     "It adds 1e-6 to the divisor of the paper's equation 19, which where gradients are small is not small beside it: what differs is the map, and not only its scale."),
+    ("Grad-CAM of two layers", "pytorch-grad-cam", layers_theirs, layers_ours, 0.3,
+     "It enlarges each layer's map to the picture, scales it and takes the mean; here maps are scaled, enlarged to the largest layer's grid, the mean is taken, and that is enlarged."),
     ("Grad-CAM, the numbers of the layer", "Captum", captum_theirs, captum_ours, 1e-4,
      "Nothing, if it is told to apply the ReLU of the paper (`relu_attributions=True`)."),
     ("Layer-CAM", "TorchCAM", layercam_theirs, layercam_ours, 1e-4,

@@ -344,7 +344,10 @@ class Attacks(Case):
             print(counts[0] + counts[1], counts[2])
         """)
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-        self.assertEqual(out.stdout.split(), ["150", "0"], out.stderr)
+        answered, wrong = map(int, out.stdout.split())
+        # One that comes between its answer and the end of its turn counts twice.
+        self.assertGreaterEqual(answered, 150, out.stderr)
+        self.assertEqual(wrong, 0, out.stderr)
 
     def test_targets(self):
         explain = lambda **options: [e[0].class_index for e in self.model.explain([COFFEE] * 2, device="cpu", **options)]
@@ -495,6 +498,110 @@ class Attacks(Case):
         """)
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         self.assertEqual(out.stdout.split(), ["done"] * 8 + ["interrupted"] * 5, out.stderr)
+
+
+class Strangers(Case):
+    """What a stranger stumbled over."""
+
+    def setUp(self):
+        self.model = whitebox.Model(SQUEEZENET)
+
+    def test_what_is_there(self):
+        e = self.model.explain(COFFEE, ["gradcam", "fem"], "top2", device="cpu")[0]
+        self.assertTrue("gradcam" in e and ("gradcam", 967) in e and "fem" in e)
+        self.assertFalse("rise" in e or ("gradcam", 3) in e)
+
+    def test_several_maps_of_a_method(self):
+        """Where one array has room for one map, none is left out in silence."""
+        e = self.model.explain([COFFEE] * 2, "gradcam", [282, 285], device="cpu")
+        apart = self.model.explain([COFFEE], "gradcam", layer=[10, 20], each_layer=True, device="cpu")
+        both = self.model.explain([COFFEE], ["gradcam", "fem"], device="cpu")
+        for call in (lambda: e.stack("gradcam"), lambda: apart.stack("gradcam"), lambda: both.stack(),
+                     lambda: self.model.classify(COFFEE).stack()):
+            with self.assertRaises(whitebox.UsageError):
+                call()
+        if has("xarray"):
+            with self.assertRaises(whitebox.UsageError):
+                e.to_xarray()
+            data = both.to_xarray()
+            self.assertEqual(int(data["gradcam_class"][0]), 967)
+
+    def test_opacity(self):
+        e = self.model.explain(COFFEE, device="cpu")[0]
+        with self.assertRaises(whitebox.UsageError) as caught:
+            e[0].overlay(opacity=0.6)
+        self.assertIn("60", str(caught.exception))
+        e[0].overlay(opacity=60)
+
+    def test_numbers_without_sign(self):
+        with self.assertWarns(UserWarning) as caught:
+            self.model.explain(np.random.default_rng(0).random((3, 224, 224), np.float32), device="cpu")
+        self.assertIn("already normalised", str(caught.warning))
+
+    def test_sources(self):
+        with open(COFFEE, "rb") as file:
+            self.assertEqual(self.model.explain(file, device="cpu")[0].predictions[0].label, "espresso")
+        folder = self.model.classify(str(PHOTOS[0].parent), device="cpu")
+        self.assertEqual([pathlib.Path(e.name).name for e in folder], [p.name for p in PHOTOS])
+        self.assertEqual(len(self.model.classify(np.array([str(COFFEE)] * 2), device="cpu")), 2)
+        for wrong, words in ((np.zeros((3, 50, 50), np.uint8), "transpose"), (np.zeros((50, 50, 3), np.float32), "255"),
+                             ({"image": 3}, "no image"), (5, "no image")):
+            with self.assertRaises(whitebox.Error) as caught:
+                self.model.explain(wrong)
+            self.assertIn(words, str(caught.exception))
+
+    def test_options(self):
+        by_name = self.model.explain(COFFEE, "fem", layer=self.model.layers[20], settings={"fem": {"k": 1.0}}, device="cpu")[0]
+        by_index = self.model.explain(COFFEE, "fem", layer=20, settings={"fem.k": 1}, device="cpu")[0]
+        self.assertSame(by_name[0].map, by_index[0].map)
+        own = {"resize": {"shortSide": 256}, "crop": {"width": 224, "height": 224}, "colours": "rgb", "divisor": 255,
+               "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+        a = whitebox.Model(SQUEEZENET, preprocess=own).classify(COFFEE, device="cpu")[0].logits
+        self.assertSame(a, whitebox.Model(SQUEEZENET, preprocess="imagenet").classify(COFFEE, device="cpu")[0].logits)
+        with self.assertRaises(whitebox.MethodError):
+            self.model.explain_iter([], "gradcan")
+
+    def test_labels_of_loaders(self):
+        numbers = np.random.default_rng(5).normal(size=(5, 3, 224, 224)).astype(np.float32)
+        labels = np.array([3, 1, 4, 1, 5])
+        loader = [(numbers[:2], labels[:2]), (numbers[2:], labels[2:])]
+        found = list(self.model.explain_iter(loader, targets="labels", batch=3, device="cpu"))
+        self.assertEqual([e[0].class_index for e in found], labels.tolist())
+        found = list(self.model.explain_iter(numbers, targets=labels, batch=2, device="cpu"))
+        self.assertEqual([e[0].class_index for e in found], labels.tolist())
+        pairs = zip(numbers, labels.tolist())
+        self.assertEqual([e[0].class_index for e in self.model.explain_iter(pairs, targets="labels", device="cpu")], labels.tolist())
+
+    def test_killed(self):
+        """Of a command nothing goes on where Python is killed."""
+        code = f"import whitebox; whitebox.evaluate({str(COFFEE)!r}, {str(SQUEEZENET)!r}, 'rise', 'max-sensitivity', device='cpu')"
+        process = subprocess.Popen([sys.executable, "-c", code])
+        child = None
+        for _ in range(200):
+            time.sleep(0.05)
+            found = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            if found:
+                child = int(found[0])
+                break
+        self.assertIsNotNone(child)
+        time.sleep(0.3)
+        process.kill()
+        process.wait()
+        for _ in range(100):
+            time.sleep(0.05)
+            try:
+                if "Z" in pathlib.Path(f"/proc/{child}/stat").read_text().split()[2]:
+                    break
+            except (FileNotFoundError, ProcessLookupError):
+                break
+        else:
+            os.kill(child, signal.SIGKILL)
+            self.fail("The command went on.")
+
+    def test_broken_models(self):
+        with self.assertRaises(whitebox.ModelError) as caught:
+            whitebox.check("no.onnx")
+        self.assertIn("no such file", str(caught.exception))
 
 
 class Concurrency(Case):
@@ -670,7 +777,8 @@ class Commands(Case):
     def test_lists(self):
         self.assertIn("gradcam", [m["name"] for m in whitebox.methods()])
         self.assertEqual(whitebox.methods("fem")[0]["settings"][0]["name"], "k")
-        self.assertIn("insertion", whitebox.metrics())
+        self.assertIn("insertion", [m["name"] for m in whitebox.metrics()])
+        self.assertEqual(len(whitebox.methods(["fem", "rise"])), 2)
         self.assertIn("cpu", whitebox.devices())
         with self.assertRaises(whitebox.MethodError):
             whitebox.methods("nothing")
@@ -723,6 +831,7 @@ class Types(unittest.TestCase):
             for e in model.explain_iter([], methods="fem", batch=4):
                 label: str = e.predictions[0].label
                 method: str = e["fem"].method
+                both: str = [m for m in e][0].title
             error: type = whitebox.InputError
             whitebox.evaluate([], model).to_pandas()
             model.explain([], wrong=1)

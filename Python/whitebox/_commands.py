@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from . import _images as images_
 from . import _library as lib
-from ._errors import UsageError, error_of_code
+from ._errors import ModelError, UsageError, error_of_code
 from ._options import words
 
 
@@ -25,17 +25,22 @@ def run(arguments: Sequence[str], allowed: Sequence[int] = (0,), quiet: bool = T
     """
     process = subprocess.Popen(
         [lib.PROGRAM, *map(lib.encoded, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, env={**os.environ, "WHITEBOX_PARENT": str(os.getpid())},
     )
     try:
         out, err = process.communicate()
     except BaseException:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
+        # The first lets it end what is in hand, and write what it has; the second ends it at once.
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=2)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        else:
             process.kill()
-            process.wait()
+            process.communicate()
         raise
     said = err.decode("utf-8", "replace")
     if process.returncode not in allowed:
@@ -126,12 +131,22 @@ def methods(*names: str) -> List[Dict[str, Any]]:
     >>> "gradcam" in [method["name"] for method in whitebox.methods()]
     True
     """
-    return json.loads(run(["methods", "--json", *names]))
+    return json.loads(run(["methods", "--json", *_names(names)]))
 
 
-def metrics(*names: str) -> str:
-    """What `whitebox.evaluate` can measure, as text."""
-    return run(["metrics", *names])
+def metrics(*names: str) -> List[Dict[str, Any]]:
+    """What `whitebox.evaluate` can measure, with formulas, papers and settings, or those that are named.
+
+    >>> import whitebox
+    >>> whitebox.metrics("sparseness")[0]["better"]
+    'higher'
+    """
+    return json.loads(run(["metrics", "--json", *_names(names)]))
+
+
+def _names(names: Sequence[Any]) -> List[str]:
+    """A list may be given as one."""
+    return [name for part in names for name in ([part] if isinstance(part, str) else part)]
 
 
 def evaluate(
@@ -201,5 +216,10 @@ def verify(model: Any, images: Any = (), **options: Any) -> Dict[str, Any]:
 def check(model: Any, images: Any = (), **options: Any) -> Dict[str, Any]:
     """Everything about a model, and what is in its way: `app check`."""
     with _Pictures(images) as paths:
-        text = run(["check", "--json", *_model(model), *words(_options(options)), *paths], allowed=(0, 1))
-    return json.loads(text)
+        # What stands in the way of a model is a finding, and said as what it is.
+        text = run(["check", "--json", *_model(model), *words(_options(options)), *paths], allowed=range(13))
+    found = json.loads(text)
+    for finding in found["findings"]:
+        if finding["topic"] == "file" and finding["level"] == "problem":
+            raise ModelError(finding["text"])
+    return found

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import base64
-import collections.abc
 import ctypes
 import html
 import json
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
 from . import _library as lib
 from ._errors import Cancelled, Error, UsageError, error_of_code
@@ -19,7 +18,7 @@ from ._options import words
 class Prediction(NamedTuple):
     """A class and how sure the network is of it."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     label: str
     #: Before a final softmax or sigmoid.
     logit: float
@@ -58,7 +57,7 @@ class Found:
             count *= side
         memory = (kind * count).from_address(found.data)
         # The array holds this, and this what it lies in.
-        memory._found = self  # type: ignore[attr-defined]
+        memory._found = self  # type: ignore[union-attr]
         buffer = memoryview(memory).toreadonly()
         return np.frombuffer(buffer, dtype=np.uint8 if content == lib.VIEW else np.float32).reshape(shape)
 
@@ -154,7 +153,7 @@ class Map:
         return f"<whitebox.Map {self.method}{of} {self.map.shape}{', blank' if self.blank else ''}>"
 
 
-class Explanation(collections.abc.Sequence):
+class Explanation(Sequence[Map]):
     """Everything about one image: what the network says, and a `Map` of each method and class, in the order in which they were asked for.
 
     ``explanation["gradcam"]`` is the map of a method, of its best class if there are several; ``explanation["gradcam", 285]`` that of a class.
@@ -222,6 +221,7 @@ class Explanation(collections.abc.Sequence):
 
     @property
     def maps(self) -> List[Map]:
+        """All of them, by method, and within a method by class, best first."""
         # Made anew each time: kept here they would hold this, and this them, and the library's memory would wait for the garbage collector.
         return [Map(self, i, record) for i, record in enumerate(self.record["explanations"])]
 
@@ -231,7 +231,19 @@ class Explanation(collections.abc.Sequence):
     def __iter__(self) -> Iterator[Map]:
         return iter(self.maps)
 
-    def __getitem__(self, key: Union[str, int, slice, Tuple[str, Any]]) -> Any:
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a map of a method, or of a method and a class."""
+        method, target = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        return any(
+            map.method == method and (target is None or target in (map.class_index, map.label)) for map in self.maps
+        )
+
+    @overload
+    def __getitem__(self, key: Union[str, int, Tuple[str, Any]]) -> Map: ...
+    @overload
+    def __getitem__(self, key: slice) -> List[Map]: ...  # type: ignore[overload-cannot-match,unused-ignore]
+
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice) or hasattr(key, "__index__"):
             return self.maps[key]
         self._check()
@@ -323,7 +335,22 @@ class Explanation(collections.abc.Sequence):
         return f"<whitebox.Explanation {self.name!r}: {best.index} {best.label!r} {100 * best.probability:.1f} %, {len(self.maps)} maps>"
 
 
-class Explanations(collections.abc.Sequence):
+def _only(explanation: Explanation, method: Optional[str]) -> Map:
+    """The one map of a method, or the one map that there is."""
+    found = [map for map in explanation.maps if method in (None, map.method)]
+    if explanation.error is None and len(found) > 1:
+        raise UsageError(
+            f"{explanation.name} has {len(found)} maps{f' of {method}' if method else ''}, and one array has room for one; take them by e.maps, or explain "
+            "one class, layer or method at a time."
+        )
+    if method is not None or explanation.error is not None:
+        found = [explanation[method or ""]]
+    if not found:
+        raise UsageError(f"{explanation.name} has no map: it was only classified.")
+    return found[0]
+
+
+class Explanations(Sequence[Explanation]):
     """Of several images, in their order."""
 
     def __init__(self, explanations: Sequence[Explanation], found: Optional[Found] = None):
@@ -332,6 +359,11 @@ class Explanations(collections.abc.Sequence):
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @overload
+    def __getitem__(self, key: int) -> Explanation: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Explanations": ...
 
     def __getitem__(self, key: Any) -> Any:
         return Explanations(self._all[key]) if isinstance(key, slice) else self._all[key]
@@ -368,13 +400,15 @@ class Explanations(collections.abc.Sequence):
         lib.call("results_save", pointers, len(founds), lib.encoded(os.fspath(folder)), lib.texts(arguments), len(arguments))
 
     def stack(self, method: Optional[str] = None, heatmaps: bool = False) -> Any:
-        """The maps of one method, of each image its first, as one array [images, height, width]."""
+        """The maps of one method as one array [images, height, width], or the heat maps. Each image must have one of it: of several classes or layers
+        nobody would know which is where."""
         import numpy as np
 
-        maps = [explanation[method] if method else explanation[0] for explanation in self._all]
+        maps = [_only(explanation, method) for explanation in self._all]
         return np.stack([map.heatmap if heatmaps else map.map for map in maps])
 
     def to_numpy(self, method: Optional[str] = None) -> Any:
+        """`stack`."""
         return self.stack(method)
 
     def to_pandas(self) -> Any:
@@ -393,24 +427,28 @@ class Explanations(collections.abc.Sequence):
                 row = dict(base)
                 if map is not None:
                     row.update({key: map.record[key] for key in (
-                        "method", "class", "label", "probability", "layer", "signed", "blank", "note")})
+                        "method", "class", "label", "probability", "against", "negative", "score", "layer", "layerIndex", "signed",
+                        "blank", "note")})
                     row.update(minimum=float(map.map.min()), maximum=float(map.map.max()))
                 rows.append(row)
         return pd.DataFrame(rows)
 
     def to_xarray(self, heatmaps: bool = True) -> Any:
-        """An `xarray.Dataset` with a variable for each method, [image, y, x], of each image its first map."""
+        """An `xarray.Dataset` with a variable for each method, [image, y, x], and the class of each map as a coordinate. Images that failed are left out;
+        of several classes or layers of a method it is refused, as by `stack`."""
         import numpy as np
         import xarray as xr
 
         good = [explanation for explanation in self._all if explanation.error is None]
-        variables = {}
+        variables: Dict[str, Any] = {}
+        classes: Dict[str, Any] = {}
         for method in dict.fromkeys(map.method for explanation in good for map in explanation.maps):
-            maps = [explanation[method] for explanation in good]
+            maps = [_only(explanation, method) for explanation in good]
+            classes[f"{method}_class"] = ("image", [-1 if map.class_index is None else map.class_index for map in maps])
             values = np.stack([map.heatmap if heatmaps else map.map for map in maps])
             axes = ("y", "x") if heatmaps else (f"y_{method}", f"x_{method}")
             variables[method] = (("image", *axes), values, {"title": maps[0].title, "layer": maps[0].layer})
-        return xr.Dataset(variables, coords={"image": [explanation.name for explanation in good]},
+        return xr.Dataset(variables, coords={"image": [explanation.name for explanation in good], **classes},
                           attrs={"whitebox": self.run.get("whitebox", ""), "numerics": self.run.get("numerics", 0)})
 
     def _repr_html_(self) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import tempfile
 import warnings
@@ -97,9 +99,11 @@ def _newest(torch: Any, module: Any, example: Any, path: str) -> None:
         batch = torch.export.Dim("batch", min=1, max=4096)
         # A batch of one would be taken for a constant.
         several = example if len(example) > 1 else torch.cat([example, example])
-        torch.onnx.export(
-            module, (several,), path, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
-        )
+        # It prints whole graphs before it gives up.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            torch.onnx.export(
+                module, (several,), path, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
+            )
 
 
 def _older(torch: Any, module: Any, example: Any, path: str) -> None:

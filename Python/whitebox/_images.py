@@ -13,6 +13,10 @@ from ._errors import InputError, UsageError
 Image = Any
 
 
+#: Of files in a folder that are pictures.
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp")
+
+
 class Prepared:
     """A picture for C, and what must stay alive until the library has copied it."""
 
@@ -77,7 +81,7 @@ def is_batch(image: Image) -> bool:
 def is_single(image: Any) -> bool:
     """Whether it is one image, and no list of some."""
     return (
-        is_path(image) or isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "convert")
+        is_path(image) or isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "convert") or hasattr(image, "read")
         or getattr(image, "ndim", None) in (2, 3)
     )
 
@@ -93,6 +97,8 @@ def prepare(image: Image, name: str, shape: Sequence[int]) -> Prepared:
     """
     if is_path(image):
         return Prepared(lib.FILE, os.fsdecode(image))
+    if hasattr(image, "read") and not hasattr(image, "convert"):  # an open file
+        image = image.read()
     if isinstance(image, (bytes, bytearray, memoryview)):
         data = bytes(image)
         return Prepared(lib.ENCODED, name, data, len(data))
@@ -116,7 +122,8 @@ def prepare(image: Image, name: str, shape: Sequence[int]) -> Prepared:
     array = array_of(image)
     if array is None:
         raise UsageError(
-            f"{name}: A {type(image).__name__} is no image; give a path, the bytes of a picture file, a NumPy array, a torch tensor, or a PIL image."
+            f"{name}: This is no image but of type {type(image).__name__}; give a path, the bytes of a picture file, a NumPy array, a torch tensor, or a PIL image; "
+            "for loaders there is explain_iter."
         )
     if array.dtype.kind == "f":
         import numpy as np
@@ -126,7 +133,8 @@ def prepare(image: Image, name: str, shape: Sequence[int]) -> Prepared:
         if list(array.shape) != list(shape):
             raise InputError(
                 f"{name}: An array of {array.dtype} is taken for the network's input, already normalised, which is {list(shape)}, and this one is "
-                f"{list(array.shape)}; a photograph is an array of uint8, [height, width, 3]."
+                f"{list(array.shape)}; a photograph is an array of uint8, [height, width, 3]"
+                + (": (255 * array).round().astype(\"uint8\"), if this one has 0 to 1." if array.ndim == 3 and array.shape[2] == 3 else ".")
             )
         numbers = np.ascontiguousarray(array, dtype="<f4")
         return Prepared(lib.NUMBERS, name, numbers, numbers.size)
@@ -144,7 +152,8 @@ def _pixels(array, name: str) -> Prepared:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise InputError(
-            f"{name}: An array of uint8 is taken for a photograph, [height, width, 3] (or 1 or 4 channels, or none), and this one is {list(array.shape)}."
+            f"{name}: An array of uint8 is taken for a photograph, [height, width, 3] (or 1 or 4 channels, or none), and this one is {list(array.shape)}"
+            + ("; array.transpose(1, 2, 0) has the channels last." if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ".")
         )
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
@@ -154,6 +163,13 @@ def _pixels(array, name: str) -> Prepared:
 
 def listed(images: Union[Image, Iterable[Image]]) -> Iterable[Image]:
     """One image is a list of one; an array of four dimensions is the images in it."""
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        return sorted(
+            entry.path for entry in os.scandir(images)
+            if entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".") and not entry.is_dir()
+        )
+    if getattr(getattr(images, "dtype", None), "kind", None) in ("O", "U", "S") and hasattr(images, "tolist"):
+        return images.tolist()  # paths in an array, or in a column of a table
     if is_single(images):
         return [images]
     if is_batch(images):
@@ -165,18 +181,21 @@ def listed(images: Union[Image, Iterable[Image]]) -> Iterable[Image]:
     return images
 
 
-def of_loader(loader: Iterable[Any]) -> Iterator[Image]:
-    """The images that a loader gives, one by one: images, lists or arrays of them, or, as PyTorch's DataLoader does, a list or tuple of such a batch
-    and what else belongs to it, which is left out."""
-    for item in [loader] if is_single(loader) or is_batch(loader) else loader:
+def of_loader(loader: Iterable[Any]) -> Iterator[Tuple[Image, Any]]:
+    """The images that a loader gives, one by one, each with its label, or None: images, lists or arrays of them, or, as PyTorch's DataLoader does, a list or
+    tuple of such a batch and what else belongs to it."""
+    for item in listed(loader) if is_single(loader) or is_batch(loader) else loader:
         if isinstance(item, (list, tuple)) and item and is_batch(item[0]):
             # Labels and the like belong to the images in front of them; other arrays of images do not.
-            for part in item:
-                if is_batch(part):
-                    yield from listed(part)
+            parts = [part for part in item if is_batch(part)]
+            labels = item[1] if len(item) == 2 and len(parts) == 1 and hasattr(item[1], "__len__") else None
+            for part in parts:
+                several = list(listed(part))
+                yield from zip(several, labels if labels is not None and len(labels) == len(several) else [None] * len(several))
             continue
         if isinstance(item, (list, tuple)) and _is_labelled(item):
-            item = item[0]
+            yield item[0], item[1]
+            continue
         if isinstance(item, dict):
             for key in ("image", "pixel_values", "img"):
                 if key in item:
@@ -184,7 +203,8 @@ def of_loader(loader: Iterable[Any]) -> Iterator[Image]:
                     break
             else:
                 raise UsageError(f"The loader gives a dictionary without “image”; it has {', '.join(map(str, item))}.")
-        yield from listed(item)
+        for image in listed(item):
+            yield image, None
 
 
 def _is_labelled(item: Sequence[Any]) -> bool:

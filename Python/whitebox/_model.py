@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+import warnings
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import _images as images_
@@ -21,7 +22,7 @@ from ._options import method_options, word, words
 class Layer(NamedTuple):
     """A layer of a network."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     #: ONNX's operator, such as Conv.
     operator: str
@@ -98,8 +99,8 @@ class Model:
     ----------
     path : str or path
         The ONNX file (operator sets 7 to 24).
-    preprocess : str, optional
-        How pictures are prepared: ``imagenet``, ``lite``, ``caffe``, ``tf``, ``kinetics``, ``none``, or a JSON file (timm's ``config.json`` and
+    preprocess : str or dict, optional
+        How pictures are prepared: ``imagenet``, ``lite``, ``caffe``, ``tf``, ``kinetics``, ``none``, a dictionary, or a JSON file (timm's ``config.json`` and
         Hugging Face's ``preprocessor_config.json`` too). If left out, as the model says, else ``imagenet``.
     labels : str or list of str, optional
         Class names: a file with one on each line or a JSON list, or the names themselves, in the order of the scores.
@@ -155,6 +156,14 @@ class Model:
             with tempfile.NamedTemporaryFile("w", prefix="labels-", suffix=".json", delete=False, encoding="utf-8") as file:
                 json.dump(names, file)
             labels = self._own_labels = file.name
+        self._own_files = [self._own_labels] if self._own_labels else []
+        if isinstance(preprocess, dict):
+            import tempfile
+
+            with tempfile.NamedTemporaryFile("w", prefix="preprocess-", suffix=".json", delete=False, encoding="utf-8") as file:
+                json.dump(preprocess, file)
+            preprocess = file.name
+            self._own_files.append(file.name)
         if isinstance(size, (list, tuple)):
             size = "x".join(map(str, size))
         #: Its options as words of the command line.
@@ -170,13 +179,13 @@ class Model:
             lib.call("model_open", lib.encoded(self.path), lib.texts(self._words), len(self._words)),
         )
         self._info: Optional[Dict[str, Any]] = None
+        self._is_warned = False
         self._engines: "collections.OrderedDict[Tuple[str, ...], Engine]" = collections.OrderedDict()
         # A signal's handler may explain something, too.
         self._lock = threading.RLock()
 
     def __del__(self) -> None:
-        path = getattr(self, "_own_labels", None)
-        if path:
+        for path in getattr(self, "_own_files", []):
             try:
                 os.unlink(path)
             except (OSError, TypeError):
@@ -253,7 +262,7 @@ class Model:
         Parameters
         ----------
         images : an image, or several
-            A path, the bytes of a picture file, a PIL image, a uint8 array [H, W, 3] (a photograph, prepared as one from a file), or a float array
+            A path (of a folder: the pictures in it, by their names), the bytes of a picture file, an open file, a PIL image, a uint8 array [H, W, 3] (a photograph, prepared as one from a file), or a float array
             of the network's own input shape, already normalised. Arrays of four dimensions are several. Torch tensors are arrays.
         methods : str or list of str
             Names (`whitebox.methods()`), or ``all``, ``white`` (those that look inside the network), ``black`` (those that only ask it).
@@ -267,7 +276,7 @@ class Model:
             Explain what speaks against the class.
         score : {"logit", "probability"}, optional
             What of a class is explained; what each method's paper takes if left out.
-        layer : str, int, list, or a module
+        layer : str, int, list, a `Layer`, or a module
             ``auto``, a layer's index or name, a module's path such as ``layer4``, several, or, after `from_torch`, the module itself.
         each_layer : bool
             A map of each of several layers, in place of one that is fused of all.
@@ -311,15 +320,15 @@ class Model:
         return self._explain(images, options, targets, batch, device, threads, progress, errors)
 
     def explain_iter(
-        self, images: Iterable[Any], methods: Any = "gradcam", target: Any = "top1", *, against: Any = None,
+        self, images: Iterable[Any], methods: Any = "gradcam", target: Any = "top1", *, targets: Any = None, against: Any = None,
         negative: bool = False, score: Optional[str] = None, layer: Any = "auto", each_layer: bool = False,
         settings: Any = None, augment: Any = None, seed: int = 0, batch: int = 8, device: str = "auto",
         threads: Optional[int] = None,
     ) -> Iterator[Explanation]:
         """Explains images as they come, such as from a DataLoader, in memory that does not grow with their number.
 
-        `images` gives images, or batches of them; of what PyTorch's DataLoader gives beside a batch (labels) nothing is taken. Other parameters are
-        those of `explain`. An image that cannot be explained has an explanation whose ``error`` says why. With several devices each has the next
+        `images` gives images, or batches of them. `targets` gives a target for each, or is ``"labels"`` for what PyTorch's DataLoader gives beside its
+        images; else that is left out. Other parameters are those of `explain`. An image that cannot be explained has an explanation whose ``error`` says why. With several devices each has the next
         batch when it is free.
         """
         options = method_options(
@@ -330,22 +339,30 @@ class Model:
             raise UsageError(f"batch must be a number from 1 to 1024, and is {batch!r}.")
         engine = self._engine(options, batch, device, threads)
         # Several batches for each device, so that none waits for the others at the end of each.
-        device = str(device)
+        if isinstance(targets, str) and targets != "labels":
+            raise UsageError("targets gives a target for each image, or is “labels”; for all images there is target.")
+        return self._explain_iter(images, engine, batch, str(device), targets)
+
+    def _explain_iter(self, images: Iterable[Any], engine: Engine, batch: int, device: str, targets: Any) -> Iterator[Explanation]:
         devices = 1 if device in ("auto", "cpu") else max(1, device.count(",") + 1, 4 if device == "all" else 1)
         most = batch * (4 * devices if devices > 1 else 1)
         waiting: List[images_.Prepared] = []
         shape = self.input_shape
         refused: List[Optional[str]] = []
+        own: List[Optional[str]] = []
 
         def explained() -> Iterator[Explanation]:
-            found = engine.explain(waiting, [None] * len(waiting), None)
+            found = engine.explain(waiting, own, None)
             yield from found.explanations(list(refused))
 
-        given = images_.named(images_.of_loader(images))
+        given = enumerate(images_.of_loader(images))
+        wanted = None if targets is None or isinstance(targets, str) else iter(targets)
         while True:
             try:
-                image, name = next(given)
-                picture, reason = _prepared(image, name, shape)
+                number, (image, label) = next(given)
+                picture, reason = self._prepared(image, f"image-{number}", shape)
+                target = label if isinstance(targets, str) else None if wanted is None else next(wanted, None)
+                target = None if target is None else word(target)
             except StopIteration:
                 break
             except Exception:
@@ -355,13 +372,37 @@ class Model:
                 raise
             waiting.append(picture)
             refused.append(reason)
+            own.append(target)
             if len(waiting) == most:
                 yield from explained()
-                waiting, refused = [], []
+                waiting, refused, own = [], [], []
         if waiting:
             yield from explained()
 
     # How
+
+    def _prepared(
+        self, image: Any, name: str, shape: Sequence[int], keeps: bool = True
+    ) -> Tuple[images_.Prepared, Optional[str]]:
+        """An image for the library; if it is none, one that fails there, and why."""
+        try:
+            picture = images_.prepare(image, name, shape)
+        except InputError as reason:
+            if not keeps:
+                raise
+            return images_.Prepared(lib.PIXELS, name, b""), str(reason)
+        if picture.kind == lib.NUMBERS and not self._is_warned and self._is_signed() and picture.data.min() >= 0:
+            self._is_warned = True
+            warnings.warn(
+                f"{name}: No number of this array is below 0, and what this model takes has some. A float array is taken for the network's input, already "
+                "normalised; is it? A photograph is an array of uint8.", stacklevel=4,
+            )
+        return picture, None
+
+    def _is_signed(self) -> bool:
+        """Whether black becomes a negative number."""
+        mean = self.info["preprocessing"].get("mean")
+        return bool(mean) and max(mean) > 0
 
     def _names(self, methods: Any) -> Any:
         if hasattr(methods, "tolist"):
@@ -371,6 +412,8 @@ class Model:
         return methods
 
     def _layer(self, layer: Any) -> Any:
+        if isinstance(layer, Layer):
+            return layer.index
         if isinstance(layer, (list, tuple)):
             return [self._layer(part) for part in layer]
         if id(layer) in self._modules:
@@ -403,13 +446,9 @@ class Model:
         prepared: List[images_.Prepared] = []
         refused: List[Optional[str]] = []
         for image, name in images_.named(images_.listed(images)):
-            if errors == "raise":
-                prepared.append(images_.prepare(image, name, shape))
-                refused.append(None)
-            else:
-                picture, reason = _prepared(image, name, shape)
-                prepared.append(picture)
-                refused.append(reason)
+            picture, reason = self._prepared(image, name, shape, keeps=errors == "keep")
+            prepared.append(picture)
+            refused.append(reason)
         if targets is not None:
             if isinstance(targets, (str, dict)) or not hasattr(targets, "__len__"):
                 raise UsageError("targets is a list with a target for each image; for all images there is target.")
@@ -442,20 +481,12 @@ def _reopened(path: str, options: Dict[str, Any]) -> Model:
     return Model(path, **options)
 
 
-def _prepared(image: Any, name: str, shape: Sequence[int]) -> Tuple[images_.Prepared, Optional[str]]:
-    """An image for the library; if it is none, one that fails there, and why."""
-    try:
-        return images_.prepare(image, name, shape), None
-    except InputError as reason:
-        return images_.Prepared(lib.PIXELS, name, b""), str(reason)
-
-
 class _bar:
     """tqdm's bar, if it is wanted and there; else nothing."""
 
     def __init__(self, wanted: Optional[bool], total: int):
         self.bar: Any = None
-        if wanted is False or (wanted is None and total < 2):
+        if wanted is False or total == 0:
             return
         try:
             from tqdm.auto import tqdm

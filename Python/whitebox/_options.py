@@ -28,7 +28,8 @@ def word(value: Any) -> str:
         return word(value.tolist())
     if not isinstance(value, (int, float)):
         raise UsageError(f"An option cannot be a {type(value).__name__}.")
-    return repr(value) if isinstance(value, float) else str(value)
+    # What is a whole number is written as one.
+    return repr(value) if isinstance(value, float) and not value.is_integer() else str(int(value))
 
 
 def words(options: Mapping[str, Any]) -> List[str]:
@@ -39,6 +40,8 @@ def words(options: Mapping[str, Any]) -> List[str]:
             raise UsageError(f"There is no option {key}.")
         if hasattr(value, "tolist") and not hasattr(value, "__fspath__"):
             value = value.tolist()
+        if key == "opacity" and isinstance(value, float) and 0 < value <= 1:
+            raise UsageError(f"opacity is in percent, 0 to 100, and {value} of one nobody would see; is it {100 * value:g}?")
         if isinstance(value, bool) and key in NO_FLAGS:
             raise UsageError(f"{NO_FLAGS[key]} cannot be {value}.")
         name = "--" + key.rstrip("_").replace("_", "-")
@@ -50,6 +53,12 @@ def words(options: Mapping[str, Any]) -> List[str]:
             if not isinstance(value, (str, Mapping, list, tuple)):
                 raise UsageError(f"{key} must be a dictionary such as {{\"fem.k\": 1}}, and is a {type(value).__name__}.")
             if isinstance(value, Mapping):
+                # {"fem": {"k": 1}} is {"fem.k": 1}; None is what a setting is by itself.
+                nested = {k: v for k, v in value.items() if isinstance(v, Mapping)}
+                value = {k: v for k, v in value.items() if k not in nested}
+                for owner, settings in nested.items():
+                    value.update({f"{owner}.{k}": v for k, v in settings.items()})
+                value = {k: v for k, v in value.items() if v is not None}
                 value = [f"{setting}={word(number)}" for setting, number in value.items()]
             elif isinstance(value, str):
                 value = [value]

@@ -179,7 +179,8 @@ final class OpenedEngine: Handle, @unchecked Sendable {
     func explain(
         _ requests: [PictureRequest], progress: ((Double) -> Bool)?
     ) throws -> [Result<ImageExplanation, ExplainError>] {
-        try inTurn(waiting: { if !(progress?(0) ?? true) { throw Cancelled() } }) {
+        func waiting() throws { if !(progress?(0) ?? true) { throw Cancelled() } }
+        return try inTurn(waiting: waiting) {
             calls += 1
             let call = calls
             computing.store(call, ordering: .relaxed)
