@@ -148,6 +148,45 @@ def numbers(out: Path) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
+def sheet(network: Network, folder: Path, found: dict[str, dict[str, dict[str, float]]], shown: list[str], rows: int = 4) -> None:
+    """The scenes whose animals most methods find best, and worst, with some methods' maps. It stays in the folder: the cut-outs are not ours to publish."""
+    from PIL import Image, ImageDraw
+    means: dict[str, list[float]] = defaultdict(list)
+    for method, pictures in found.items():
+        if not method.startswith("("):
+            for name, values in pictures.items():
+                means[name].append(values["energy"])
+    order = sorted(means, key=lambda name: -float(np.mean(means[name])))
+    chosen = order[:rows] + order[-rows:]
+    entries = {entry["id"]: entry for entry in map(json.loads, (network.folder / "list.jsonl").read_text().splitlines())}
+    listed = network.folder / "sheet.jsonl"
+    listed.write_text("".join(json.dumps(entries[name]) + "\n" for name in chosen))
+    out = network.folder / "sheet"
+    done = network.run("explain", "--list", listed, "--methods", ",".join(shown), "--write", "overlay", "--output", out, "--force")
+    if done.returncode != 0:
+        raise SystemExit(f"explain on {network.name} ended with {done.returncode}")
+    record = {image["stem"]: image for image in json.loads((out / "results.json").read_text())["images"]}
+    page = Image.new("RGB", ((len(shown) + 1) * (SIDE + 8) + 8, len(chosen) * (SIDE + 24) + 8), "white")
+    draw = ImageDraw.Draw(page)
+    for row, name in enumerate(chosen):
+        scene_, _, index = name.partition("-")
+        photo = Image.open(entries[name]["image"]).convert("RGB")
+        mask = np.asarray(Image.open(folder / "masks" / f"{scene_}.{index}.png").convert("L")) > 0
+        inner = mask.copy()
+        inner[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+        pixels = np.array(photo)
+        pixels[mask & ~inner] = (255, 0, 255)
+        pictures = [Image.fromarray(pixels)] + [Image.open(out / e["overlay"]).convert("RGB").resize((SIDE, SIDE)) for e in record[name]["explanations"]]
+        titles = [f"{'best' if row < rows else 'worst'}: {index}, energy {np.mean(means[name]):.2f} over methods"] + [
+            f"{method} {found[method][name]['energy']:.2f}" for method in shown]
+        for column, (picture, title) in enumerate(zip(pictures, titles)):
+            place = (8 + column * (SIDE + 8), 8 + row * (SIDE + 24))
+            page.paste(picture, (place[0], place[1] + 14))
+            draw.text(place, title, fill="black")
+    page.save(network.folder / "sheet.jpg", quality=88)
+    print(f"The best and the worst scenes: {network.folder / 'sheet.jpg'}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300)
@@ -192,6 +231,9 @@ def main() -> int:
             found |= numbers(evaluate(network, folder / "masks", heavy, arguments.heavy, "heavy"))
         results[network.name] = dict(found) | controls(network, folder)
         print(report.table(results[network.name]), flush=True)
+        shown = [method for method in ("gradcam", "fem", "lrp") if method in found] or list(found)[:3]
+        if shown:
+            sheet(network, folder, results[network.name], shown)
     write_atomically(folder / "results.json", json.dumps(results).encode())
     with open(folder / "ranking.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
