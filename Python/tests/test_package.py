@@ -572,6 +572,15 @@ class Strangers(Case):
         pairs = zip(numbers, labels.tolist())
         self.assertEqual([e[0].class_index for e in self.model.explain_iter(pairs, targets="labels", device="cpu")], labels.tolist())
 
+    @unittest.skipUnless(has("tqdm"), "tqdm is not installed")
+    def test_progress(self):
+        code = f"import whitebox; whitebox.Model({str(SQUEEZENET)!r}).explain([{str(COFFEE)!r}] * 3, 'rise', settings={{'rise.samples': 64}}, device='cpu', progress=%s)"
+        for wanted, shown in ((True, True), (None, False), (False, False)):
+            out = subprocess.run([sys.executable, "-c", code % wanted], capture_output=True, text=True)
+            self.assertEqual(out.returncode, 0, out.stderr)
+            # Where nobody looks there is none, unless it is asked for.
+            self.assertEqual("100%" in out.stderr, shown, out.stderr)
+
     def test_killed(self):
         """Of a command nothing goes on where Python is killed."""
         code = f"import whitebox; whitebox.evaluate({str(COFFEE)!r}, {str(SQUEEZENET)!r}, 'rise', 'max-sensitivity', device='cpu')"
