@@ -58,6 +58,20 @@ endif
 	$(python) Tools/opencl_matrix.py --quick
 	@# The tests of the lab exercise that need the program, which may not have been there before.
 	$(python) -m unittest Tools/tests/test_lab.py Tools/tests/test_watermark.py
+	@echo "The Python package, and by it the interface for other languages:"
+	$(test-package)
+
+# With the library as it is built for tests. `make test-python` makes the wheel and tests that, which takes much longer.
+package-folder := $(CURDIR)/.build/python
+test-package = swift build -c release --product whitebox && rm -rf $(package-folder) && mkdir -p $(package-folder) \
+	&& cp -r Python/whitebox $(package-folder)/ && cp .build/release/libwhitebox.so $(package-folder)/whitebox/ \
+	&& cc -O2 -I Sources/CWhitebox/include Python/launcher.c -o $(package-folder)/whitebox/app -L .build/release -lwhitebox \
+	  -Wl,-rpath,"$(CURDIR)/.build/release" -Wl,--allow-shlib-undefined \
+	&& PYTHONPATH=$(package-folder) $(python) -m unittest Python.tests.test_package
+
+.PHONY: test-package
+test-package: build models photos .venv/lab ## test the Python package and the interface for C without making a wheel, as `make test` does
+	$(test-package)
 
 SEED ?= 2
 FIRST ?= 0
