@@ -66,7 +66,7 @@ package-folder := $(CURDIR)/.build/python
 test-package = swift build -c release --product whitebox && rm -rf $(package-folder) && mkdir -p $(package-folder) \
 	&& cp -r Python/whitebox $(package-folder)/ && cp .build/release/libwhitebox.so $(package-folder)/whitebox/ \
 	&& cc -O2 -I Sources/CWhitebox/include Python/launcher.c -o $(package-folder)/whitebox/app -L .build/release -lwhitebox \
-	  -Wl,-rpath,"$(CURDIR)/.build/release" -Wl,--allow-shlib-undefined \
+	  -Wl,-rpath,"$(CURDIR)/.build/release" -Wl,--allow-shlib-undefined -lgcc_s \
 	&& PYTHONPATH=$(package-folder) $(python) -m unittest Python.tests.test_package
 
 .PHONY: test-package
