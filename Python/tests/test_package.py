@@ -820,6 +820,8 @@ class Commands(Case):
             again = whitebox.evaluate(Image.open(COFFEE), model, ["gradcam", "fem"], ["insertion", "sparseness"], device="cpu",
                                       metric_settings={"insertion.steps": 8})
             self.assertEqual(json.dumps(found["summary"]), json.dumps(again["summary"]))
+            if has("pandas"):
+                self.assertEqual(set(again.to_pandas()["image"]), {"image-0.png"})
             self.assertIsNone(again.folder)
         with self.assertRaises(whitebox.Error):
             whitebox.evaluate(np.zeros(model.input_shape, np.float32), model)

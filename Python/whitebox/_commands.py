@@ -95,6 +95,10 @@ class _Pictures:
         Image.fromarray(prepared.data).save(path)
         return path
 
+    def named(self, text: str) -> str:
+        """A text without the folder in which images lie that had none."""
+        return text if self.folder is None else text.replace(self.folder.name + "/", "")
+
     def __exit__(self, *_: Any) -> None:
         if self.folder is not None:
             self.folder.cleanup()
@@ -163,20 +167,21 @@ def evaluate(
     methods, metrics : str or list of str
         What is measured, and by what; all metrics that need no masks, if left out (`whitebox.metrics()`).
     masks, boxes : path, optional
-        Where the objects are: a folder of PNG files of the pictures' names; COCO's JSON or Pascal VOC's XML.
+        Where the objects are: a folder of PNG files of the pictures' names (arrays are called image-0, image-1, …); COCO's JSON or Pascal VOC's XML.
     output : path, optional
         Where the results go; if left out they are only returned.
     **options
         Those of the command line: ``sanity=3``, ``cost=True``, ``target="top1"``, ``device="cpu"``, ``resume=True``, ``metric_settings={…}`` …
     """
-    with tempfile.TemporaryDirectory(prefix="whitebox-") as folder, _Pictures(images) as paths:
+    pictures = _Pictures(images)
+    with tempfile.TemporaryDirectory(prefix="whitebox-") as folder, pictures as paths:
         place = os.fsdecode(output) if output is not None else os.path.join(folder, "evaluation")
         asked = {"method": methods, "metrics": metrics, "masks": masks, "boxes": boxes, **_options(options)}
         text = run(["evaluate", "--json", f"--output={place}", *_model(model), *words(asked), *paths], allowed=(0, 2))
-        result = Evaluation(json.loads(text))
+        result = Evaluation(json.loads(pictures.named(text)))
         result.folder = os.fsdecode(output) if output is not None else None
         with open(os.path.join(place, "measurements.csv"), encoding="utf-8") as file:
-            result._csv = file.read()
+            result._csv = pictures.named(file.read())
         return result
 
 
