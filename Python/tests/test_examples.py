@@ -27,6 +27,16 @@ def run_notebook():
     return notebook
 
 
+def run_example(name, folder, *arguments):
+    """Runs an example on the photographs, and on a file that is none."""
+    os.mkdir(f"{folder}/photos")
+    for photo in PHOTOS:
+        os.symlink(photo, f"{folder}/photos/{photo.name}")
+    pathlib.Path(folder, "photos", "broken.png").write_bytes(b"rubbish")
+    return subprocess.run([sys.executable, ROOT / "Examples" / name / "explain.py", f"{folder}/photos", *arguments],
+                          capture_output=True, text=True, timeout=600)
+
+
 class Examples(Case):
     @unittest.skipUnless(importlib.util.find_spec("nbclient"), "nbclient is not installed")
     def test_notebook(self):
@@ -50,14 +60,9 @@ class Examples(Case):
         import pandas as pd
 
         with tempfile.TemporaryDirectory() as folder:
-            os.mkdir(f"{folder}/photos")
-            for photo in PHOTOS:
-                os.symlink(photo, f"{folder}/photos/{photo.name}")
-            pathlib.Path(folder, "photos", "broken.png").write_bytes(b"rubbish")
-            out = subprocess.run(
-                [sys.executable, ROOT / "Examples" / "ray" / "explain.py", f"{folder}/photos", "--model", SQUEEZENET, "--methods", "gradcam,fem",
-                 "--output", f"{folder}/maps", "--workers", "2", "--batch", "2", "--cpus-each", "0.5", "--device", "cpu"],
-                capture_output=True, text=True, timeout=600)
+            out = run_example(
+                "ray", folder, "--model", SQUEEZENET, "--methods", "gradcam,fem",
+                "--output", f"{folder}/maps", "--workers", "2", "--batch", "2", "--cpus-each", "0.5", "--device", "cpu")
             self.assertEqual(out.returncode, 0, out.stderr[-3000:])
             table = pd.concat([pd.read_parquet(path) for path in sorted(pathlib.Path(folder, "maps").glob("*.parquet"))])
         self.assertEqual(len(table), 2 * len(PHOTOS) + 1)
@@ -78,14 +83,9 @@ class Examples(Case):
         import json
 
         with tempfile.TemporaryDirectory() as folder:
-            os.mkdir(f"{folder}/photos")
-            for photo in PHOTOS:
-                os.symlink(photo, f"{folder}/photos/{photo.name}")
-            pathlib.Path(folder, "photos", "broken.png").write_bytes(b"rubbish")
-            out = subprocess.run(
-                [sys.executable, ROOT / "Examples" / "dask" / "explain.py", f"{folder}/photos", "--model", SQUEEZENET, "--output", f"{folder}/maps",
-                 "--batch", "2", "--device", "cpu"],
-                capture_output=True, text=True, timeout=600)
+            out = run_example(
+                "dask", folder, "--model", SQUEEZENET, "--output", f"{folder}/maps",
+                "--batch", "2", "--device", "cpu")
             self.assertEqual(out.returncode, 0, out.stderr[-3000:])
             maps = np.load(f"{folder}/maps/maps.npy", mmap_mode="r")
             lines = list(map(json.loads, pathlib.Path(folder, "maps", "index.jsonl").read_text(encoding="utf-8").splitlines()))

@@ -332,9 +332,9 @@ class Attacks(Case):
             signal.signal(signal.SIGALRM, interrupt)
             counts = [0, 0, 0]
             for i in range(150):
-                signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.0005 * (i % 40))
                 try:
                     try:
+                        signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.0005 * (i % 40))
                         found = e[i % 2].overlay()
                         counts[0 if found == right[i % 2] else 2] += 1
                     finally:
@@ -823,6 +823,14 @@ class Commands(Case):
             if has("pandas"):
                 self.assertEqual(set(again.to_pandas()["image"]), {"image-0.png"})
             self.assertIsNone(again.folder)
+        # A folder, and what lies below it.
+        with tempfile.TemporaryDirectory() as folder:
+            os.makedirs(f"{folder}/a/b")
+            for place in ("a/1.png", "a/b/2.png"):
+                shutil.copy(COFFEE, f"{folder}/{place}")
+            for options, count in ((dict(), 1), (dict(recursive=True), 2)):
+                deep = whitebox.evaluate(f"{folder}/a", model, "fem", "sparseness", device="cpu", **options)
+                self.assertEqual(len(deep._csv.splitlines()) - 1, count)
         with self.assertRaises(whitebox.Error):
             whitebox.evaluate(np.zeros(model.input_shape, np.float32), model)
 

@@ -67,7 +67,9 @@ class _Pictures:
 
     def __enter__(self) -> List[str]:
         try:
-            for image, name in images_.named(images_.listed(self.images)):
+            # The program finds the pictures of a folder itself, those in folders below too if it is told to.
+            images = [self.images] if images_.is_path(self.images) else images_.listed(self.images)
+            for image, name in images_.named(images):
                 self.paths.append(os.fsdecode(image) if images_.is_path(image) else self._file(image, name))
         except BaseException:
             self.__exit__()

@@ -165,20 +165,16 @@ def listed(images: Union[Image, Iterable[Image]]) -> Iterable[Image]:
     """One image is a list of one; an array of four dimensions is the images in it."""
     if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
         return sorted(
-            entry.path for entry in os.scandir(images)
+            entry.path for entry in os.scandir(os.fsdecode(images))
             if entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".") and not entry.is_dir()
         )
     if getattr(getattr(images, "dtype", None), "kind", None) in ("O", "U", "S") and hasattr(images, "tolist"):
         return images.tolist()  # paths in an array, or in a column of a table
-    if is_single(images):
-        return [images]
     if is_batch(images):
         return list(array_of(images))
-    if getattr(images, "ndim", None) is not None:
-        return [images]
-    if not hasattr(images, "__iter__") or isinstance(images, dict):
-        return [images]
-    return images
+    # What is no list is one image, or none, which is said of it later.
+    is_list = hasattr(images, "__iter__") and not isinstance(images, dict) and getattr(images, "ndim", None) is None
+    return images if is_list and not is_single(images) else [images]
 
 
 def of_loader(loader: Iterable[Any]) -> Iterator[Tuple[Image, Any]]:
@@ -217,6 +213,6 @@ def _is_labelled(item: Sequence[Any]) -> bool:
     return is_image and is_label
 
 
-def named(images: Iterable[Image], first: int = 0) -> Iterator[Tuple[Image, str]]:
-    for number, image in enumerate(images, first):
+def named(images: Iterable[Image]) -> Iterator[Tuple[Image, str]]:
+    for number, image in enumerate(images):
         yield image, f"image-{number}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import json
 import os
@@ -56,36 +57,29 @@ class Engine:
         kept = [
             picture.write(place, target) for picture, place, target in zip(prepared, pictures, targets)
         ]
-        last = [0.0]
+        last = 0.0
+        ended = threading.Event()
 
-        def told(_: Any, done: float) -> bool:
+        def goes_on(_: Any, done: float) -> bool:
+            nonlocal last
             now = time.monotonic()
-            if now - last[0] > 0.1:
-                last[0] = now
-                try:
-                    progress(done)  # type: ignore[misc]
-                except Exception:  # a bar that fails must not end what it shows
-                    return True
-            return True
-
-        is_ended = [False]
-
-        def goes_on(context: Any, done: float) -> bool:
-            return not is_ended[0] and (progress is None or told(context, done))
+            if progress is not None and now - last > 0.1:
+                last = now
+                # A bar that fails must not end what it shows.
+                with contextlib.suppress(Exception):
+                    progress(done)
+            return not ended.is_set()
 
         # Only the main thread is interrupted, and only its own call must end.
         is_main = threading.current_thread() is threading.main_thread()
         callback = lib.Progress(goes_on) if progress or is_main else None
-
-        def end() -> None:
-            is_ended[0] = True
 
         pointer = lib.interruptible(
             lambda: lib.call(
                 "explain", self.handle.pointer, pictures, len(prepared),
                 ctypes.cast(callback, ctypes.c_void_p) if callback else None, None,
             ),
-            end,
+            ended.set,
             lambda pointer: lib.Handle("results", pointer),  # which frees it
         )
         del kept
@@ -147,23 +141,13 @@ class Model:
             "preprocess": preprocess, "labels": labels, "size": size, "input": input, "score_output": score_output,
             "frames": frames, "memory_limit": memory_limit, "work_limit": work_limit,
         })
-        self._own_labels: Optional[str] = None
+        # Files that this made and takes away.
+        self._own_files: List[str] = []
         if labels is not None and not isinstance(labels, (str, os.PathLike)):
-            import tempfile
-
-            names = list(map(str, labels))
-            self._arguments[1]["labels"] = names
-            with tempfile.NamedTemporaryFile("w", prefix="labels-", suffix=".json", delete=False, encoding="utf-8") as file:
-                json.dump(names, file)
-            labels = self._own_labels = file.name
-        self._own_files = [self._own_labels] if self._own_labels else []
+            self._arguments[1]["labels"] = list(map(str, labels))
+            labels = self._written("labels", self._arguments[1]["labels"])
         if isinstance(preprocess, dict):
-            import tempfile
-
-            with tempfile.NamedTemporaryFile("w", prefix="preprocess-", suffix=".json", delete=False, encoding="utf-8") as file:
-                json.dump(preprocess, file)
-            preprocess = file.name
-            self._own_files.append(file.name)
+            preprocess = self._written("preprocess", preprocess)
         if isinstance(size, (list, tuple)):
             size = "x".join(map(str, size))
         #: Its options as words of the command line.
@@ -183,6 +167,15 @@ class Model:
         self._engines: "collections.OrderedDict[Tuple[str, ...], Engine]" = collections.OrderedDict()
         # A signal's handler may explain something, too.
         self._lock = threading.RLock()
+
+    def _written(self, name: str, content: Any) -> str:
+        """The path of a file of JSON."""
+        import tempfile
+
+        with tempfile.NamedTemporaryFile("w", prefix=f"{name}-", suffix=".json", delete=False, encoding="utf-8") as file:
+            self._own_files.append(file.name)
+            json.dump(content, file)
+        return file.name
 
     def __del__(self) -> None:
         for path in getattr(self, "_own_files", []):
@@ -335,15 +328,14 @@ class Model:
             self._names(methods), target, against, negative, score, self._layer(layer), each_layer, settings,
             augment, seed,
         )
-        if not isinstance(batch, int) or isinstance(batch, bool):
-            raise UsageError(f"batch must be a number from 1 to 1024, and is {batch!r}.")
+        check_batch(batch)
         engine = self._engine(options, batch, device, threads)
-        # Several batches for each device, so that none waits for the others at the end of each.
         if isinstance(targets, str) and targets != "labels":
             raise UsageError("targets gives a target for each image, or is “labels”; for all images there is target.")
         return self._explain_iter(images, engine, batch, str(device), targets)
 
     def _explain_iter(self, images: Iterable[Any], engine: Engine, batch: int, device: str, targets: Any) -> Iterator[Explanation]:
+        # Several batches for each device, so that none waits for the others at the end of each.
         devices = 1 if device in ("auto", "cpu") else max(1, device.count(",") + 1, 4 if device == "all" else 1)
         most = batch * (4 * devices if devices > 1 else 1)
         waiting: List[images_.Prepared] = []
@@ -460,8 +452,7 @@ class Model:
             if isinstance(target, bool):
                 raise UsageError(f"A target cannot be {target}.")
             own[number] = None if target is None else word(target)
-        if not isinstance(batch, int) or isinstance(batch, bool):
-            raise UsageError(f"batch must be a number from 1 to 1024, and is {batch!r}.")
+        check_batch(batch)
         # A batch is computed whole, so one that is not full costs what a full one does: of few images there are as many as twos.
         size = batch
         while size > 1 and size // 2 >= len(prepared):
@@ -475,6 +466,12 @@ class Model:
                 if explanation.error is not None:
                     raise error_of_code(explanation.record["code"], explanation.error)
         return result
+
+
+def check_batch(batch: Any) -> None:
+    """Refuses what cannot be reckoned with; the library says which numbers there may be."""
+    if not isinstance(batch, int) or isinstance(batch, bool):
+        raise UsageError(f"batch must be a number from 1 to 1024, and is {batch!r}.")
 
 
 def _reopened(path: str, options: Dict[str, Any]) -> Model:
