@@ -89,7 +89,7 @@ let package = Package(
                 "Explain", "FuzzTargets", "Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks",
                 "TestSupport", "Text",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
-            ], exclude: ["numerics-1.txt"]),
+            ], exclude: ["numerics-2.txt"]),
         .testTarget(
             name: "RandomNetworkTests",
             dependencies: ["Imaging", "Inference", "Kernels", "ONNX", "RandomNetworks", "TestSupport"]),

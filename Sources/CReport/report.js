@@ -470,12 +470,11 @@ function fillCurves() {
     Object.assign(charts.at(-1), { curves: some, kind: name, x });
   }
   const rows = titles.map((name, index) => {
-    const swatch = element("svg", { class: "key", viewBox: "0 0 26 11" }, element("line", { x1: 0, x2: 26, y1: 5.5, y2: 5.5, "stroke-width": 3, ...lineStyle(index) }));
     const cells = ["deletion", "insertion"].map((kind) => {
       const curve = curves.find((c) => c.name === kind && curveTitle(c) === name);
       return element("td", { className: "number" }, curve ? area(curve.scores).toFixed(3) : "–");
     });
-    return element("tr", {}, element("th", { scope: "row" }, swatch, own(name)), ...cells);
+    return element("tr", {}, element("th", { scope: "row" }, lineKey(index), own(name)), ...cells);
   });
   const table = element("table", { className: "data" },
     element("thead", {}, element("tr", {}, ...["Map", "Area, taken away (low is good)", "Area, put back (high is good)"].map((text) => element("th", { scope: "col" }, text)))),
@@ -548,14 +547,44 @@ function spread(metric) {
   return (metric.pictures > 1 ? ` ${number(metric.low)} … ${number(metric.high)},` : "") + ` n = ${metric.pictures}`;
 }
 
-/** A table whose cells are ready. */
-function plainTable({ title, head, rows, remarks }) {
+/** What marks a line beside its name. */
+const lineKey = (index) =>
+  element("svg", { class: "key", viewBox: "0 0 26 11" }, element("line", { x1: 0, x2: 26, y1: 5.5, y2: 5.5, "stroke-width": 3, ...lineStyle(index) }));
+
+/** Rows of a table as lines from -1 to 1, over its columns; a number that is missing leaves a gap. */
+function lineChart(title, columns, lines) {
+  const [left, top, width, height] = [36, 10, 640, 230];
+  const x = (column) => left + (columns.length > 1 ? column / (columns.length - 1) : 0.5) * (width - left - 60) + 20;
+  const y = (value) => top + ((1 - clamp(value, -1, 1)) / 2) * (height - top - 30);
+  const svg = element("svg", { class: "lines", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}, as lines. The numbers are in the table below.` });
+  for (const mark of [-1, -0.5, 0, 0.5, 1])
+    svg.append(
+      element("line", { class: "axis", x1: left, x2: width - 8, y1: y(mark), y2: y(mark) }),
+      element("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, String(mark)));
+  columns.forEach((name, i) => svg.append(element("text", { x: x(i), y: height - (i % 2 ? 2 : 14), "text-anchor": "middle" }, name)));
+  lines.forEach((values, index) => {
+    let path = "";
+    values.forEach((value, i) => {
+      if (value === null) return;
+      path += `${i > 0 && values[i - 1] !== null ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
+      svg.append(element("circle", { cx: x(i), cy: y(value), r: 2.5, fill: lineStyle(index).stroke }));
+    });
+    svg.append(element("path", { d: path, fill: "none", "stroke-width": 2, ...lineStyle(index) }));
+  });
+  return svg;
+}
+
+/** A table whose cells are ready, and its rows as lines where they are numbers of one kind. */
+function plainTable({ title, head, rows, remarks, lines }) {
+  const columns = lines.length ? head.slice(1, 1 + Math.max(...lines.map((line) => line.length))) : [];
   return element("div", {},
-    scrolling(title, element("h3", {}, title),
+    element("h3", {}, own(title)),
+    ...(columns.length ? [lineChart(title, columns, lines)] : []),
+    scrolling(title,
       element("table", { className: "data" },
         element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, own(text))))),
-        element("tbody", {}, ...rows.map(([name, ...cells]) =>
-          element("tr", {}, element("th", { scope: "row" }, own(name)), ...cells.map((text) => element("td", { className: "number" }, text))))))),
+        element("tbody", {}, ...rows.map(([name, ...cells], index) =>
+          element("tr", {}, element("th", { scope: "row" }, ...(columns.length ? [lineKey(index)] : []), own(name)), ...cells.map((text) => element("td", { className: "number" }, text))))))),
     ...remarks.map((text) => element("p", { className: "quiet" }, own(text))));
 }
 

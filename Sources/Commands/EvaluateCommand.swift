@@ -249,7 +249,7 @@ struct EvaluateCommand: FileWriter {
                 }
                 bar.hide()
                 extra.append(("sanity", found.json()))
-                add(table(found))
+                sanityTables(found).forEach(add)
             }
             if cost, let picture = readable ?? queue.pictures?.first ?? sane.first?.picture {
                 let costs = try session.options.methods.filter { name in
@@ -394,24 +394,29 @@ struct EvaluateCommand: FileWriter {
             })
     }
 
-    private func table(_ found: Randomisation) -> ReportDocument.Table {
+    /// A table for each order in which weights become random.
+    private func sanityTables(_ found: Randomisation) -> [ReportDocument.Table] {
         // nil where no scores were finite, and of methods that know no class.
         func text(_ value: Double?) -> String { value.map { Report.number($0, digits: 2) } ?? "–" }
-        let head =
-            ["Method"] + found.levels.map { $0.count > 14 ? "…" + String($0.suffix(13)) : $0 } + [
-                "other class"
-            ]
-        let rows: [[String]] = found.methods.map { method, found in
-            let levels: [String] = (found.spearman[.cascading] ?? []).map(text)
-            return [method] + levels + [text(found.otherClass)]
+        let levels = found.levels.map { $0.count > 14 ? "…" + String($0.suffix(13)) : $0 }
+        let isAlone =
+            "Weights of one layer made random: correlation of ranks with the map of the trained network"
+        let isAll =
+            "Weights made random, from the scores down to the picture: correlation of ranks with the map of the trained network"
+        return Randomisation.Order.allCases.map { order in
+            let lines = found.methods.map { $0.found.spearman[order] ?? [] }
+            let hasOthers = order == .cascading
+            return ReportDocument.Table(
+                title: hasOthers ? isAll : isAlone,
+                head: ["Method"] + levels + (hasOthers ? ["other class"] : []),
+                rows: zip(found.methods, lines).map { method, line in
+                    [method.method] + line.map(text) + (hasOthers ? [text(method.found.otherClass)] : [])
+                },
+                remarks: found.methods.filter { hasOthers && $0.found.doesNotNotice }.map {
+                    "\($0.method) does not notice: with all weights random its map is much the same, so it says little of what the network learnt."
+                },
+                lines: lines)
         }
-        return ReportDocument.Table(
-            title:
-                "Weights made random, from the scores down to the picture: correlation of ranks with the map of the trained network",
-            head: head, rows: rows,
-            remarks: found.methods.filter(\.found.doesNotNotice).map {
-                "\($0.method) does not notice: with all weights random its map is much the same, so it says little of what the network learnt."
-            })
     }
 }
 

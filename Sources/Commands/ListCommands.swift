@@ -168,14 +168,14 @@ struct MethodsCommand: ParsableCommand {
             let rows = methods.map {
                 [
                     $0.name, $0.title, $0.family.rawValue, $0.isClassSpecific ? "yes" : "no", $0.cost,
-                    Findings.pointing[$0.name].map(Findings.percent) ?? "–", $0.source,
+                    found($0.name), $0.source,
                 ]
             }
             Report.table(
                 [["name", "title", "family", "class", "passes", "finds", "source"]] + rows, right: [5])
             print("")
             print(
-                "finds: in how many scenes the map's largest number lies on the object (pointing game, \(Findings.network)); the picture's own edges alone do in \(Findings.percent(Findings.edges)). See Documentation/Comparison.md."
+                "finds: in how many of \(Finding.edges.scenes) scenes (of fewer where that is said) the map's largest number lies on the object (pointing game, \(Finding.network)); the picture's own edges alone do in \(Finding.edges.percent). See Documentation/Comparison.md."
             )
         } else {
             for (i, method) in methods.enumerated() {
@@ -183,6 +183,12 @@ struct MethodsCommand: ParsableCommand {
                 describe(method)
             }
         }
+    }
+
+    private func found(_ method: String) -> String {
+        guard let finding = Finding.pointing[method] else { return "–" }
+        let isOfAll = finding.scenes == Finding.edges.scenes
+        return isOfAll ? finding.percent : "of \(finding.scenes): \(finding.percent)"
     }
 
     private func record(_ method: any Explainer.Type) -> JSON {
@@ -195,8 +201,9 @@ struct MethodsCommand: ParsableCommand {
             ("passes", .string(method.cost)),
             (
                 "pointingGame",
-                Findings.pointing[method.name].map { .double(Double($0) / 1000) } ?? .null
+                Finding.pointing[method.name].map { .double(Double($0.thousandths) / 1000) } ?? .null
             ),
+            ("scenes", Finding.pointing[method.name].map { .int($0.scenes) } ?? .null),
             ("settings", settingsRecord(method.settingsTable)),
         ])
     }
@@ -223,7 +230,7 @@ struct MethodsCommand: ParsableCommand {
             }
         print("  lies on   \(grid)")
         print("  passes    \(method.cost)")
-        if let found = Findings.sentence(method.name) { print("  found     \(found)") }
+        if let found = Finding.sentence(method.name) { print("  found     \(found)") }
         let settings = method.settingsTable
         print("  settings  " + (settings.isEmpty ? "none" : ""))
         Report.table(

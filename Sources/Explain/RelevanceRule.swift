@@ -61,7 +61,7 @@ package struct RelevanceRule: BackwardRule {
             guard let layer = operation as? any LinearOperator else { return [] }
             return [rule(layer), first].contains { $0 == .epsilon || $0 == .gamma }
                 ? [.inputs, .output] : .inputs
-        case .adds, .averages, .multiplies, .softmax: return [.inputs, .output]
+        case .adds, .averages, .multiplies, .softmax, .normalises: return [.inputs, .output]
         default: return []
         }
     }
@@ -85,7 +85,15 @@ package struct RelevanceRule: BackwardRule {
         let activations = node.activations
         switch (operation.dependence, activations.count) {
         case (.selects, _), (.chooses, _), (.largest, _): return nil
-        case (.affine, 1), (.curve, 1), (.normalises, 1), (.divides, 1): return all(to: activations[0])
+        case (.normalises, 1):
+            guard let layer = operation as? any CentringOperator else { return all(to: activations[0]) }
+            // Achtibat et al. 2024, proposition 3.4: the division by the deviation passes all on; the rest is a linear layer, mean and bias included.
+            let y = biasesAbsorb ? try tape.value(node.output) : try layer.unbiased(&tape, node)
+            let c = tape.map(WB_MAP_divide_stabilised, r, y, a: stabiliser)
+            let dx = try layer.linearVJP(&tape, node, c)
+            let share = tape.map(WB_MAP_multiply, try tape.value(node.inputs[activations[0]]!), dx)
+            return node.inputs.indices.map { $0 == activations[0] ? share : nil }
+        case (.affine, 1), (.curve, 1), (.divides, 1): return all(to: activations[0])
         case (.averages, 1): return try inProportion(&tape, operation, node, r, wanted)
         case (.adds, 1):
             // What is added to a layer's product is its bias. Any other constant belongs to no layer, and takes nothing.

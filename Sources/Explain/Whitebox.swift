@@ -9,7 +9,7 @@ public enum Whitebox {
 
     /// The version of the numerics. Two results with the same one are comparable bit for bit, whatever else changed between them;
     /// a change of a single bit raises it, and Documentation/Determinism.md says why.
-    public static let numerics = 1
+    public static let numerics = 2
 }
 
 /// The form of results; whoever uses this module writes it too.

@@ -40,6 +40,10 @@ package struct Rewrite: Sendable {
             "fold constants", "Nodes that depend on constants only are computed once.",
             .network { try $0.foldConstants() }),
         Rewrite(
+            "write as one",
+            "A layer normalisation or a GELU that was spelled out in its steps becomes one operator.",
+            .network { $0.writeAsOne() }),
+        Rewrite(
             "merge normalisations",
             "A convolution whose only reader is a batch normalisation becomes one convolution with it.",
             .network { $0.mergeNormalisations() }),

@@ -92,8 +92,11 @@ import Testing
         let report = try ReportTests.block(
             try String(contentsOfFile: place.path + "/page.html", encoding: .utf8), "report")
         let tables = try #require(report["tables"] as? [[String: Any]])
-        #expect(tables.count == 2 && tables.allSatisfy { ($0["rows"] as? [[String]])?.count == 3 })
-        #expect((tables[1]["rows"] as? [[String]])?[0].first == "smoothgrad")
+        #expect(tables.count == 3 && tables.allSatisfy { ($0["rows"] as? [[String]])?.count == 3 })
+        #expect((tables[2]["rows"] as? [[String]])?[0].first == "smoothgrad")
+        // Of each method a line for each order of layers.
+        let lines = tables.map { ($0["lines"] as? [[Any]])?.count }
+        #expect(lines == [3, 3, 0])
         let methods = try #require(report["methods"] as? [String: [String: Any]])
         #expect((methods["smoothgrad"]?["passes"] as? String)?.hasPrefix("5 forward, 5 back") == true)
         let means = try #require(report["metrics"] as? [[String: Any]])

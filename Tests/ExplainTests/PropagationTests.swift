@@ -350,6 +350,98 @@ private func picture(_ name: String, _ count: Int) -> [Float] {
         }
     }
 
+    /// Of normalisations that take the mean off, the division passes relevance on whole, and the rest is a linear layer: x (u − the mean of u over the row), with
+    /// u = scale c / deviation and c = R / y, as the formulas have it in double precision.
+    @Test(
+        arguments: [
+            "LayerNormalization", "InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization",
+        ], [false, true])
+    func meansAreLinear(_ type: String, _ biasIsIgnored: Bool) throws {
+        let (channels, side) = (3, 4)
+        let count = channels * side * side
+        var random = SeededRandom(type)
+        func numbers(_ count: Int, _ low: Float, _ high: Float) -> [Float] {
+            (0..<count).map { _ in random.float(low, high) }
+        }
+        let own = type == "LayerNormalization" ? side : channels
+        let (scale, shift) = (numbers(own, 0.5, 1.5), numbers(own, -0.5, 0.5))
+        let (weights, bias) = (numbers(3 * count, -1, 1), numbers(3, -0.5, 0.5))
+        let x = numbers(count, -1, 1)
+
+        var n = Builder(type, input: ["N", 3, 4, 4], opset: 21)
+        let parameters = [n.constant([own], scale), n.constant([own], shift)]
+        let hasBias = type != "MeanVarianceNormalization"
+        let normalised =
+            switch type {
+            case "LayerNormalization": n.node(type, ["x"] + parameters, ["epsilon": 1e-5])
+            case "GroupNormalization": n.node(type, ["x"] + parameters, ["num_groups": 1, "epsilon": 1e-5])
+            case "InstanceNormalization": n.node(type, ["x"] + parameters, ["epsilon": 1e-5])
+            default: n.node(type, ["x"], ["axes": [2, 3]])
+            }
+        let scores = n.node(
+            "Gemm",
+            [n.node("Flatten", [normalised]), n.constant([3, count], weights), n.constant([3], bias)],
+            ["transB": 1])
+        let found = try explain(
+            n.finished(scores), x, "lrp",
+            [
+                "composite": "epsilon", "bias": biasIsIgnored ? "ignored" : "absorbs", "epsilon": "1e-12",
+                "stabilizer": "1e-12",
+            ])
+
+        // The rows, and the number of the scale of each element.
+        let (row, place): ((Int) -> Int, (Int) -> Int) =
+            switch type {
+            case "LayerNormalization": ({ $0 / side }, { $0 % side })
+            case "GroupNormalization": ({ _ in 0 }, { $0 / (side * side) })
+            default: ({ $0 / (side * side) }, { $0 / (side * side) })
+            }
+        func mean(_ values: [Double]) -> [Double] {
+            let sums = Dictionary(grouping: 0..<count, by: row).mapValues { members in
+                members.reduce(0) { $0 + values[$1] } / Double(members.count)
+            }
+            return (0..<count).map { sums[row($0)]! }
+        }
+        let numbersOfX = x.map(Double.init)
+        let centred = zip(numbersOfX, mean(numbersOfX)).map { $0 - $1 }
+        let variance = mean(centred.map { $0 * $0 })
+        let deviation = variance.map { hasBias ? ($0 + 1e-5).squareRoot() : $0.squareRoot() + 1e-9 }
+        func factor(_ i: Int) -> Double { hasBias ? Double(scale[place(i)]) : 1 }
+        let unbiased = (0..<count).map { centred[$0] / deviation[$0] * factor($0) }
+        let y = (0..<count).map { unbiased[$0] + (hasBias ? Double(shift[place($0)]) : 0) }
+        let parts = (0..<count).map { y[$0] * Double(weights[$0]) }
+        let sum = parts.reduce(0, +)
+        let score = sum + Double(bias[0])
+        let relevance = parts.map { biasIsIgnored ? $0 * score / sum : $0 }
+        let u = (0..<count).map {
+            relevance[$0] / (biasIsIgnored ? unbiased[$0] : y[$0]) * factor($0) / deviation[$0]
+        }
+        let expected = zip(zip(numbersOfX, u), mean(u)).map { $0.0 * ($0.1 - $1) }
+        let pixels = (0..<side * side).map { i in
+            (0..<channels).reduce(0) { $0 + expected[$1 * side * side + i] }
+        }
+        #expect(close(found.map.values, pixels), "\(found.map.values) \(pixels)")
+        if biasIsIgnored { #expect(abs(pixels.reduce(0, +) - score) < 1e-9) }
+    }
+
+    /// Tokens whose numbers are near 0 do not make relevance without bounds, layer after layer.
+    @Test func transformersStayBounded() throws {
+        var n = Builder("blocks", input: ["N", 3, 8, 8])
+        let patches = n.node("Reshape", [n.conv("x", 3, 16, kernel: 1), n.ints([0, 16, 64])])
+        var x = n.node("Transpose", [patches], ["perm": [0, 2, 1]])
+        for _ in 0..<12 {
+            let norm = n.node("LayerNormalization", [x, n.floats([16], 0.5, 1.5), n.floats([16])])
+            let hidden = n.relu(
+                n.node("Add", [n.node("MatMul", [norm, n.floats([16, 32], -0.4, 0.4)]), n.floats([32])]))
+            x = n.node("Add", [x, n.node("MatMul", [hidden, n.floats([32, 16], -0.2, 0.2)])])
+        }
+        let mean = n.node("ReduceMean", [x], ["axes": [1]])
+        let found = try explain(
+            n.finished(n.node("Gemm", [mean, n.floats([3, 16]), n.floats([3])], ["transB": 1])),
+            picture("blocks", 192), "lrp", [:])
+        #expect(found.map.values.allSatisfy { abs($0) < 100 }, "\(found.map.values.map(abs).max()!)")
+    }
+
     /// A normalisation that was merged into its convolution has the map of the convolution that both are.
     @Test func mergedNormalisations() throws {
         func network(_ merged: Bool) -> ONNXBuilder {

@@ -781,6 +781,12 @@ package struct RandomNetwork: Sendable {
                 let square = node("Mul", [centred.name, centred.name], y.dims)
                 let root = node("Sqrt", [binary("Add", last(square), 0.1).name], mean.dims)
                 y = node("Div", [centred.name, root.name], y.dims)
+                // Trained ones have a scale and a bias; then they are known for what they are.
+                if chance(60) {
+                    let own = [y.dims[2]]
+                    y = node("Mul", [y.name, floats(own, 0.5, 1.5)], y.dims)
+                    if chance(70) { y = node("Add", [floats(own, -0.5, 0.5), y.name], y.dims) }
+                }
             default: y = activate(y)
             }
         }
@@ -790,11 +796,11 @@ package struct RandomNetwork: Sendable {
 
     /// The mean over the last axis, which stays.
     private mutating func last(_ x: Item) -> Item {
-        let rank = x.dims.count
+        let axis = opset >= 11 && chance(70) ? -1 : x.dims.count - 1
         let dims = Array(x.dims.dropLast()) + [1]
         return opset < 18
-            ? node("ReduceMean", [x.name], dims, ["axes": .ints([rank - 1])])
-            : node("ReduceMean", [x.name, ints([rank - 1])], dims)
+            ? node("ReduceMean", [x.name], dims, ["axes": .ints([axis])])
+            : node("ReduceMean", [x.name, ints([axis])], dims)
     }
 
     private mutating func step(_ x: Item) -> Item {

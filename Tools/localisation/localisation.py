@@ -29,14 +29,18 @@ sys.path.insert(0, str(ROOT / "Tools/localisation"))
 import report  # noqa: E402
 from fetch import write_atomically  # noqa: E402
 from scenes import SIDE, Material, material, png, scene  # noqa: E402
+from transformer import transformer  # noqa: E402
 
 METRICS = ("energy", "pointing-game", "iou")
 # Fewer samples than the methods' papers have, so that it ends.
 SETTINGS = ("rise.samples=1000", "lime.samples=500", "kernel-shap.samples=500", "sscam.samples=2", "iscam.samples=2")
 # To see which methods can explain a network.
 TRIAL = ("rise.samples=2", "lime.samples=128", "kernel-shap.samples=256", "sscam.samples=2", "iscam.samples=1", "smoothgrad.samples=2")
-HEAVY = ("scorecam", "sscam", "iscam", "ablationcam", "rise", "lime", "kernel-shap", "occlusion", "smoothgrad", "smoothgrad-squared", "vargrad",
-         "expected-gradients", "integrated-gradients", "shapleycam", "reciprocam")
+# What asks the network many times: seconds a picture, where the others need milliseconds.
+HEAVY = ("scorecam", "sscam", "iscam", "rise", "lime", "kernel-shap", "occlusion", "smoothgrad", "smoothgrad-squared", "vargrad", "expected-gradients",
+         "integrated-gradients")
+
+
 class Network:
     def __init__(self, path: Path, folder: Path, app: Path) -> None:
         self.name, self.path, self.app = path.stem, path, app
@@ -192,15 +196,17 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--heavy", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--networks", type=Path, nargs="+", default=[ROOT / "models/efficientnet-lite0.onnx", ROOT / "models/squeezenet1.1.onnx"])
+    parser.add_argument("--networks", type=Path, nargs="+", help="if left out: efficientnet-lite0, squeezenet1.1, and the transformer")
     parser.add_argument("--methods", default="all")
     parser.add_argument("--folder", type=Path, default=ROOT / "demo/localisation")
     parser.add_argument("--app", type=Path, default=ROOT / ".build/release/app")
     parser.add_argument("--documents", action="store_true")
     arguments = parser.parse_args()
     folder = arguments.folder
-    networks = [Network(path, folder, arguments.app) for path in arguments.networks]
     parts = material(folder / "sources")
+    paths = arguments.networks or [*(ROOT / "models" / f"{name}.onnx" for name in ("efficientnet-lite0", "squeezenet1.1")),
+                                   transformer(folder / "networks", parts)]
+    networks = [Network(path, folder, arguments.app) for path in paths]
     write_atomically(folder / "first.png", png(scene(0, parts, arguments.seed).pixels))
     for network in networks:
         network.prepare(folder / "first.png")
@@ -230,7 +236,7 @@ def main() -> int:
         if heavy:
             found |= numbers(evaluate(network, folder / "masks", heavy, arguments.heavy, "heavy"))
         results[network.name] = dict(found) | controls(network, folder)
-        print(report.table(results[network.name]), flush=True)
+        print("\n\n".join(report.tables(results[network.name])), flush=True)
         shown = [method for method in ("gradcam", "fem", "lrp") if method in found] or list(found)[:3]
         if shown:
             sheet(network, folder, results[network.name], shown)
@@ -247,7 +253,7 @@ def main() -> int:
         used = tuple(s for s in SETTINGS if any(s.partition(".")[0] in found for found in results.values()))
         report.write(ROOT / "Documentation", results, json.loads(state.read_text()), used)
         if found := results.get("efficientnet-lite0"):
-            report.findings(ROOT / "Sources/Explain/Findings.swift", found)
+            report.findings(ROOT / "Sources/Explain/Finding.swift", found)
     return 0
 
 

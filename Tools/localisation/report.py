@@ -38,6 +38,18 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def tables(found: dict) -> list[str]:
+    """The methods that were measured on every picture, and all methods on the pictures that all were measured on."""
+    most = max(len(pictures) for pictures in found.values())
+    whole = {method: pictures for method, pictures in found.items() if len(pictures) == most}
+    parts = [table(whole)]
+    if len(whole) < len(found):
+        common = set.intersection(*(set(pictures) for pictures in found.values()))
+        parts += [f"All methods, on the first {len(common)} of these maps:",
+                  table({method: {name: pictures[name] for name in common} for method, pictures in found.items()})]
+    return parts
+
+
 def plot(results: dict) -> str:
     """Energy in the mask of every method on each network, as SVG: a dot and its interval."""
     networks = list(results)
@@ -70,11 +82,12 @@ def plot(results: dict) -> str:
 
 def findings(path: Path, found: dict) -> None:
     """Puts the pointing game's numbers into what `app methods` says, between two marks."""
-    shares = {method: round(1000 * round(estimates["pointing-game"][0], 3)) for method, estimates in ranked(found)}
-    lines = [f'        "{method}": {share},' for method, share in shares.items() if not method.startswith("(")]
-    body = "\n".join(["    /// By method, of a thousand scenes.", "    package static let pointing = [", *lines, "    ]",
+    shares = {method: (round(1000 * round(mean, 3)), count) for method, estimates in ranked(found)
+              for mean, _, _, count in (estimates["pointing-game"],)}
+    lines = [f'        "{method}": Finding({share}, of: {count}),' for method, (share, count) in shares.items() if not method.startswith("(")]
+    body = "\n".join(["    package static let pointing = [", *lines, "    ]",
                       "    /// The same of a map that is the picture's own edges: what a method must beat.",
-                      f"    package static let edges = {shares['(edges of the picture)']}"])
+                      "    package static let edges = Finding({}, of: {})".format(*shares["(edges of the picture)"])])
     start, end = "    // Written by `make localisation`.\n", "    // End of what is written.\n"
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(re.escape(start) + ".*" + re.escape(end), lambda _: f"{start}{body}\n{end}", text, flags=re.S), encoding="utf-8")
@@ -93,6 +106,6 @@ def write(documentation: Path, results: dict, scenes: dict, settings: tuple[str,
     for name, found in results.items():
         if not found:
             continue
-        parts += [f"**{name}**, by the mean of the ranks in the three measures:", table(found)]
+        parts += [f"**{name}**, by the mean of the ranks in the three measures:", *tables(found)]
     body = "\n\n".join(parts)
     path.write_text(re.sub(re.escape(START) + ".*" + re.escape(END), lambda _: f"{START}\n\n{body}\n\n{END}", text, flags=re.S), encoding="utf-8")

@@ -256,13 +256,20 @@ class ReportTests(unittest.TestCase):
         text = (self.folder / "measured.html").read_text()
         head = block(text, "report")
         head["metrics"] = [{"method": "gradcam", "class": None, "name": "insertion", "value": 0.7, "higher": True, "low": 0.6, "high": 0.8, "pictures": 12}]
-        head["tables"] = [{"title": "Cost of <b>", "head": ["Method", "Time"], "rows": [["gradcam", "3 ms"]], "remarks": ["<b>fem</b> does not notice."]}]
+        head["tables"] = [{"title": "Cost of <b>", "head": ["Method", "Time"], "rows": [["gradcam", "3 ms"]], "remarks": ["<b>fem</b> does not notice."], "lines": []},
+                          {"title": "Weights made random", "head": ["Method", "head", "stem", "other class"], "rows": [["gradcam", "0.5", "–", "0.1"], ["fem", "1", "0.9", "–"]],
+                           "remarks": [], "lines": [[0.5, None], [1, 0.9]]}]
         (self.folder / "all.html").write_text(with_block(text, "report", head))
         page = self.open("all.html")
         shown = page.inner_text("#metrics-tables")
         for words in ("0.6 … 0.8, n = 12", "Cost of <b>", "3 ms", "<b>fem</b> does not notice."):
             self.assertIn(words, shown)
-        self.assertEqual(page.locator("#metrics table").count(), 3)
+        self.assertEqual(page.locator("#metrics table").count(), 4)
+        # Two lines over the two columns that have numbers of them, one of which has a gap.
+        self.assertEqual(page.locator("#metrics svg.lines path").count(), 2)
+        self.assertEqual(page.locator("#metrics svg.lines circle").count(), 3)
+        self.assertIn("stem", page.text_content("#metrics svg.lines"))
+        self.assertNotIn("other class", page.text_content("#metrics svg.lines"))
 
     def test_other_pictures(self):
         page = self.open("plain.html")

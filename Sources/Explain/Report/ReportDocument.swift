@@ -49,9 +49,13 @@ package struct ReportDocument: Sendable {
         package var head: [String], rows: [[String]]
         /// Sentences below it.
         package var remarks: [String]
+        /// Where the page draws the rows as lines: of each the numbers, −1 … 1, one for each of the columns from the second on as far as they go; nil where one is missing.
+        package var lines: [[Double?]]
 
-        package init(title: String, head: [String], rows: [[String]], remarks: [String] = []) {
-            (self.title, self.head, self.rows, self.remarks) = (title, head, rows, remarks)
+        package init(
+            title: String, head: [String], rows: [[String]], remarks: [String] = [], lines: [[Double?]] = []
+        ) {
+            (self.title, self.head, self.rows, self.remarks, self.lines) = (title, head, rows, remarks, lines)
         }
 
         var json: JSON {
@@ -59,6 +63,7 @@ package struct ReportDocument: Sendable {
                 ("title", .string(printable(title))), ("head", JSON(head.map(printable))),
                 ("rows", .array(rows.map { JSON($0.map(printable)) })),
                 ("remarks", JSON(remarks.map(printable))),
+                ("lines", .array(lines.map { .array($0.map { $0.map(JSON.double) ?? .null }) })),
             ])
         }
     }

@@ -3,6 +3,14 @@
 
 import CMicrokernels
 
+/// A normalisation that takes the mean off: y = scale (x − mean) / deviation + bias. Were the deviation a constant, it would be linear.
+package protocol CentringOperator: Operator {
+    /// The result without the bias.
+    func unbiased(_ tape: inout Tape, _ node: LoweredNode) throws -> Value
+    /// The cotangent of x, the deviation held to be a constant.
+    func linearVJP(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value
+}
+
 /// How far apart in a tensor are neighbours along each dimension of a shape that it broadcasts to: 0 where one number serves all.
 private func strides(of tensor: HostTensor, broadcastTo shape: Shape, _ what: String) throws -> [Int] {
     guard Shape.broadcast(tensor.shape, shape) == shape else {
@@ -112,7 +120,7 @@ private func weights(_ inputs: [Operand?], _ index: Int, _ what: String) throws 
 }
 
 /// In operator sets before 17 it is there too, as optimised files have it.
-package struct LayerNormalization: Operator {
+package struct LayerNormalization: CentringOperator {
     package static let name = "LayerNormalization"
     package static let formula =
         "y = scale (x - mean) / sqrt(variance + epsilon) + bias, over the axes from one on"
@@ -143,6 +151,19 @@ package struct LayerNormalization: Operator {
                 cotangents[0], means: cotangents.count > 1 ? cotangents[1] : nil,
                 inverse: cotangents.count > 2 ? cotangents[2] : nil)
         }
+    }
+}
+
+extension LayerNormalization {
+    package func unbiased(_ tape: inout Tape, _ node: LoweredNode) throws -> Value {
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        let scale = try weights(node.inputs, 1, "Scale")
+        return try tape.normalise(x, layer.rows(tape.shape(x), scale: scale, bias: nil))
+    }
+    package func linearVJP(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        let scale = try weights(node.inputs, 1, "Scale")
+        return try tape.centre(x, layer.rows(tape.shape(x), scale: scale, bias: nil), cotangent: dy)
     }
 }
 
@@ -289,7 +310,7 @@ package struct SkipSimplifiedLayerNormalization: Skipping {
 
 // MARK: Channels
 
-/// Rows over pixels and, in their groups, channels.
+/// Rows over pixels and, in their groups, channels. `isLinear`: of the cotangent, the deviation held to be a constant.
 private struct GroupRows: Sendable {
     let epsilon: Float
     /// nil: as many as there are channels.
@@ -308,7 +329,8 @@ private struct GroupRows: Sendable {
     }
 
     func apply(
-        _ tape: inout Tape, _ x: Value, scale: HostTensor, bias: HostTensor?, cotangent: Value? = nil
+        _ tape: inout Tape, _ x: Value, scale: HostTensor, bias: HostTensor?, cotangent: Value? = nil,
+        isLinear: Bool = false
     ) throws -> Value {
         let shape = tape.shape(x)
         let parts = try form(shape)
@@ -325,15 +347,18 @@ private struct GroupRows: Sendable {
         if let bias, bias.shape.count != scale.shape.count {
             throw OperatorError("has \(scale.shape.count) scales and \(bias.shape.count) biases")
         }
-        let y = try tape.normalise(
-            rows,
-            NormalisedRows(axes: [3, 2], scale: scale, bias: bias, strides: strides, epsilon: epsilon),
-            cotangent: cotangent.map { tape.reshape($0, to: flat) })
+        let normalised = NormalisedRows(
+            axes: [3, 2], scale: scale, bias: bias, strides: strides, epsilon: epsilon)
+        let dy = cotangent.map { tape.reshape($0, to: flat) }
+        let y =
+            isLinear
+            ? try tape.centre(rows, normalised, cotangent: dy!)
+            : try tape.normalise(rows, normalised, cotangent: dy)
         return tape.reshape(y, to: shape)
     }
 }
 
-package struct InstanceNormalization: UnaryOperator {
+package struct InstanceNormalization: UnaryOperator, CentringOperator {
     package static let name = "InstanceNormalization"
     package static let formula =
         "y = scale (x - mean) / sqrt(variance + epsilon) + bias, over all cells of a channel"
@@ -362,9 +387,19 @@ package struct InstanceNormalization: UnaryOperator {
             &tape, tape.value(required(node.inputs, 0, "input")), scale: weights(node.inputs, 1, "scale"),
             bias: nil, cotangent: dy)
     }
+    package func unbiased(_ tape: inout Tape, _ node: LoweredNode) throws -> Value {
+        try rows.apply(
+            &tape, tape.value(required(node.inputs, 0, "input")), scale: weights(node.inputs, 1, "scale"),
+            bias: nil)
+    }
+    package func linearVJP(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        try rows.apply(
+            &tape, tape.value(required(node.inputs, 0, "input")), scale: weights(node.inputs, 1, "scale"),
+            bias: nil, cotangent: dy, isLinear: true)
+    }
 }
 
-package struct GroupNormalization: UnaryOperator {
+package struct GroupNormalization: UnaryOperator, CentringOperator {
     package static let name = "GroupNormalization"
     package static let formula =
         "y = scale (x - mean) / sqrt(variance + epsilon) + bias, over all cells of a group of channels"
@@ -411,11 +446,20 @@ package struct GroupNormalization: UnaryOperator {
         let x = try tape.value(required(node.inputs, 0, "X"))
         return try rows.apply(&tape, x, scale: scale, bias: nil, cotangent: dy)
     }
+    package func unbiased(_ tape: inout Tape, _ node: LoweredNode) throws -> Value {
+        let scale = try parameters(tape, node.inputs).scale
+        return try rows.apply(&tape, tape.value(required(node.inputs, 0, "X")), scale: scale, bias: nil)
+    }
+    package func linearVJP(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let scale = try parameters(tape, node.inputs).scale
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        return try rows.apply(&tape, x, scale: scale, bias: nil, cotangent: dy, isLinear: true)
+    }
 }
 
 // MARK: Any axes
 
-package struct MeanVarianceNormalization: UnaryOperator {
+package struct MeanVarianceNormalization: UnaryOperator, CentringOperator {
     package static let name = "MeanVarianceNormalization"
     package static let formula = "y = (x - mean) / (sqrt(variance) + 1e-9), over axes"
     package static let opsets = 9...24
@@ -440,6 +484,13 @@ package struct MeanVarianceNormalization: UnaryOperator {
     package func vjp(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
         let x = try tape.value(required(node.inputs, 0, "X"))
         return try tape.normalise(x, rows(tape.shape(x)), cotangent: dy)
+    }
+    package func unbiased(_ tape: inout Tape, _ node: LoweredNode) throws -> Value {
+        try tape.value(node.output)
+    }
+    package func linearVJP(_ tape: inout Tape, _ node: LoweredNode, _ dy: Value) throws -> Value {
+        let x = try tape.value(required(node.inputs, 0, "X"))
+        return try tape.centre(x, rows(tape.shape(x)), cotangent: dy)
     }
 }
 

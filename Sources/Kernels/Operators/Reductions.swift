@@ -19,6 +19,13 @@ package struct ReducedAxes: Sendable {
         return Array(Set(try given!.map { try normalised($0, rank: shape.rank) })).sorted()
     }
 
+    /// The axes as they are written, which may count from the end; nil if they are not kept, are unknown, or are all.
+    package func kept(_ inputs: [Operand?]) -> [Int]? {
+        guard keepDims else { return nil }
+        let given = areInput ? (try? constant(inputs, 1, "axes")?.ints()) ?? nil : listed
+        return given ?? [] == [] ? nil : given
+    }
+
     /// The shape of the result.
     func result(_ shape: Shape, _ axes: [Int]) -> Shape {
         keepDims

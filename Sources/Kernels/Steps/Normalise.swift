@@ -71,6 +71,27 @@ struct NormalisedRows {
 }
 
 extension Tape {
+    /// The cotangent of `x` from that of the result, as if the deviations of the rows were constants: v − the mean of v, with v = scale dy / deviation.
+    mutating func centre(_ x: Value, _ rows: NormalisedRows, cotangent dy: Value) throws -> Value {
+        let shape = self.shape(x)
+        let axes = rows.axes.sorted()
+        let count = Float(shape.count(axes))
+        let deviations = map(WB_MAP_subtract, x, reduce(x, axes: axes, divisor: count))
+        let variance = reduce(deviations, axes: axes, WB_REDUCE_SQUARES, divisor: count)
+        var v = dy
+        if let scale = rows.scale {
+            let factors = view(try constant(scale), as: shape, strides: rows.strides, offset: 0)
+            v = map(WB_MAP_multiply, v, factors)
+        }
+        if rows.isOutside {
+            let root = map(WB_MAP_sqrt, variance)
+            v = map(WB_MAP_divide, v, map(WB_MAP_add, root, fill(self.shape(root), with: rows.epsilon)))
+        } else {
+            v = map(WB_MAP_multiply, v, map(WB_MAP_inverse_root, variance, a: rows.epsilon))
+        }
+        return map(WB_MAP_subtract, v, reduce(v, axes: axes, divisor: count))
+    }
+
     /// The rows of `x` normalised; or the cotangent of `x`, from that of the result. It lies as `x` does where that has no gaps.
     mutating func normalise(_ x: Value, _ rows: NormalisedRows, cotangent dy: Value? = nil) throws -> Value {
         let x = hasNoGaps(x) ? x : dense(x)
