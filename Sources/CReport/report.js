@@ -553,15 +553,15 @@ const lineKey = (index) =>
 
 /** Rows of a table as lines from -1 to 1, over its columns; a number that is missing leaves a gap. */
 function lineChart(title, columns, lines) {
-  const [left, top, width, height] = [36, 10, 640, 230];
+  const [left, top, width, height] = [36, 10, 640, 244];
   const x = (column) => left + (columns.length > 1 ? column / (columns.length - 1) : 0.5) * (width - left - 60) + 20;
-  const y = (value) => top + ((1 - clamp(value, -1, 1)) / 2) * (height - top - 30);
+  const y = (value) => top + ((1 - clamp(value, -1, 1)) / 2) * (height - top - 46);
   const svg = element("svg", { class: "lines", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}, as lines. The numbers are in the table below.` });
   for (const mark of [-1, -0.5, 0, 0.5, 1])
     svg.append(
       element("line", { class: "axis", x1: left, x2: width - 8, y1: y(mark), y2: y(mark) }),
       element("text", { x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, String(mark)));
-  columns.forEach((name, i) => svg.append(element("text", { x: x(i), y: height - (i % 2 ? 2 : 14), "text-anchor": "middle" }, name)));
+  columns.forEach((name, i) => svg.append(element("text", { x: x(i), y: height - (i % 2 ? 5 : 19), "text-anchor": "middle" }, name)));
   lines.forEach((values, index) => {
     let path = "";
     values.forEach((value, i) => {

@@ -435,7 +435,7 @@ private func picture(_ name: String, _ count: Int) -> [Float] {
                 n.node("Add", [n.node("MatMul", [norm, n.floats([16, 32], -0.4, 0.4)]), n.floats([32])]))
             x = n.node("Add", [x, n.node("MatMul", [hidden, n.floats([32, 16], -0.2, 0.2)])])
         }
-        let mean = n.node("ReduceMean", [x], ["axes": [1]])
+        let mean = n.node("ReduceMean", [x], ["axes": [1], "keepdims": 0])
         let found = try explain(
             n.finished(n.node("Gemm", [mean, n.floats([3, 16]), n.floats([3])], ["transB": 1])),
             picture("blocks", 192), "lrp", [:])

@@ -19,7 +19,7 @@ import Testing
 
     // MARK: What is written as one
 
-    /// Tokens [N, 49, 6] of small patches; what is made of them becomes scores.
+    /// Tokens [N, 64, 6] of small patches; what is made of them becomes scores.
     private func network(_ name: String, _ make: (inout SmallNetwork, String) -> String) throws -> Network {
         // The same seed, so that the weights are the same as far as the same are asked for in the same order.
         var net = SmallNetwork("written as one", opset: 20)
@@ -89,7 +89,7 @@ import Testing
             ("over tokens", { self.spelledOut(&$0, $1, axes: [-2]) }),
             ("over counted axes", { self.spelledOut(&$0, $1, axes: [2]) }),
             ("cubes", { self.spelledOut(&$0, $1, exponent: 4) }),
-            ("a scale of tokens", { self.spelledOut(&$0, $1, scale: [49, 1]) }),
+            ("a scale of tokens", { self.spelledOut(&$0, $1, scale: [64, 1]) }),
             (
                 "another's mean",
                 { net, x in
