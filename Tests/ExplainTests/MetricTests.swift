@@ -352,7 +352,7 @@ import Text
         found = found.filter { !$0.key.hasPrefix("(") }
         #expect(found == Finding.pointing)
         // All that explain a network without attention, but for those that need another layer.
-        #expect(Set(ExplainerList.all.map { $0.name }).subtracting(found.keys) == ["PLACEHOLDER"])
+        #expect(Set(ExplainerList.all.map { $0.name }).subtracting(found.keys) == ["rollout", "gradient-rollout"])
         #expect(Finding.sentence("lrp")?.contains("98.5 %") == true && Finding.sentence("rollout") == nil)
     }
 

@@ -137,7 +137,7 @@ class Halved(torch.autograd.Function):
 
 
 def relevance(check: Check, twin: Twin, index: int) -> Iterator[Row]:
-    """AttnLRP as gradient times input of a network whose gradients are changed (Achtibat et al. 2024, appendix): layer norms are divided by a
+    """AttnLRP as gradient times input of a network whose gradients are changed (Achtibat et al. 2024, appendix): what layer norms divide by is a
     constant, what a function of one number gives is its input times a constant, and products give back halves. In double precision.
     """
     module = Transformer().double().eval()
@@ -145,8 +145,9 @@ def relevance(check: Check, twin: Twin, index: int) -> Iterator[Row]:
 
     def norm(part: nn.LayerNorm) -> Callable[[torch.Tensor], torch.Tensor]:
         def forward(x: torch.Tensor) -> torch.Tensor:
-            y = nn.functional.layer_norm(x, (WIDTH,), part.weight, part.bias, part.eps)
-            return x * (y / x).detach()
+            centred = x - x.mean(-1, keepdim=True)
+            deviation = (centred.square().mean(-1, keepdim=True) + part.eps).sqrt().detach()
+            return centred / deviation * part.weight + part.bias
 
         return forward
 

@@ -37,8 +37,8 @@ SETTINGS = ("rise.samples=1000", "lime.samples=500", "kernel-shap.samples=500", 
 # To see which methods can explain a network.
 TRIAL = ("rise.samples=2", "lime.samples=128", "kernel-shap.samples=256", "sscam.samples=2", "iscam.samples=1", "smoothgrad.samples=2")
 # What asks the network many times: seconds a picture, where the others need milliseconds.
-HEAVY = ("scorecam", "sscam", "iscam", "rise", "lime", "kernel-shap", "occlusion", "smoothgrad", "smoothgrad-squared", "vargrad", "expected-gradients",
-         "integrated-gradients")
+HEAVY = ("smooth-gradcam++", "scorecam", "sscam", "iscam", "rise", "lime", "kernel-shap", "occlusion", "smoothgrad", "smoothgrad-squared", "vargrad",
+         "expected-gradients", "integrated-gradients")
 
 
 class Network:
