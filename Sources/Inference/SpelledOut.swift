@@ -54,11 +54,11 @@ private struct ReadGraph {
         return i
     }
 
-    /// A constant that is one number.
+    /// A constant that is one number, and gives what it meets no more dimensions.
     private func number(_ value: String) -> Float? {
-        guard let tensor = draft.constants[value], tensor.shape.count == 1, !tensor.isInteger else {
-            return nil
-        }
+        guard let tensor = draft.constants[value], tensor.shape.count == 1, tensor.shape.rank <= 1,
+            !tensor.isInteger
+        else { return nil }
         return try? tensor.floats()[0]
     }
 

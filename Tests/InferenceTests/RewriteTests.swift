@@ -136,6 +136,13 @@ import Testing
             network("a third") { net, x in
                 net.node("Mul", [net.node("Mul", [x, erf(&net, x)]), net.number(1 / 3)])
             },
+            // The scores have one dimension more.
+            network("of rank 4") { net, x in
+                let sum = erf(&net, x)
+                let half = net.floats([1, 1, 1, 1], 0.5, 0.5)
+                let made = net.node("Mul", [net.node("Mul", [x, sum]), half])
+                return net.node("Reshape", [made, net.ints([-1, 64, 6])])
+            },
             network("another's") { net, x in
                 let sum = erf(&net, net.node("Tanh", [x]))
                 return net.node("Mul", [net.node("Mul", [x, sum]), net.number(0.5)])
