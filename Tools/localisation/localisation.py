@@ -159,7 +159,9 @@ def sheet(network: Network, folder: Path, found: dict[str, dict[str, dict[str, f
     for method, pictures in found.items():
         if not method.startswith("("):
             for name, values in pictures.items():
-                means[name].append(values["energy"])
+                # A map without anything above 0 has none.
+                if "energy" in values:
+                    means[name].append(values["energy"])
     order = sorted(means, key=lambda name: -float(np.mean(means[name])))
     chosen = order[:rows] + order[-rows:]
     entries = {entry["id"]: entry for entry in map(json.loads, (network.folder / "list.jsonl").read_text().splitlines())}
@@ -182,7 +184,7 @@ def sheet(network: Network, folder: Path, found: dict[str, dict[str, dict[str, f
         pixels[mask & ~inner] = (255, 0, 255)
         pictures = [Image.fromarray(pixels)] + [Image.open(out / e["overlay"]).convert("RGB").resize((SIDE, SIDE)) for e in record[name]["explanations"]]
         titles = [f"{'best' if row < rows else 'worst'}: {index}, energy {np.mean(means[name]):.2f} over methods"] + [
-            f"{method} {found[method][name]['energy']:.2f}" for method in shown]
+            f"{method} {found[method][name].get('energy', 0):.2f}" for method in shown]
         for column, (picture, title) in enumerate(zip(pictures, titles)):
             place = (8 + column * (SIDE + 8), 8 + row * (SIDE + 24))
             page.paste(picture, (place[0], place[1] + 14))
