@@ -473,6 +473,8 @@ class Attacks(Case):
         """Ctrl-C ends the main thread's call, and nobody else's."""
         code = textwrap.dedent(f"""
             import os, signal, threading, time, whitebox
+            # Who started the tests may ignore interrupts, as shells do for what runs in the background.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             model = whitebox.Model({str(SQUEEZENET)!r})
             options = dict(methods="rise", settings={{"rise.samples": 300}}, device="cpu", batch=1)
             model.explain({str(COFFEE)!r}, **options)
