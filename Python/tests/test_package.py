@@ -665,6 +665,7 @@ class Concurrency(Case):
         """Ctrl-C ends a call within a batch, and the model goes on to work."""
         code = textwrap.dedent(f"""
             import os, signal, threading, time, whitebox
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             model = whitebox.Model({str(SQUEEZENET)!r})
             model.explain({str(COFFEE)!r}, "gradcam", device="cpu")
             for delay in (0.0, 0.0005, 0.01, 0.3, 1.0):
